@@ -1,0 +1,37 @@
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup test lint demo bench calibrate clean
+
+help: ## List the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+setup: $(READY) ## Make .venv and install everything, pinned by constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	test -d $(VENV) || python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $(READY)
+
+test: setup lint ## Run every test
+	$(BIN)/pytest
+
+lint: setup ## Style, types and the layout of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+demo: setup ## Train a lineage of real models and watch them being judged
+	$(BIN)/python -m demo
+
+bench: setup ## Overhead, time to verdict, scan rate
+	$(BIN)/python -m benchmarks.bench
+
+calibrate: setup ## False-alarm rates and power of every test, by simulation
+	$(BIN)/python -m benchmarks.calibrate
+
+clean: ## Remove .venv and what the demo left
+	rm -rf $(VENV) .demo

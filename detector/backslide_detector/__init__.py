@@ -1,0 +1,1 @@
+"""The judging side: find, read, judge, record, act."""

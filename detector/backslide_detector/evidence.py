@@ -1,0 +1,184 @@
+"""Frozen views of a run: all that checks, verdicts and pictures may look at.
+
+Nothing here reads or writes. Arrays are made read-only when a view is built.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One metric over a run.
+
+    Attributes:
+        steps: training steps, shape (n,), ascending.
+        values: shape (n,); NaN and infinities are kept.
+        times: epoch seconds, shape (n,).
+    """
+
+    steps: Ints
+    values: Floats
+    times: Floats
+
+    def __len__(self) -> int:
+        """Number of points."""
+        return len(self.steps)
+
+    @property
+    def last(self) -> float:
+        """The newest value."""
+        return float(self.values[-1])
+
+
+@dataclass(frozen=True)
+class LayerHistory:
+    """Summaries of all tensors of one role over the snapshots of a run.
+
+    Attributes:
+        layers: tensor names, length l, in order of depth (module names for activations,
+            parameter names for the other roles).
+        kinds: class name of the module each tensor belongs to, length l; "" when not known.
+        depth: shape (l,).
+        count: elements of each tensor, shape (l,).
+        steps: steps of the snapshots, shape (s,), ascending.
+        mean, std, rms, abs_max, zero_fraction, nonfinite_fraction, saturated_fraction,
+            dead_fraction: shape (s, l); NaN where not measured.
+        histogram: shape (s, l, HISTOGRAM_BINS) in int32; zeros where not measured.
+    """
+
+    layers: tuple[str, ...]
+    kinds: tuple[str, ...]
+    depth: Ints
+    count: Ints
+    steps: Ints
+    mean: Floats
+    std: Floats
+    rms: Floats
+    abs_max: Floats
+    zero_fraction: Floats
+    nonfinite_fraction: Floats
+    saturated_fraction: Floats
+    dead_fraction: Floats
+    histogram: NDArray[np.int32]
+
+    def module(self, index: int) -> str:
+        """Qualified name of the module the `index`-th tensor belongs to."""
+        name = self.layers[index]
+        return name.rpartition(".")[0] if name.endswith((".weight", ".bias")) else name
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Per-example outcomes on one split.
+
+    Attributes:
+        ids: example identities, shape (n,), unique, strings.
+        targets, predictions: shape (n,), labels as strings or float values.
+        correct: shape (n,), bool.
+        loss, score: shape (n,), float; None when not logged.
+        slices: name -> shape (n,) of strings.
+    """
+
+    ids: NDArray[np.object_]
+    targets: NDArray[np.object_]
+    predictions: NDArray[np.object_]
+    correct: NDArray[np.bool_]
+    loss: Floats | None = None
+    score: Floats | None = None
+    slices: Mapping[str, NDArray[np.object_]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        """Number of examples."""
+        return len(self.ids)
+
+    @property
+    def error(self) -> float:
+        """Share of wrong predictions."""
+        return float(1.0 - self.correct.mean())
+
+
+@dataclass(frozen=True)
+class DataSummary:
+    """What a run said about one of its data sets."""
+
+    name: str
+    digest: str
+    version: str | None = None
+    rows: int | None = None
+    class_counts: Mapping[str, int] = field(default_factory=dict)
+    features: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a run's result came from; empty where the run did not say."""
+
+    seed: str | None = None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    git_diff_digest: str | None = None
+    source: str | None = None
+    packages: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ErrorRate:
+    """The error a verdict is about, as far as the run stated it.
+
+    Attributes:
+        split: "test", "val", ...
+        rate: share of wrong predictions, in [0, 1].
+        examples: size of the test set; None when the run did not say.
+        source: the metric key or artifact it was read from.
+    """
+
+    split: str
+    rate: float
+    examples: int | None
+    source: str
+
+
+@dataclass(frozen=True)
+class RunEvidence:
+    """One run, as far as it could be read.
+
+    Attributes:
+        status: MLflow's word: RUNNING, FINISHED, FAILED, KILLED, SCHEDULED.
+        started, ended: epoch seconds.
+        series: all metric series by key, as logged (every step where the SDK wrote them).
+        problems: what could not be read and why, for the report.
+    """
+
+    run_id: str
+    name: str
+    experiment_id: str
+    status: str
+    started: float
+    ended: float | None
+    lineage: str | None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    series: Mapping[str, Series] = field(default_factory=dict)
+    activations: LayerHistory | None = None
+    gradients: LayerHistory | None = None
+    weights: LayerHistory | None = None
+    updates: LayerHistory | None = None
+    predictions: Mapping[str, Predictions] = field(default_factory=dict)
+    data: Mapping[str, DataSummary] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
+    error: ErrorRate | None = None
+    problems: tuple[str, ...] = ()
+
+    @cached_property
+    def finished(self) -> bool:
+        """True when no more evidence will come."""
+        return self.status not in ("RUNNING", "SCHEDULED")

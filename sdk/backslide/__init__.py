@@ -1,0 +1,1 @@
+"""The training side of backslide: measure, spool, ship."""

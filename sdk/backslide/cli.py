@@ -1,0 +1,50 @@
+"""The `backslide` command: a group whose subcommands are entry points of the three rooms."""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+
+import click
+
+COMMANDS = "backslide.commands"
+
+
+class Rooms(click.Group):
+    """Loads a subcommand's module only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(entry.name for entry in entry_points(group=COMMANDS))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        found = entry_points(group=COMMANDS, name=cmd_name)
+        return _load(next(iter(found))) if found else None
+
+
+def _load(entry: EntryPoint) -> click.Command:
+    try:
+        command = entry.load()
+    except ModuleNotFoundError as missing:
+        return _not_installed(entry, missing)
+    assert isinstance(command, click.Command)  # noqa: S101  # a wrong entry point is our bug
+    return command
+
+
+def _not_installed(entry: EntryPoint, missing: ModuleNotFoundError) -> click.Command:
+    extra = entry.module.removeprefix("backslide_").partition(".")[0]
+    hint = f"needs `pip install 'backslide[{extra}]'` (no module named {missing.name!r})"
+
+    @click.command(entry.name, context_settings={"ignore_unknown_options": True}, help=hint)
+    @click.argument("args", nargs=-1)
+    def absent(args: tuple[str, ...]) -> None:  # noqa: ARG001  # whatever was asked for
+        raise click.ClickException(f"`backslide {entry.name}` {hint}")
+
+    return absent
+
+
+@click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("backslide"), prog_name="backslide")
+def main() -> None:
+    """Did the retrain get better, or was it luck? And what happened inside?"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,197 @@
+"""What the training side and the judging side agree on.
+
+Names of tags and metrics, places of artifacts, schemas of tables. The SDK writes by it, the
+detector reads by it, and neither imports the other. Standard library and pyarrow alone.
+"""
+
+from enum import StrEnum
+from typing import Final
+
+import pyarrow as pa
+
+SCHEMA: Final = "1"
+"""Version of everything in this module, written as the tag `backslide.schema`."""
+
+
+class Tag:
+    """Run tags. The SDK writes the first group, the detector the second."""
+
+    LINEAGE: Final = "backslide.lineage"
+    SCHEMA: Final = "backslide.schema"
+    BASELINE: Final = "backslide.baseline"
+    PARENT: Final = "backslide.parent"
+    SEED: Final = "backslide.seed"
+    CLIENT: Final = "backslide.client"
+    """A unique id made by the client before the run exists, so that it is never created twice."""
+
+    VERDICT: Final = "backslide.verdict"
+    HEALTH: Final = "backslide.health"
+    FINDINGS: Final = "backslide.findings"
+    SUMMARY: Final = "backslide.summary"
+    COMPARED_TO: Final = "backslide.compared_to"
+    CAUSE: Final = "backslide.cause"
+    STOP: Final = "backslide.stop"
+    REVISION: Final = "backslide.rev"
+    """Digest of what the detector last wrote; equal digests mean nothing is left to write."""
+
+    NOTE: Final = "mlflow.note.content"
+
+
+class Metric:
+    """Metric keys with a meaning fixed here."""
+
+    LAST_SEEN: Final = "backslide/last_seen"
+    """Heartbeat: epoch seconds, at least every `HEARTBEAT_SECONDS` while the job lives."""
+    OVERHEAD: Final = "backslide/overhead"
+    """Share of training time spent on watching, as a fraction."""
+    DROPPED: Final = "backslide/dropped"
+    """Records given up because of a limit, counted since the start."""
+    NONFINITE: Final = "backslide/nonfinite"
+    """Scalars logged as NaN or infinite so far (MLflow itself stores infinity as 1.8e308)."""
+
+    GRADIENT_NORM: Final = "gradient/norm"
+    DEAD_FRACTION: Final = "activation/dead_fraction"
+    UPDATE_RATIO: Final = "update/ratio"
+
+    ERROR_DELTA: Final = "backslide/error_delta"
+    ERROR_DELTA_LOW: Final = "backslide/error_delta_low"
+    ERROR_DELTA_HIGH: Final = "backslide/error_delta_high"
+    EVIDENCE: Final = "backslide/evidence"
+    """-log10 of the p-value against "no difference": 1.3 is p = 0.05, 3 is p = 0.001."""
+
+
+HEARTBEAT_SECONDS: Final = 15
+DEAD_AFTER_SECONDS: Final = 180
+"""A RUNNING run whose heartbeat is older than this belongs to a job that died."""
+
+
+class Verdict(StrEnum):
+    """Values of the tag `backslide.verdict`."""
+
+    IMPROVED = "improved"
+    REGRESSED = "regressed"
+    EQUIVALENT = "equivalent"
+    INCONCLUSIVE = "inconclusive"
+    FIRST = "first"
+    NONE = "none"
+
+
+class Health(StrEnum):
+    """Values of the tag `backslide.health`."""
+
+    HEALTHY = "healthy"
+    WARNING = "warning"
+    FAILING = "failing"
+    UNKNOWN = "unknown"
+
+
+class Cause(StrEnum):
+    """Values in the tag `backslide.cause`, most likely first."""
+
+    DATA = "data"
+    CONFIG = "config"
+    CODE = "code"
+    ENVIRONMENT = "environment"
+    NOISE = "noise"
+    UNKNOWN = "unknown"
+
+
+class Role(StrEnum):
+    """What a tensor is to the network: values of the column `role` of the layers table."""
+
+    ACTIVATION = "activation"
+    GRADIENT = "gradient"
+    WEIGHT = "weight"
+    UPDATE = "update"
+
+
+class Artifact:
+    """Paths below a run's artifact root."""
+
+    ROOT: Final = "backslide"
+    LAYERS: Final = "backslide/layers"
+    SCALARS: Final = "backslide/scalars"
+    PREDICTIONS: Final = "backslide/predictions"
+    DATA: Final = "backslide/data"
+    PROBE: Final = "backslide/probe"
+    GRAPH: Final = "backslide/graph.json"
+    PROVENANCE: Final = "backslide/provenance.json"
+    REPORT: Final = "backslide/report.html"
+    VERDICT: Final = "backslide/verdict.json"
+
+
+def part(number: int) -> str:
+    """Name of the `number`-th file of a table that grows: `part-00000.parquet`, ..."""
+    return f"part-{number:05d}.parquet"
+
+
+SHARED_VIEW_TAG: Final = "mlflow.sharedViewState.backslide"
+SHARED_VIEW_NAME: Final = "backslide verdicts"
+
+NOTE_BEGIN: Final = "<!-- backslide:begin -->"
+NOTE_END: Final = "<!-- backslide:end -->"
+TEXT_LIMIT: Final = 7_500
+"""MLflow cuts tags and notes at 8,000 characters without a word; stay below."""
+
+# Histogram of signed log2 magnitudes. Bin 0 holds the most negative values, the middle bin exact
+# zeros, the last the largest. A value v != 0 falls at exponent floor(log2 |v|), clipped to the
+# range, so the outermost bins are open. Non-finite values are in no bin. The bins are the same in
+# every run, so histograms add up and compare.
+EXPONENT_MIN: Final = -40
+EXPONENT_MAX: Final = 23
+MAGNITUDE_BINS: Final = EXPONENT_MAX - EXPONENT_MIN + 1
+ZERO_BIN: Final = MAGNITUDE_BINS
+HISTOGRAM_BINS: Final = 2 * MAGNITUDE_BINS + 1
+
+LAYERS_SCHEMA: Final = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("wall_time", pa.float64()),
+        ("layer", pa.string()),
+        ("depth", pa.int32()),
+        ("role", pa.string()),
+        ("count", pa.int64()),
+        ("mean", pa.float32()),
+        ("std", pa.float32()),
+        ("rms", pa.float32()),
+        ("abs_max", pa.float32()),
+        ("zero_fraction", pa.float32()),
+        ("nonfinite_fraction", pa.float32()),
+        ("saturated_fraction", pa.float32()),
+        ("dead_fraction", pa.float32()),
+        ("histogram", pa.list_(pa.int32())),
+    ]
+)
+"""One row a step and tensor. `layer` is the module's qualified name for activations and the
+parameter's for the other roles; `depth` counts modules in the order they ran. The moments are over
+the finite elements. `dead_fraction`: share of units (channels) that were zero on every example of
+the last sampled batches; for gradients, share of units whose gradient was exactly zero throughout.
+`saturated_fraction`: share of units of a bounded activation that stayed at its bounds. NaN where a
+statistic has no meaning for the tensor."""
+
+SCALARS_SCHEMA: Final = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("key", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+"""Every scalar of every step; `timestamp` in epoch milliseconds."""
+
+SLICE_PREFIX: Final = "slice."
+
+
+def predictions_schema(value: pa.DataType, slices: tuple[str, ...] = ()) -> pa.Schema:
+    """Schema of one split's predictions; `value` is the type of targets and predictions."""
+    return pa.schema(
+        [
+            ("id", pa.string()),
+            ("target", value),
+            ("prediction", value),
+            ("correct", pa.bool_()),
+            ("loss", pa.float32()),
+            ("score", pa.float32()),
+            *((SLICE_PREFIX + name, pa.string()) for name in slices),
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Serves MLflow with an embedded default, and starts the detector beside it."""
