@@ -1,0 +1,79 @@
+"""`verdict.json`: the judgement for programs."""
+
+import math
+
+from backslide.contract import SCHEMA
+from backslide_detector.finding import Found
+from backslide_detector.judgement import Change, Estimand, Judgement
+
+
+def document(judgement: Judgement) -> dict[str, object]:
+    """The judgement as plain JSON values; what is not a finite number becomes None.
+
+    Effects, intervals, errors, `mde` and `margin` are fractions; deltas are new minus old.
+    """
+    retrain = judgement.retrain
+    return {
+        "schema": SCHEMA,
+        "run": judgement.run_id,
+        "compared_to": retrain.compared_to,
+        "verdict": retrain.verdict.value,
+        "summary": judgement.summary,
+        "sentence": retrain.sentence,
+        "advice": retrain.advice,
+        "split": retrain.split,
+        "old_error": _finite(retrain.old_error),
+        "new_error": _finite(retrain.new_error),
+        "estimands": {"model": _estimand(retrain.model), "recipe": _estimand(retrain.recipe)},
+        "mde": _finite(retrain.mde),
+        "margin": _finite(retrain.margin),
+        "cause": [cause.value for cause in retrain.cause],
+        "changed": [_change(change) for change in retrain.changed],
+        "health": judgement.health.value,
+        "findings": [_finding(check, found) for check, found in judgement.findings],
+        "problems": list(judgement.problems),
+    }
+
+
+def _estimand(estimand: Estimand) -> dict[str, object]:
+    interval = estimand.interval
+    return {
+        "effect": _finite(estimand.effect),
+        "interval": None if interval is None else [_finite(bound) for bound in interval],
+        "pvalue": _finite(estimand.pvalue),
+        "n": int(estimand.n),
+        "method": estimand.method,
+        "reason": estimand.reason,
+        "fixed": _count(estimand.fixed),
+        "broken": _count(estimand.broken),
+    }
+
+
+def _change(change: Change) -> dict[str, object]:
+    return {
+        "kind": change.kind.value,
+        "what": change.what,
+        "old": change.old,
+        "new": change.new,
+    }
+
+
+def _finding(check: str, found: Found) -> dict[str, object]:
+    return {
+        "name": check,
+        "severity": found.severity.value,
+        "layer": found.layer,
+        "since_step": _count(found.since_step),
+        "numbers": {name: _finite(value) for name, value in found.numbers.items()},
+        "sentence": found.sentence,
+        "advice": found.advice,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    # float() also unwraps NumPy scalars, which json refuses.
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _count(value: int | None) -> int | None:
+    return None if value is None else int(value)

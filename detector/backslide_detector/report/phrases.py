@@ -1,0 +1,119 @@
+"""Numbers and names as people read them: units, signs, few digits."""
+
+import math
+import unicodedata
+
+from backslide.contract import Cause, Verdict
+from backslide_detector.judgement import Estimand
+
+CONFIDENCE = "95 %"
+
+VERDICTS = {
+    Verdict.IMPROVED: "Improved",
+    Verdict.REGRESSED: "Regressed",
+    Verdict.EQUIVALENT: "Equivalent",
+    Verdict.INCONCLUSIVE: "Inconclusive",
+    Verdict.FIRST: "First of its lineage",
+    Verdict.NONE: "No verdict",
+}
+
+CAUSES = {
+    Cause.DATA: "data",
+    Cause.CONFIG: "settings",
+    Cause.CODE: "code",
+    Cause.ENVIRONMENT: "environment",
+    Cause.NOISE: "seed noise",
+    Cause.UNKNOWN: "unknown",
+}
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def plain(text: object) -> str:
+    """One line without control, direction-changing or other invisible characters."""
+    shown = (" " if unicodedata.category(c) in _HIDDEN else c for c in str(text))
+    return " ".join("".join(shown).split())
+
+
+def shorten(text: str, limit: int) -> str:
+    """At most `limit` characters, cut between words where that loses little."""
+    if len(text) <= limit:
+        return text
+    head = text[: limit - 1]
+    word = head.rpartition(" ")[0]
+    return (word if len(word) > limit // 2 else head).rstrip(" ,;:") + "…"
+
+
+def percent(fraction: float | None) -> str:
+    """A share as `3.0 %`, with two significant digits below 1 %."""
+    if fraction is None or not math.isfinite(fraction):
+        return "unknown"
+    return f"{_digits(fraction * 100)} %"
+
+
+def points(fraction: float | None, *, signed: bool = True) -> str:
+    """A difference of shares as `+1.2 points`: percentage points, not percent of percent."""
+    if fraction is None or not math.isfinite(fraction):
+        return "unknown"
+    return f"{_signed(fraction * 100) if signed else _digits(abs(fraction) * 100)} points"
+
+
+def between(low: float, high: float) -> str:
+    """An interval of differences as `−0.3 to +1.4 points`, both ends with the same digits."""
+    decimals = _decimals(max(abs(low), abs(high)) * 100)
+    return f"{_signed(low * 100, decimals)} to {_signed(high * 100, decimals)} points"
+
+
+def number(value: float | None) -> str:
+    """Any number with three significant digits; `−`, `not a number` and `infinite` in words."""
+    if value is None or math.isnan(value):
+        return "not a number" if value is not None else "unknown"
+    if math.isinf(value):
+        return "infinite" if value > 0 else "−infinite"
+    if value == int(value) and abs(value) < 1e6:
+        return f"{int(value):,}".replace("-", "−")
+    return f"{value:.3g}".replace("-", "−")
+
+
+def pvalue(value: float | None) -> str:
+    """A p-value as `p = 0.03` or `p < 0.0001`."""
+    if value is None or not math.isfinite(value):
+        return "p unknown"
+    return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
+
+
+def estimate(estimand: Estimand) -> str:
+    """An answer to one of the two questions in one line, or why there is none."""
+    if estimand.effect is None:
+        return plain(estimand.reason or "not estimated")
+    parts = [points(estimand.effect)]
+    if estimand.interval is not None:
+        parts.append(f"{CONFIDENCE} interval {between(*estimand.interval)}")
+    if estimand.pvalue is not None:
+        parts.append(pvalue(estimand.pvalue))
+    if estimand.n:
+        parts.append(f"n = {estimand.n:,}")
+    if estimand.method:
+        parts.append(plain(estimand.method))
+    if estimand.fixed is not None and estimand.broken is not None:
+        parts.append(f"{estimand.fixed:,} fixed, {estimand.broken:,} newly wrong")
+    if estimand.reason:
+        parts.append(plain(estimand.reason))
+    return "; ".join(parts)
+
+
+def _decimals(size: float) -> int:
+    """Digits behind the point: one from 1 upwards, two significant ones below."""
+    if not math.isfinite(size) or size == 0 or size >= 0.995:
+        return 1
+    return min(6, 1 - math.floor(math.log10(size)))
+
+
+def _digits(value: float, decimals: int | None = None) -> str:
+    places = _decimals(abs(value)) if decimals is None else decimals
+    return f"{value:.{places}f}".replace("-", "−")
+
+
+def _signed(value: float, decimals: int | None = None) -> str:
+    text = _digits(value, decimals)
+    return text if value <= 0 else f"+{text}"
