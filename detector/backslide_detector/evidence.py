@@ -148,6 +148,31 @@ class ErrorRate:
 
 
 @dataclass(frozen=True)
+class RunHead:
+    """A run as a listing shows it: enough to find, order and choose, without its histories.
+
+    Attributes:
+        status: MLflow's word: RUNNING, FINISHED, FAILED, KILLED, SCHEDULED.
+        started, ended: epoch seconds.
+        lineage: the run's `backslide.lineage` tag; None when it has none.
+        metrics: newest value of each metric.
+        revision: digest of all that was logged so far, apart from what the detector wrote.
+    """
+
+    run_id: str
+    name: str
+    experiment_id: str
+    status: str
+    started: float
+    ended: float | None
+    lineage: str | None
+    params: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    revision: str = ""
+
+
+@dataclass(frozen=True)
 class RunEvidence:
     """One run, as far as it could be read.
 
