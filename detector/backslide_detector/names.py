@@ -1,0 +1,283 @@
+"""Which metric key means what: usual names are understood without settings.
+
+A key is cut into words, and every word must be known: `val/acc`, `eval_accuracy` and
+`validation_top1_accuracy` are one thing, while `kl_loss` or `test_mean_squared_error` are none
+of those looked for here and stay unread. A mapping from a usual name to the run's own key
+(`{"test_error": "metrics/miss"}`) makes that key read as if it bore the usual name, and puts
+all other keys of the same meaning aside.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from types import MappingProxyType
+from typing import Final, Literal
+
+import numpy as np
+
+from backslide_detector.evidence import DataSummary, ErrorRate, Predictions, Series
+
+Split = Literal["train", "val", "test"]
+Quantity = Literal["loss", "error", "accuracy", "examples", "rate"]
+
+_SPLITS: Final[Mapping[str, Split]] = {
+    "train": "train", "training": "train", "tr": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val",
+    "eval": "val", "evaluation": "val",
+    "test": "test", "testing": "test",
+}  # fmt: skip
+_QUANTITIES: Final[Mapping[str, Quantity]] = {
+    "loss": "loss", "objective": "loss", "nll": "loss", "logloss": "loss", "xent": "loss",
+    "crossentropy": "loss",
+    "error": "error", "err": "error",
+    "accuracy": "accuracy", "acc": "accuracy",
+    "examples": "examples", "samples": "examples",
+    "lr": "rate",
+}  # fmt: skip
+# Words that leave the meaning as it is. "Balanced" accuracy, "squared" or "absolute" errors and
+# the parts of a sum ("kl", "aux", "reg") are not among them, on purpose.
+_AVERAGE: Final = frozenset({"avg", "average", "mean", "final", "epoch", "step", "batch"})
+_KIND: Final = frozenset({"categorical", "sparse", "binary", "multiclass", "classification"})
+_QUALIFIERS: Final[Mapping[Quantity, frozenset[str]]] = {
+    "loss": _AVERAGE
+    | _KIND
+    | {"total", "running", "smoothed", "log", "cross", "entropy", "ce", "bce"},
+    "error": _AVERAGE | _KIND | {"rate", "top1"},
+    "accuracy": _AVERAGE | _KIND | {"rate", "score", "top1"},
+    "examples": frozenset({"n", "num", "number", "of", "total"}),
+    "rate": frozenset(),
+}
+_SHARES: Final[tuple[Quantity, ...]] = ("error", "accuracy")
+_PERCENT: Final = frozenset({"percent", "percentage", "pct", "%"})
+_WORD: Final = re.compile(r"top[-_@ ]?1(?!\d)|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|%")
+_LONGEST_KEY: Final = 250  # MLflow's own limit for a metric key
+
+NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a key says: of which split (None: it names none), which quantity, how plainly."""
+
+    split: Split | None
+    quantity: Quantity
+    percent: bool
+    detours: int
+    """Words beyond the split and the quantity; the plainest key wins."""
+
+
+@lru_cache(maxsize=4096)
+def _meaning(key: str) -> _Meaning | None:
+    """Reads one key; None when any of its words is unknown or two contradict each other."""
+    if len(key) > _LONGEST_KEY:
+        return None
+    words = [re.sub(r"[^a-z0-9%]", "", word.lower()) for word in _WORD.findall(key)]
+    if words[:1] == ["lr"] or "learning rate" in " ".join(words):
+        # Loggers append the optimiser or the parameter group: `lr-Adam/pg1`.
+        split = next((_SPLITS[word] for word in words if word in _SPLITS), None)
+        return _Meaning(split, "rate", percent=False, detours=len(words))
+    splits = {_SPLITS[word] for word in words if word in _SPLITS}
+    splits -= {"train"} if splits == {"train", "val"} else set()  # `train/val_loss`
+    quantities = {_QUANTITIES[word] for word in words if word in _QUANTITIES}
+    if not quantities and "top1" in words:
+        quantities = {"accuracy"}
+    if len(splits) > 1 or len(quantities) != 1:
+        return None
+    (quantity,) = quantities
+    percent = any(word in _PERCENT for word in words)
+    known = {*_SPLITS, *_QUANTITIES, *_PERCENT}
+    rest = [word for word in words if word not in known]
+    if not _QUALIFIERS[quantity].issuperset(rest):
+        return None
+    return _Meaning(
+        next(iter(splits), None), quantity, percent, len(rest) + rest.count("epoch")
+    )
+
+
+def _readings(
+    keys: Mapping[str, object],
+    wanted: tuple[Split | None, ...],
+    quantity: Quantity,
+    mapping: Mapping[str, str],
+) -> Iterator[tuple[str, _Meaning]]:
+    """Keys that mean the quantity on a wanted split, with the mapping taken into account."""
+    mapped = [
+        (own, meaning)
+        for usual, own in mapping.items()
+        if (meaning := _meaning(usual)) and meaning.quantity == quantity
+        if meaning.split in wanted
+    ]
+    if mapped:
+        yield from ((own, meaning) for own, meaning in mapped if own in keys)
+        return
+    taken = set(mapping.values())
+    for key in keys:
+        meaning = _meaning(key)
+        if (
+            meaning is not None
+            and key not in taken
+            and meaning.quantity == quantity
+            and meaning.split in wanted
+        ):
+            yield key, meaning
+
+
+def _longest(
+    series: Mapping[str, Series],
+    wanted: tuple[Split | None, ...],
+    quantity: Quantity,
+    mapping: Mapping[str, str],
+) -> Series | None:
+    """The finest-grained series of a meaning; among equals the plainest name."""
+    found = [(k, m) for k, m in _readings(series, wanted, quantity, mapping) if len(series[k])]
+    if not found:
+        return None
+    key, _ = min(found, key=lambda item: (-len(series[item[0]]), item[1].detours, item[0]))
+    return series[key]
+
+
+def training_loss(
+    series: Mapping[str, Series], mapping: Mapping[str, str] = NO_MAPPING
+) -> Series | None:
+    """The training loss: `loss`, `train/loss`, `training_loss`, `train_loss_step`, ..."""
+    return _longest(series, (None, "train"), "loss", mapping)
+
+
+def validation_loss(
+    series: Mapping[str, Series], mapping: Mapping[str, str] = NO_MAPPING
+) -> Series | None:
+    """The validation loss: `val_loss`, `validation/loss`, `eval_loss`, ..."""
+    return _longest(series, ("val",), "loss", mapping)
+
+
+def training_error(
+    series: Mapping[str, Series], mapping: Mapping[str, str] = NO_MAPPING
+) -> Series | None:
+    """Share of wrong predictions in training, from `train/error`, `accuracy`, ..."""
+    return _error_series(series, (None, "train"), mapping)
+
+
+def validation_error(
+    series: Mapping[str, Series], mapping: Mapping[str, str] = NO_MAPPING
+) -> Series | None:
+    """Share of wrong predictions on validation data, from `val/error`, `eval_accuracy`, ..."""
+    return _error_series(series, ("val",), mapping)
+
+
+def learning_rate(
+    series: Mapping[str, Series], mapping: Mapping[str, str] = NO_MAPPING
+) -> Series | None:
+    """The learning rate: `lr`, `learning_rate`, `lr-Adam`; of several groups the first."""
+    found = [
+        (k, m) for k, m in _readings(series, (None, "train"), "rate", mapping) if len(series[k])
+    ]
+    return series[min(found, key=lambda item: (item[1].detours, item[0]))[0]] if found else None
+
+
+def _error_series(
+    series: Mapping[str, Series],
+    wanted: tuple[Split | None, ...],
+    mapping: Mapping[str, str],
+) -> Series | None:
+    """The longest series of error rates, in [0, 1]."""
+    found: list[tuple[int, int, str, Series]] = []
+    for quantity in _SHARES:
+        for key, meaning in _readings(series, wanted, quantity, mapping):
+            rates = _as_error(series[key], meaning)
+            if rates is not None:
+                found.append((-len(rates), meaning.detours, key, rates))
+    return min(found, key=lambda item: item[:3])[3] if found else None
+
+
+def _as_error(series: Series, meaning: _Meaning) -> Series | None:
+    """The same series as error rates; None when its values are no shares.
+
+    A value above 1 is a percentage only when the name says so: an "error" of 3.0 may be
+    3 %, a distance or a count, and guessing would make a verdict of it.
+    """
+    values = series.values / 100.0 if meaning.percent else series.values
+    finite = values[np.isfinite(values)]
+    if not len(finite) or finite.min() < 0.0 or finite.max() > 1.0:
+        return None
+    return replace(series, values=1.0 - values if meaning.quantity == "accuracy" else values)
+
+
+def error_rate(
+    series: Mapping[str, Series],
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    data: Mapping[str, DataSummary],
+    predictions: Mapping[str, Predictions],
+    *,
+    mapping: Mapping[str, str] = NO_MAPPING,
+) -> ErrorRate | None:
+    """The error a verdict is about: test before validation, predictions before metrics.
+
+    The number of examples comes from the predictions themselves, a metric, parameter or tag
+    such as `test_examples`, or the rows of a data set of that name, in this order. A bare
+    `accuracy` names no split and is taken for a training metric, as Keras means it.
+    """
+    for split in ("test", "val"):
+        for name in sorted(predictions):
+            if _split_of(name) == split and _are_labels(predictions[name]):
+                table = predictions[name]
+                return ErrorRate(split, table.error, len(table), f"predictions/{name}")
+        metric = _last_error(series, split, mapping)
+        if metric is not None:
+            key, rate = metric
+            examples = _examples(split, series, (params, tags), data, mapping)
+            return ErrorRate(split, rate, examples, key)
+    return None
+
+
+def _split_of(name: str) -> Split | None:
+    """Which split a name of a table or a data set stands for."""
+    splits = {_SPLITS[word.lower()] for word in _WORD.findall(name) if word.lower() in _SPLITS}
+    return next(iter(splits)) if len(splits) == 1 else None
+
+
+def _are_labels(table: Predictions) -> bool:
+    """False for regression, where "wrong" has no meaning, and for an empty table."""
+    return len(table) > 0 and not isinstance(table.targets[0], float | np.floating)
+
+
+def _last_error(
+    series: Mapping[str, Series], split: Split, mapping: Mapping[str, str]
+) -> tuple[str, float] | None:
+    """(key, newest error rate) by the plainest key of the split."""
+    found: list[tuple[int, int, str, float]] = []
+    for order, quantity in enumerate(_SHARES):
+        for key, meaning in _readings(series, (split,), quantity, mapping):
+            rates = _as_error(series[key], meaning)
+            if rates is not None and np.isfinite(rates.last):
+                found.append((meaning.detours, order, key, rates.last))
+    return min(found)[2:] if found else None
+
+
+def _examples(
+    split: Split,
+    metrics: Mapping[str, Series],
+    texts: tuple[Mapping[str, str], ...],
+    data: Mapping[str, DataSummary],
+    mapping: Mapping[str, str],
+) -> int | None:
+    """How many examples the split has, as far as the run said."""
+    said: list[object] = [
+        metrics[key].last
+        for key, _ in _readings(metrics, (split,), "examples", mapping)
+        if len(metrics[key])
+    ]
+    for words in texts:
+        said += [words[key] for key, _ in _readings(words, (split,), "examples", mapping)]
+    said += [data[name].rows for name in sorted(data) if _split_of(name) == split]
+    return next((count for value in said if (count := _count(value)) is not None), None)
+
+
+def _count(value: object) -> int | None:
+    """A whole positive number, or None."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return None
+    return int(number) if number >= 1 and number.is_integer() else None
