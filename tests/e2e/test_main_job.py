@@ -1,0 +1,138 @@
+"""The way a user goes: train, retrain worse, scan, read the answer where MLflow shows it."""
+
+import json
+from pathlib import Path
+
+import pytest
+import requests
+from mlflow.tracking import MlflowClient
+from tests.e2e.commands import backslide, scan, train
+
+from backslide.contract import NOTE_BEGIN, SHARED_VIEW_TAG, Artifact, Metric, Tag
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def lineage(mlflow_server: str, home: Path) -> tuple[str, str]:
+    """A first model and a retrain on data in which a third of the labels moved on by one."""
+    first = train(mlflow_server, home, "--experiment", "main-job")
+    second = train(
+        mlflow_server, home, "--experiment", "main-job", "--seed", "1", "--swap", "0.6"
+    )
+    records = {record["run_id"]: record for record in scan(mlflow_server, home)}
+    assert {first, second} <= set(records)
+    return first, second
+
+
+def tags(uri: str, run_id: str) -> dict[str, str]:
+    return MlflowClient(uri).get_run(run_id).data.tags
+
+
+def test_the_first_model_is_first(mlflow_server, lineage):
+    found = tags(mlflow_server, lineage[0])
+    assert found[Tag.VERDICT] == "first"
+    assert found[Tag.HEALTH] == "healthy", found
+
+
+def test_the_bad_retrain_regressed_because_of_its_data(mlflow_server, lineage):
+    first, second = lineage
+    found = tags(mlflow_server, second)
+    assert found[Tag.VERDICT] == "regressed"
+    assert found[Tag.COMPARED_TO] == first
+    assert "data" in found[Tag.CAUSE].split(", ")
+    assert "points more errors" in found[Tag.SUMMARY]
+
+
+def test_deltas_are_metrics_one_can_sort_by(mlflow_server, lineage):
+    metrics = MlflowClient(mlflow_server).get_run(lineage[1]).data.metrics
+    old = MlflowClient(mlflow_server).get_run(lineage[0]).data.metrics["test/error"]
+    delta = metrics["test/error"] - old
+    assert metrics[Metric.ERROR_DELTA] == pytest.approx(delta, abs=1e-9)
+    assert 0 < metrics[Metric.ERROR_DELTA_LOW] < delta < metrics[Metric.ERROR_DELTA_HIGH]
+    assert metrics[Metric.EVIDENCE] > 1.3
+
+
+def test_the_note_starts_with_the_verdict(mlflow_server, lineage):
+    note = tags(mlflow_server, lineage[1])[Tag.NOTE]
+    assert note.startswith(NOTE_BEGIN)
+    assert "regressed" in note[:400].lower()
+
+
+def test_report_and_verdict_lie_with_the_run(mlflow_server, lineage, tmp_path):
+    client = MlflowClient(mlflow_server)
+    report = Path(client.download_artifacts(lineage[1], Artifact.REPORT, str(tmp_path)))
+    page = report.read_text()
+    assert "<svg" in page
+    assert "http://" not in page.replace("http://www.w3.org", "").replace(mlflow_server, "")
+    verdict = Path(client.download_artifacts(lineage[1], Artifact.VERDICT, str(tmp_path)))
+    document = json.loads(verdict.read_text())
+    assert document["verdict"] == "regressed"
+    assert document["estimands"]["model"]["n"] == 797
+    assert {change["kind"] for change in document["changed"]} >= {"data"}
+
+
+def test_a_second_scan_finds_nothing_to_do(mlflow_server, home, lineage):
+    assert scan(mlflow_server, home) == []
+
+
+def test_the_view_is_published_once_for_the_experiment(mlflow_server, lineage):
+    client = MlflowClient(mlflow_server)
+    experiment = client.get_experiment_by_name("main-job")
+    view = json.loads(experiment.tags[SHARED_VIEW_TAG])
+    assert view["name"] == "backslide verdicts"
+
+
+def test_compare_explain_and_gate_agree_with_the_tags(mlflow_server, home, lineage):
+    first, second = lineage
+    compared = json.loads(
+        backslide(mlflow_server, home, "compare", first, second, "--json").stdout
+    )
+    assert compared["verdict"] == "regressed"
+    assert compared["compared_to"] == first
+    assert "regressed" in backslide(mlflow_server, home, "explain", second).stdout
+    assert backslide(mlflow_server, home, "gate", first, check=False).returncode == 0
+    junit = home / "gate.xml"
+    gate = backslide(mlflow_server, home, "gate", second, "--junit", str(junit), check=False)
+    assert gate.returncode == 1
+    assert "<failure" in junit.read_text()
+
+
+def test_a_plain_mlflow_run_is_judged_as_far_as_its_metrics_go(mlflow_server, home):
+    client = MlflowClient(mlflow_server)
+    experiment = client.create_experiment("plain")
+    runs = []
+    for accuracy in (0.965, 0.90):
+        run = client.create_run(experiment, tags={Tag.LINEAGE: "plain-lineage"})
+        for step in range(60):
+            client.log_metric(run.info.run_id, "loss", 2.3 * 0.95**step, step=step)
+        client.log_metric(run.info.run_id, "test_accuracy", accuracy)
+        client.log_param(run.info.run_id, "test_examples", 10_000)
+        client.set_terminated(run.info.run_id)
+        runs.append(run.info.run_id)
+    scan(mlflow_server, home)
+    assert tags(mlflow_server, runs[0])[Tag.VERDICT] == "first"
+    second = tags(mlflow_server, runs[1])
+    assert second[Tag.VERDICT] == "regressed"
+    assert second[Tag.COMPARED_TO] == runs[0]
+    assert "10,000" in second[Tag.SUMMARY]
+
+
+def test_every_command_explains_itself_and_fails_in_one_line(mlflow_server, home):
+    listed = backslide(mlflow_server, home, "checks").stdout
+    assert "dead-units" in listed
+    assert "What to do" in backslide(mlflow_server, home, "explain", "dead-units").stdout
+    wrong = backslide(mlflow_server, home, "explain", "no-such-thing", check=False)
+    assert wrong.returncode != 0
+    assert len(wrong.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in wrong.stderr
+    away = backslide("http://127.0.0.1:9", home, "gate", "0" * 32, check=False)
+    assert away.returncode != 0
+    assert len(away.stderr.strip().splitlines()) == 1
+
+
+def test_the_server_is_a_stock_one(mlflow_server):
+    assert requests.get(f"{mlflow_server}/version", timeout=10).text.startswith("3.")
