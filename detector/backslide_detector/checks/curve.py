@@ -1,0 +1,66 @@
+"""A noisy series in a few robust numbers: where it began, where it is, how far it came down."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from backslide_detector.evidence import Floats, Ints, Series
+
+BLOCKS: Final = 40
+"""At most as many windows as a curve is cut into; Theil-Sen on more would cost seconds."""
+_FIRST: Final = 5
+_RECENT: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The finite part of a series.
+
+    Attributes:
+        n: number of finite values.
+        initial: median of the first five values.
+        final: median of the last tenth (at least five values, where there are as many).
+        levels: medians of consecutive windows, shape (b,), b at most `BLOCKS`.
+        steps: last step of each window, shape (b,).
+        noise: typical distance of a value from its window's median (scaled median absolute
+            deviation, so that it estimates a standard deviation).
+    """
+
+    n: int
+    initial: float
+    final: float
+    levels: Floats
+    steps: Ints
+    noise: float
+
+    @property
+    def best(self) -> float:
+        """Lowest level."""
+        return float(self.levels.min())
+
+    @property
+    def best_step(self) -> int:
+        """Step at the end of the lowest window."""
+        return int(self.steps[int(self.levels.argmin())])
+
+
+def curve(series: Series) -> Curve | None:
+    """Summarises a series; None without a finite value."""
+    finite = np.isfinite(series.values)
+    values, steps = series.values[finite], series.steps[finite]
+    n = len(values)
+    if not n:
+        return None
+    windows = np.array_split(np.arange(n), min(BLOCKS, max(1, n // _FIRST)) if n > 40 else n)
+    levels = np.array([np.median(values[w]) for w in windows])
+    around = np.concatenate([values[w] - m for w, m in zip(windows, levels, strict=True)])
+    recent = min(n, max(_FIRST, int(n * _RECENT)))
+    return Curve(
+        n=n,
+        initial=float(np.median(values[:_FIRST])),
+        final=float(np.median(values[-recent:])),
+        levels=levels,
+        steps=steps[[w[-1] for w in windows]],
+        noise=float(1.4826 * np.median(np.abs(around))),
+    )

@@ -1,0 +1,1 @@
+"""What loss and error do over time."""

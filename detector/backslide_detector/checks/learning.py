@@ -1,0 +1,273 @@
+"""Is the run failing to learn? The gate that turns a symptom into a finding, or into a note.
+
+Healthy networks are sparse, saturate, slow down and spike, so no symptom counts alone. What the
+run has learned is measured against what needs no learning: always guessing the class shares
+(its loss is the entropy of the class counts, its error one minus the largest share), or the
+loss that the run began with. Windows of many steps are compared, never single batches.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+
+from backslide_detector.checks.curve import Curve, curve
+from backslide_detector.evidence import RunEvidence, Series
+
+FEW_STEPS: Final = 100
+"""Losses of fewer steps cannot show that nothing is learned: warm-up may not be over."""
+_STUCK_LOSS: Final = 0.03
+_STUCK_ERROR: Final = 0.10
+_LEARNED: Final = 0.30
+_DIVERGED: Final = 1.3
+_UNBALANCED: Final = 0.3  # chance error below which error says little about learning
+_POOR: Final = 0.75
+
+
+class State(StrEnum):
+    """The gate's three answers."""
+
+    FAILING = "failing"
+    LEARNING = "learning"
+    UNKNOWN = "cannot tell"
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Whether a run learns, how well, and the numbers behind it.
+
+    Attributes:
+        sentence: the reason, with numbers.
+        skill: share of what there was to learn that was learned, on training data where
+            possible: 0 is a constant guess or the initial loss, 1 no error left; None when
+            nothing says so.
+        diverged: the loss is above where it began, or no longer finite.
+        generalises: False when validation is at chance although training is not.
+        initial_loss, final_loss: medians of the first steps and of the last tenth.
+        guess_loss: cross-entropy in nats of always guessing the class shares.
+        chance: error of always guessing the largest class.
+        curve: the training loss summed up.
+    """
+
+    state: State
+    sentence: str
+    skill: float | None = None
+    diverged: bool = False
+    generalises: bool | None = None
+    initial_loss: float | None = None
+    final_loss: float | None = None
+    guess_loss: float | None = None
+    chance: float | None = None
+    curve: Curve | None = field(default=None, repr=False)
+
+    @property
+    def failing(self) -> bool:
+        """The run is known to learn nothing."""
+        return self.state is State.FAILING
+
+    @property
+    def poor(self) -> bool:
+        """The run is failing, or has left more than a quarter of what there was to learn."""
+        return self.failing or (self.skill is not None and self.skill < _POOR)
+
+
+def assess(
+    run: RunEvidence,
+    *,
+    loss: Series | None,
+    training_error: Series | None,
+    validation_error: Series | None,
+    learning_rate: Series | None,
+) -> Learning:
+    """Weighs the loss against a constant guess and its start, and the error against chance."""
+    if loss is not None and _nonfinite_end(loss):
+        return Learning(
+            State.FAILING, "The training loss is no longer a number.", diverged=True
+        )
+    shares = class_shares(run)
+    shape = curve(loss) if loss is not None else None
+    facts = _Facts(
+        shape,
+        guess=float(-(shares * np.log(shares)).sum()) if shares is not None else None,
+        chance=float(1.0 - shares.max()) if shares is not None else None,
+        training_error=_recent(training_error),
+        validation_error=_recent(validation_error, fallback=_predicted_error(run)),
+    )
+    if _warming_up(run, learning_rate, shape):
+        return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
+    return facts.weigh()
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known, before it is weighed."""
+
+    shape: Curve | None
+    guess: float | None
+    chance: float | None
+    training_error: float | None
+    validation_error: float | None
+
+    def weigh(self) -> Learning:
+        """One clear sign of learning is enough; failing takes all signs together."""
+        from_errors = self._skill(self.training_error)
+        from_loss = self.loss_skill()
+        on_validation = self._skill(self.validation_error)
+        heard = [s for s in (from_errors, from_loss, on_validation) if s is not None]
+        if not heard:
+            return self.answer(
+                State.UNKNOWN, "Neither a loss nor an error says what was learned."
+            )
+        if max(heard) >= _LEARNED:
+            return self.answer(State.LEARNING, self._told(), skill=self._best(heard))
+        if self.diverged():
+            return self.answer(State.FAILING, self._told(), skill=0.0)
+        stuck = [
+            skill < limit
+            for skill, limit in (
+                (from_errors, _STUCK_ERROR),
+                (on_validation, _STUCK_ERROR),
+                (from_loss, _STUCK_LOSS),
+            )
+            if skill is not None
+        ]
+        state = State.FAILING if all(stuck) and self._long_enough() else State.UNKNOWN
+        return self.answer(state, self._told(), skill=max(0.0, *heard))
+
+    def _best(self, heard: list[float]) -> float:
+        """Training error speaks for skill where there is one; the loss only in its place."""
+        for error in (self.training_error, self.validation_error):
+            skill = self._skill(error)
+            if skill is not None and skill >= _LEARNED:
+                return skill
+        return max(heard)
+
+    def _skill(self, error: float | None) -> float | None:
+        """How far the error is below chance, as a share of chance; None if that says little."""
+        if error is None or self.chance is None or self.chance < _UNBALANCED:
+            return None
+        return 1.0 - error / self.chance
+
+    def loss_skill(self) -> float | None:
+        """How far the loss is below the constant guess, or below its start."""
+        if self.shape is None or self.shape.n < 2 * FEW_STEPS / 5:
+            return None
+        start, end = self.shape.initial, self.shape.final
+        if self.guess and start > self.guess / 1.5:
+            # A cross-entropy in nats, unless it starts far above; then a blown-up start and a
+            # sum over the batch look alike until the loss is below the guess.
+            known = start < self.guess * 1.5 or end < 0.9 * self.guess
+            return 1.0 - end / self.guess if known else None
+        if start <= 0.0 or self.shape.levels.min() < 0.0:
+            # A likelihood has no natural zero: only a fall well beyond the noise counts.
+            fall = start - end
+            return fall / abs(start) if start and fall > 5 * self.shape.noise else None
+        return 1.0 - end / start
+
+    def _is_cross_entropy(self) -> bool:
+        """Does the loss begin where a cross-entropy in nats of these classes begins?"""
+        if self.shape is None or not self.guess:
+            return False
+        return self.guess / 1.5 <= self.shape.initial <= self.guess * 1.5
+
+    def diverged(self) -> bool:
+        """Is the loss clearly above its start?"""
+        shape = self.shape
+        if shape is None or shape.n < FEW_STEPS / 5 or shape.initial <= 0.0:
+            return False
+        return shape.final > _DIVERGED * shape.initial + 3.0 * shape.noise / math.sqrt(5)
+
+    def _long_enough(self) -> bool:
+        """Are there enough steps to speak of failure? Errors alone come once an epoch."""
+        return self.shape is None or self.shape.n >= FEW_STEPS
+
+    def _told(self) -> str:
+        """The evidence in a sentence."""
+        parts = []
+        if self.shape is not None:
+            parts.append(f"training loss {self.shape.initial:.3g} → {self.shape.final:.3g}")
+        if self._is_cross_entropy():
+            parts.append(f"always guessing the class shares gives {self.guess:.3g}")
+        for name, error in (
+            ("training", self.training_error),
+            ("validation", self.validation_error),
+        ):
+            if error is not None:
+                parts.append(f"{name} error {error:.1%}")
+        if self.chance is not None and len(parts) > bool(self.shape):
+            parts.append(f"always guessing the largest class errs on {self.chance:.1%}")
+        text = ", ".join(parts)
+        return f"{text[:1].upper()}{text[1:]}."
+
+    def answer(self, state: State, sentence: str, *, skill: float | None = None) -> Learning:
+        """The result with all numbers attached."""
+        validation = self._skill(self.validation_error)
+        learned = self._skill(self.training_error) or self.loss_skill()
+        generalises = None
+        if validation is not None and learned is not None and learned >= _LEARNED:
+            generalises = validation >= _STUCK_ERROR
+        return Learning(
+            state,
+            sentence,
+            skill=skill,
+            diverged=state is State.FAILING and self.diverged(),
+            generalises=generalises,
+            initial_loss=self.shape.initial if self.shape else None,
+            final_loss=self.shape.final if self.shape else None,
+            guess_loss=self.guess,
+            chance=self.chance,
+            curve=self.shape,
+        )
+
+
+def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    """Class shares in the training data, else among the predicted targets, shape (k,)."""
+    counts: Mapping[str, int] = {}
+    described = sorted(
+        run.data.values(), key=lambda d: (d.name not in ("train", "training"), d.name)
+    )
+    for summary in described:
+        counts = counts or summary.class_counts
+    for _, table in sorted(run.predictions.items()):
+        if not counts and len(table) and not isinstance(table.targets[0], float):
+            counts = Counter(map(str, table.targets))
+    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
+    return shares / shares.sum() if len(shares) > 1 else None
+
+
+def _nonfinite_end(loss: Series) -> bool:
+    """Did the loss stop being a number for good? One bad batch that passes is none of that."""
+    recent = loss.values[-min(len(loss), 5) :]
+    return len(recent) > 0 and not np.isfinite(recent).any()
+
+
+def _recent(series: Series | None, fallback: float | None = None) -> float | None:
+    """Median of the newest tenth, at least three values."""
+    values = series.values[np.isfinite(series.values)] if series is not None else np.empty(0)
+    if not len(values):
+        return fallback
+    return float(np.median(values[-max(3, len(values) // 10) :]))
+
+
+def _predicted_error(run: RunEvidence) -> float | None:
+    """Error on the logged predictions, held-out splits only."""
+    for name, table in sorted(run.predictions.items(), reverse=True):  # val before test
+        if (
+            len(table)
+            and not name.startswith("train")
+            and not isinstance(table.targets[0], float)
+        ):
+            return table.error
+    return None
+
+
+def _warming_up(run: RunEvidence, learning_rate: Series | None, shape: Curve | None) -> bool:
+    """Is a running job's learning rate still rising from a small start?"""
+    if run.finished or learning_rate is None or shape is None or len(learning_rate) < 3:
+        return False
+    rates = learning_rate.values
+    return bool(rates[-1] >= rates.max() and rates[-1] > 1.05 * np.median(rates))

@@ -1,0 +1,47 @@
+"""The names of all checks, the likeliest root cause first.
+
+What stands higher can bring about what stands lower: a step that is too large kills units and
+ends in NaN, never the other way round. Findings are listed in this order, so that the first
+one is the one to mend.
+"""
+
+from typing import Final
+
+CAUSAL_ORDER: Final = (
+    # What the network is fed.
+    "input-scale",
+    "input-independent",
+    "misaligned-batch",
+    "repeated-batch",
+    "ordered-batches",
+    "label-mismatch",
+    "label-noise",
+    "class-imbalance",
+    "too-little-data",
+    # What it is asked, and where it starts.
+    "output-loss-mismatch",
+    "output-range-mismatch",
+    "symmetric-weights",
+    "poor-initialization",
+    # How it is moved.
+    "unchanged-weights",
+    "learning-rate-too-high",
+    "learning-rate-too-low",
+    "over-regularized",
+    # What then happens inside.
+    "vanishing-gradient",
+    "exploding-gradient",
+    "saturated-activation",
+    "dead-units",
+    "nan-or-inf",
+    "train-eval-mismatch",
+    # What is seen from outside.
+    "constant-output",
+    "class-collapse",
+    "oscillating-loss",
+    "overfitting",
+    "underfitting",
+    "undertrained",
+    "loss-not-decreasing",
+    "stalled-run",
+)
