@@ -1,0 +1,197 @@
+"""What differs between two runs, and what of it may explain the difference in error."""
+
+from collections.abc import Mapping, Sequence
+
+from backslide.contract import Cause, Verdict
+from backslide_detector.evidence import DataSummary, RunEvidence
+from backslide_detector.judgement import Change, Estimand
+from backslide_detector.retrain.history import SEED_NAMES
+
+KINDS = (Cause.DATA, Cause.CONFIG, Cause.CODE, Cause.ENVIRONMENT)
+"""What a person can change, in the order in which it usually explains a retrain."""
+
+
+def changes(new: RunEvidence, old: RunEvidence) -> tuple[Change, ...]:
+    """Everything that is known to differ between two runs, by kind.
+
+    Something that only one of the runs stated counts as a change with `None` on the other side,
+    unless that run stated nothing of the sort at all: silence is no difference.
+    """
+    return (
+        *_data_changes(new.data, old.data),
+        *_config_changes(new.params, old.params),
+        *_code_changes(new, old),
+        *_mapping_changes(
+            Cause.ENVIRONMENT, "package ", new.provenance.packages, old.provenance.packages
+        ),
+        *_mapping_changes(
+            Cause.ENVIRONMENT, "", new.provenance.environment, old.provenance.environment
+        ),
+        *_seed_changes(new, old),
+    )
+
+
+def causes(
+    verdict: Verdict,
+    changed: Sequence[Change],
+    model: Estimand,
+    *,
+    beyond_noise: bool | None,
+    provenance_known: bool,
+) -> tuple[Cause, ...]:
+    """What may have caused the difference, most likely first.
+
+    Only kinds that differ are named. Two runs alone cannot separate kinds that changed
+    together; all of them are named then, and `advice_on_causes` says what would separate them.
+
+    Args:
+        verdict: of the retrain.
+        changed: what differs.
+        model: the difference between the two models.
+        beyond_noise: whether the difference exceeds the noise between retrains; None: unknown.
+        provenance_known: whether the runs said what they were made from.
+    """
+    if verdict in (Verdict.FIRST, Verdict.NONE):
+        return ()
+    kinds = changed_kinds(changed)
+    shown = model.pvalue is not None and model.pvalue < 0.05
+    if beyond_noise is False or (provenance_known and not kinds):
+        return (Cause.NOISE,)
+    if not shown:
+        return (Cause.NOISE,) if verdict is Verdict.EQUIVALENT else (Cause.UNKNOWN,)
+    if not kinds:
+        return (Cause.UNKNOWN,)
+    return kinds if beyond_noise else (*kinds, Cause.NOISE)
+
+
+def advice_on_causes(
+    cause: Sequence[Cause], changed: Sequence[Change], *, beyond_noise: bool | None
+) -> str | None:
+    """The reruns that would settle the cause; None when nothing is open."""
+    kinds = changed_kinds(changed)
+    if not cause or cause[0] is Cause.NOISE:
+        return None
+    if cause[0] is Cause.UNKNOWN and not kinds:
+        return (
+            "Log what the runs are made from (backslide.start with params, run.log_data), "
+            "so that the next verdict can name a cause."
+        )
+    seeds = "" if beyond_noise else "Rerun both recipes with three fresh seeds; "
+    if len(kinds) > 1:
+        names = [kind.value for kind in kinds]
+        listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        return (
+            f"{seeds}{'t' if seeds else 'T'}o separate {listed}, rerun the old recipe with one "
+            "of them changed at a time."
+        )
+    if seeds and kinds:
+        return (
+            f"{seeds}if the gap stays, {kinds[0].value} is the cause; if it goes, it was luck."
+        )
+    return None
+
+
+def changed_kinds(changed: Sequence[Change]) -> tuple[Cause, ...]:
+    """The kinds that differ, apart from the seed, usual suspects first."""
+    present = {change.kind for change in changed}
+    return tuple(kind for kind in KINDS if kind in present)
+
+
+def provenance_known(run: RunEvidence) -> bool:
+    """True when a run said what it was made from: its code or its data."""
+    return bool(run.provenance.git_commit or run.data)
+
+
+def _data_changes(
+    new: Mapping[str, DataSummary], old: Mapping[str, DataSummary]
+) -> list[Change]:
+    """Data sets whose digest, version, size or class counts differ."""
+    if not new or not old:
+        return []
+    found: list[Change] = []
+    for name in sorted(new.keys() | old.keys()):
+        ours, theirs = new.get(name), old.get(name)
+        if ours is None or theirs is None:
+            found.append(
+                Change(
+                    Cause.DATA,
+                    f"data set {name}",
+                    None if theirs is None else theirs.digest,
+                    None if ours is None else ours.digest,
+                )
+            )
+            continue
+        if ours.digest != theirs.digest:
+            found.append(Change(Cause.DATA, f"{name} content", theirs.digest, ours.digest))
+        if ours.version != theirs.version:
+            found.append(Change(Cause.DATA, f"{name} version", theirs.version, ours.version))
+        if ours.rows != theirs.rows and ours.rows is not None and theirs.rows is not None:
+            found.append(Change(Cause.DATA, f"{name} rows", str(theirs.rows), str(ours.rows)))
+        if ours.class_counts and theirs.class_counts:
+            found += _mapping_changes(
+                Cause.DATA,
+                f"{name} examples of class ",
+                {k: str(v) for k, v in ours.class_counts.items()},
+                {k: str(v) for k, v in theirs.class_counts.items()},
+            )
+    return found
+
+
+def _config_changes(new: Mapping[str, str], old: Mapping[str, str]) -> list[Change]:
+    """Parameters that differ, the seed left out."""
+    return _mapping_changes(Cause.CONFIG, "parameter ", _unseeded(new), _unseeded(old))
+
+
+def _code_changes(new: RunEvidence, old: RunEvidence) -> list[Change]:
+    """Commit, uncommitted changes and entry point."""
+    ours, theirs = new.provenance, old.provenance
+    pairs = [
+        ("git commit", theirs.git_commit, ours.git_commit),
+        ("uncommitted changes", theirs.git_diff_digest, ours.git_diff_digest),
+        ("source", theirs.source, ours.source),
+    ]
+    known = ours.git_commit is not None and theirs.git_commit is not None
+    found = [
+        Change(Cause.CODE, what, before, after)
+        for what, before, after in pairs
+        # Without a diff digest on either side, absence of changes and silence look the same.
+        if before != after and (before and after if what != "uncommitted changes" else known)
+    ]
+    words = {True: "with uncommitted changes", False: "clean", None: None}
+    before, after = words[theirs.git_dirty], words[ours.git_dirty]
+    if known and not found and before and after and before != after:
+        found.append(Change(Cause.CODE, "working tree", before, after))
+    return found
+
+
+def _seed_changes(new: RunEvidence, old: RunEvidence) -> list[Change]:
+    """The seed, from provenance or from a parameter of that name."""
+    ours, theirs = _seed(new), _seed(old)
+    if ours == theirs or ours is None or theirs is None:
+        return []
+    return [Change(Cause.NOISE, "seed", theirs, ours)]
+
+
+def _mapping_changes(
+    kind: Cause, prefix: str, new: Mapping[str, str], old: Mapping[str, str]
+) -> list[Change]:
+    """Entries that differ between two mappings that were both stated."""
+    if not new or not old:
+        return []
+    return [
+        Change(kind, f"{prefix}{key}", old.get(key), new.get(key))
+        for key in sorted(new.keys() | old.keys())
+        if new.get(key) != old.get(key)
+    ]
+
+
+def _unseeded(params: Mapping[str, str]) -> dict[str, str]:
+    """Parameters without those that only choose the random numbers."""
+    return {key: value for key, value in params.items() if key.lower() not in SEED_NAMES}
+
+
+def _seed(run: RunEvidence) -> str | None:
+    """The seed a run stated, wherever it did."""
+    if run.provenance.seed is not None:
+        return run.provenance.seed
+    return next((v for k, v in sorted(run.params.items()) if k.lower() in SEED_NAMES), None)
