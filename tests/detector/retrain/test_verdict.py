@@ -77,9 +77,7 @@ def test_order_and_extra_examples_do_not_matter(make):
     order = np.random.default_rng(0).permutation(2_000)
     ids = np.array([f"id{i}" for i in range(2_000)], dtype=object)
     old = make.run("old", preds=make.predictions(before, ids=ids))
-    shuffled = make.predictions(
-        np.r_[after[order], [False] * 5], ids=[*ids[order], *"vwxyz"]
-    )
+    shuffled = make.predictions(np.r_[after[order], [False] * 5], ids=[*ids[order], *"vwxyz"])
     verdict = judge_retrain(make.run("new", preds=shuffled), old)
     assert (verdict.model.fixed, verdict.model.broken, verdict.model.n) == (60, 10, 2_000)
     assert verdict.new_error == pytest.approx(50 / 2_000)
@@ -201,7 +199,8 @@ def test_seed_repeats_are_preferred_to_the_lineage(make):
     new, old = make.pair(10_000, 350, fixed=175, broken=125, new={"params": {"lr": "0.2"}})
     recipe = PastRun.of(old).recipe
     repeats = [replace(run, recipe=recipe) for run in history([0.0349, 0.0352, 0.0351])]
-    verdict = judge_retrain(new, old, history=[*repeats, *history([0.5, 0.01])])
+    other = [replace(run, run_id=f"other-{run.run_id}") for run in history([0.5, 0.01])]
+    verdict = judge_retrain(new, old, history=[*repeats, *other])
     assert "seed repeats" in verdict.recipe.method
     assert verdict.recipe.n == 4
     assert verdict.cause == (Cause.CONFIG,)

@@ -17,7 +17,7 @@ from backslide_detector.stats.mcnemar import exact_pvalue, mcnemar, midp_pvalue
 from backslide_detector.stats.newcombe_paired import newcombe_paired_interval
 from backslide_detector.stats.power import mcnemar_power, mde_paired, mde_unpaired
 from backslide_detector.stats.predictive import pooled_spread, predictive_interval
-from backslide_detector.stats.tango import tango_interval
+from backslide_detector.stats.tango import _score, tango_interval
 from backslide_detector.stats.unpaired import (
     boschloo_pvalue,
     fisher_midp_pvalue,
@@ -71,7 +71,9 @@ def test_swapping_the_models_flips_the_sign(table):
     ours, swapped = mcnemar(broken, fixed, n), mcnemar(fixed, broken, n)
     assert ours.effect == -swapped.effect
     assert ours.pvalue == pytest.approx(swapped.pvalue)
-    assert ours.interval == pytest.approx((-swapped.interval[1], -swapped.interval[0]), abs=1e-9)
+    assert ours.interval == pytest.approx(
+        (-swapped.interval[1], -swapped.interval[0]), abs=1e-9
+    )
     assert ours.interval[0] <= ours.effect <= ours.interval[1]
     a, b = newcombe_paired_interval(rest // 2, broken, fixed, rest - rest // 2)
     assert -1 <= a <= ours.effect <= b <= 1
@@ -90,8 +92,6 @@ def test_midp_pvalues_of_many_tables_at_once():
 
 def test_the_tango_interval_holds_exactly_what_the_score_test_does_not_reject():
     # At the ends of the interval the score statistic equals the normal quantile.
-    from backslide_detector.stats.tango import _score
-
     low, high = tango_interval(125, 175, 10_000)
     z = stats.norm.ppf(0.975)
     assert _score(125, 175, 10_000, low) == pytest.approx(z, abs=1e-6)
@@ -113,7 +113,9 @@ def test_the_interval_stays_away_from_the_faulty_score_method():
     assert high < 0.3400
 
 
-@given(st.integers(0, 300), st.integers(300, 2_000), st.integers(0, 300), st.integers(300, 2_000))
+@given(
+    st.integers(0, 300), st.integers(300, 2_000), st.integers(0, 300), st.integers(300, 2_000)
+)
 def test_fisher_midp_lies_below_fisher_exact(wrong_new, n_new, wrong_old, n_old):
     midp = fisher_midp_pvalue(wrong_new, n_new, wrong_old, n_old)
     table = [[wrong_new, wrong_old], [n_new - wrong_new, n_old - wrong_old]]
@@ -174,7 +176,9 @@ def test_smallest_provable_margin():
     assert margin == pytest.approx(0.00507, abs=5e-6)
     random = np.random.default_rng(2)
     flips = random.multinomial(10_000, [0.015, 0.015, 0.97], size=600)
-    shown = [inside(tango_interval(int(b), int(c), 10_000, level=0.9), margin) for b, c, _ in flips]
+    shown = [
+        inside(tango_interval(int(b), int(c), 10_000, level=0.9), margin) for b, c, _ in flips
+    ]
     assert np.mean(shown) == pytest.approx(0.8, abs=4 * np.sqrt(0.16 / 600))
 
 
