@@ -144,7 +144,7 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         raise click.ClickException(
             f"cannot listen on {host} port {port}: {error.strerror}; "
-            "stop what uses it or choose another with --port"
+            "stop what uses it or choose another address with --host and --port"
         ) from error
 
 
