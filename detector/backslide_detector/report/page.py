@@ -1,22 +1,97 @@
-"""The report: one HTML file that needs nothing else."""
+"""The report: one HTML file that needs nothing else.
 
-from html import escape
+MLflow shows it in a frame without an origin; it also reads from a disk, in a mail, on paper.
+No script runs in it: the policy in its head allows the one style sheet, by its hash, and
+pictures that lie in the file itself, nothing more.
+"""
+
+from base64 import b64encode
+from functools import cache
+from hashlib import sha256
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.judgement import Judgement
+from backslide_detector.report import view
 from backslide_detector.report.links import Links
+from backslide_detector.report.phrases import plain, shorten
+from backslide_detector.report.section import Absent, Section
+from backslide_detector.report.sections.activations import activations
+from backslide_detector.report.sections.classes import classes
+from backslide_detector.report.sections.curves import curves
+from backslide_detector.report.sections.gradients import gradients
+
+SECTIONS = (curves, classes, gradients, activations)
+LONGEST = 2_000
+"""Characters of one piece of text at most."""
 
 
-def page(
-    judgement: Judgement,
-    new: RunEvidence,
-    old: RunEvidence | None,  # noqa: ARG001  # drawn beside the new run
-    links: Links,  # noqa: ARG001  # the footer's
-) -> str:
-    """The whole report as self-contained HTML."""
-    title = escape(new.name or judgement.run_id)
-    verdict = escape(judgement.retrain.sentence)
+def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links: Links) -> str:
+    """The whole report as self-contained HTML.
+
+    Args:
+        judgement: what is said about the run.
+        new: the judged run.
+        old: the run it was compared with, drawn beside it.
+        links: where to go on; only web addresses are linked.
+    """
+    parts = [build(judgement, new, old) for build in SECTIONS]
+    css = _stylesheet()
     return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{title}</title></head><body><h1>{title}</h1><p>{verdict}</p></body></html>"
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            css=css,
+            policy=_policy(css),
+            sections=[part for part in parts if isinstance(part, Section)],
+            gaps=view.gaps(
+                judgement, new, [part for part in parts if isinstance(part, Absent)]
+            ),
+            head=view.head(judgement, new),
+            facts=view.facts(judgement),
+            answers=view.answers(judgement),
+            answers_table=view.answers_table(judgement),
+            changed=view.changed(judgement, new, old),
+            findings=view.findings(judgement),
+            no_findings=view.no_findings(judgement),
+            notes=view.notes(judgement),
+            method=view.method(judgement),
+            checks=view.checks(judgement),
+            links=view.links(links),
+        )
     )
+
+
+def _policy(css: str) -> str:
+    digest = b64encode(sha256(css.encode()).digest()).decode("ascii")
+    return (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("backslide_detector", "report/templates"),
+        autoescape=True,
+        finalize=_harmless,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+@cache
+def _stylesheet() -> Markup:
+    loader = _environment().loader
+    assert loader is not None  # noqa: S101  # given right above
+    source, _, _ = loader.get_source(_environment(), "report.css")
+    return Markup(source)  # noqa: S704  # the package's own file
+
+
+def _harmless(value: object) -> object:
+    """Text for people: on one line, bounded, without invisible characters; markup as it is."""
+    return value if isinstance(value, Markup) else shorten(plain(value), LONGEST)

@@ -26,7 +26,14 @@ CAUSES = {
     Cause.UNKNOWN: "unknown",
 }
 
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def power(exponent: float) -> str:
+    """`10⁻³`; with one digit behind the point where the exponent is not whole."""
+    text = f"{exponent:.0f}" if exponent == round(exponent) else f"{exponent:.1f}"
+    return "10" + text.translate(_SUPERSCRIPT).replace(".", "·")
 
 
 def plain(text: object) -> str:
@@ -73,6 +80,16 @@ def number(value: float | None) -> str:
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}".replace("-", "−")
     return f"{value:.3g}".replace("-", "−")
+
+
+def magnitude(value: float | None) -> str:
+    """A number known to about two digits as `3.2×10⁻⁵`, plain between 0.001 and 1000."""
+    if value is None or not math.isfinite(value) or value == 0:
+        return number(value)
+    if 1e-3 <= abs(value) < 1e3:
+        return f"{value:.2g}".replace("-", "−") if abs(value) < 100 else f"{value:.0f}"
+    mantissa, exponent = f"{value:.1e}".split("e")
+    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
 
 
 def pvalue(value: float | None) -> str:

@@ -1,0 +1,80 @@
+"""Both questions as intervals around "no difference"."""
+
+import math
+
+from markupsafe import Markup
+
+from backslide_detector.judgement import Estimand
+from backslide_detector.report import phrases
+from backslide_detector.report.pictures import svg
+from backslide_detector.report.pictures.scale import Scale, label
+
+WIDTH, LEFT, RIGHT, TOP, ROW = 720.0, 16.0, 704.0, 26.0, 58.0
+
+
+def intervals(
+    answers: tuple[tuple[str, Estimand], ...], margin: float | None, mde: float | None
+) -> Markup:
+    """Draws each answered question as a point with its 95 % interval; worse is to the right.
+
+    Args:
+        answers: (question, answer) from top to bottom.
+        margin: half-width of the band in which a difference does not matter, as a fraction.
+        mde: smallest difference the test set could have shown, as a fraction.
+    """
+    bottom = TOP + ROW * len(answers)
+    axis = _axis(answers, margin, mde)
+    parts = [
+        svg.words(axis(0) - 10, 14, "← better", "tick good", "end"),
+        svg.words(axis(0) + 10, 14, "worse →", "tick bad"),
+    ]
+    if margin is not None and math.isfinite(margin):
+        left, right = axis(-margin * 100), axis(margin * 100)
+        parts.append(svg.rectangle(left, TOP, right - left, bottom - TOP, "margin"))
+    for tick in axis.ticks(7):
+        parts.append(svg.line(axis(tick), TOP, axis(tick), bottom, "grid"))
+        written = ("+" if tick > 0 else "") + label(tick, axis)
+        parts.append(svg.words(axis(tick), bottom + 18, written, "tick", "middle"))
+    if mde is not None and math.isfinite(mde):
+        ends = (axis(-mde * 100), axis(mde * 100))
+        parts += [svg.line(end, TOP, end, bottom, "mde") for end in ends]
+    parts.append(svg.line(axis(0), TOP - 4, axis(0), bottom + 4, "zero"))
+    for row, (question, answer) in enumerate(answers):
+        parts += _answer(question, answer, axis, TOP + ROW * row)
+    title = "difference of the error, new minus old, in percentage points"
+    parts.append(svg.words(WIDTH / 2, bottom + 36, title, "tick", "middle"))
+    said = "; ".join(f"{question}: {phrases.estimate(answer)}" for question, answer in answers)
+    return svg.drawing(WIDTH, bottom + 44, said, *parts, class_="wide")
+
+
+def _axis(
+    answers: tuple[tuple[str, Estimand], ...], margin: float | None, mde: float | None
+) -> Scale:
+    """In percentage points, with zero in the middle and room for all that is drawn."""
+    ends = [margin, mde]
+    for _, answer in answers:
+        ends += [answer.effect, *(answer.interval or ())]
+    sizes = [abs(end) for end in ends if end is not None and math.isfinite(end)]
+    reach = max([*sizes, 1e-6]) * 112
+    return Scale(-reach, reach, LEFT, RIGHT)
+
+
+def _answer(question: str, answer: Estimand, axis: Scale, top: float) -> list[Markup]:
+    middle = top + 38
+    parts = [svg.words(LEFT, top + 17, question, "name halo")]
+    if answer.effect is None or not math.isfinite(answer.effect):
+        return [*parts, svg.words(LEFT, middle + 4, "cannot tell from these runs", "tick halo")]
+    kind = _direction(answer)
+    if answer.interval is not None and all(map(math.isfinite, answer.interval)):
+        low, high = (axis(bound * 100) for bound in answer.interval)
+        parts.append(svg.line(low, middle, high, middle, f"whisker {kind}"))
+        parts += [
+            svg.line(x, middle - 7, x, middle + 7, f"whisker {kind}") for x in (low, high)
+        ]
+    at = axis(answer.effect * 100)
+    return [*parts, svg.tag("circle", cx=at, cy=middle, r=6, class_=f"dot {kind}")]
+
+
+def _direction(answer: Estimand) -> str:
+    low, high = answer.interval or (-math.inf, math.inf)
+    return "bad" if low > 0 else "good" if high < 0 else "plain"

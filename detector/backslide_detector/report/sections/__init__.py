@@ -1,0 +1,1 @@
+"""From evidence to sections: each file decides what one section shows, and in which words."""
