@@ -1,0 +1,88 @@
+"""When to look: dense in the first steps, then sparser, within a budget of time.
+
+Pure: it is told the time and what watching cost, and answers. No clock, no tensors.
+"""
+
+from random import Random
+from typing import Final
+
+GRACE_SECONDS: Final = 2.0
+"""Watching may cost this much in all, whatever the share: short runs are seen densely."""
+
+LONGEST: Final = 1_000
+"""Steps between two snapshots at most, whatever the budget."""
+
+GROWTH: Final = 0.02
+"""Without a lack of budget, the interval grows with the step: 2 % of the steps so far. The first
+50 steps are all seen, 300 steps give about 140 snapshots, 100,000 steps about 430 at most."""
+
+JITTER: Final = 0.25
+"""Intervals vary by this share, so that they keep no time with accumulation or epochs."""
+
+
+class Cadence:
+    """Decides which steps are sampled.
+
+    Args:
+        overhead: share of the time that watching may cost, as a fraction; None: every step.
+
+    Attributes:
+        spent: seconds that watching has cost so far.
+        elapsed: seconds of training so far, watching included.
+    """
+
+    def __init__(self, overhead: float | None) -> None:
+        """Raises ValueError when `overhead` is not a fraction."""
+        if overhead is not None and not 0 < overhead < 1:
+            raise ValueError(f"overhead must be a fraction between 0 and 1, not {overhead}")
+        self.overhead = overhead
+        self.spent = 0.0
+        self.elapsed = 0.0
+        self._random = Random(0)  # noqa: S311  # its own generator: the global ones are the user's
+        self._steps = 0
+        self._since = 0
+        self._wait = 1
+        self._price = 0.0
+
+    @property
+    def share(self) -> float:
+        """Share of the time spent on watching so far, as a fraction."""
+        return self.spent / self.elapsed if self.elapsed > 0 else 0.0
+
+    def step(self, seconds: float, cost: float, price: float | None = None) -> bool:
+        """Ends a step and says whether to sample the next one.
+
+        Args:
+            seconds: time since the step before ended, watching included.
+            cost: seconds of it that went into watching.
+            price: seconds that the snapshot cost that this step completed, if it did.
+        """
+        self.elapsed += seconds
+        self.spent += cost
+        self._steps += 1
+        self._since += 1
+        if price is not None:
+            # A slow first look (warming up) must not set the price for long.
+            self._price = 0.5 * (self._price + price) if self._price else price
+            self._since = 0
+            self._wait = self._interval()
+        if self._since + 1 >= LONGEST:
+            return True
+        return self._since + 1 >= self._wait and self._affordable()
+
+    def _affordable(self) -> bool:
+        """Whether one more snapshot keeps the budget."""
+        if self.overhead is None:
+            return True
+        return self.spent + self._price <= max(GRACE_SECONDS, self.overhead * self.elapsed)
+
+    def _interval(self) -> int:
+        """Steps from this snapshot to the next one, if the budget allows it then."""
+        if self.overhead is None:
+            return 1
+        interval = GROWTH * self._steps
+        if not self._affordable():
+            step_time = (self.elapsed - self.spent) / self._steps
+            interval = max(interval, self._price / (self.overhead * max(step_time, 1e-9)))
+        jittered = interval * self._random.uniform(1 - JITTER, 1 + JITTER)
+        return max(1, min(LONGEST, round(jittered)))

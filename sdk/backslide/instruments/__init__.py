@@ -1,0 +1,1 @@
+"""What is measured inside a network, one file each."""

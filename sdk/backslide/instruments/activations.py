@@ -1,0 +1,208 @@
+"""Outputs of leaf modules, reduced inside forward hooks.
+
+The hooks live in sampled steps only. They look in training mode only, skip the recomputations of
+gradient checkpointing, and keep no reference to an output: an operation in place may overwrite it.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from time import perf_counter
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
+
+from backslide.instruments.graph import Graph
+from backslide.instruments.tensors import first_floating, in_backward, local
+from backslide.meter import Meter
+from backslide.summary import SAMPLE, Summary, Units
+
+PASSING: Final = (
+    nn.Identity,
+    nn.Flatten,
+    nn.Unflatten,
+    nn.modules.dropout._DropoutNd,  # noqa: SLF001  # the one base of all kinds of dropout
+)
+"""Modules that pass on or drop what another one computed: in the graph, but without a row."""
+
+WHOLE: Final = (nn.MultiheadAttention,)
+"""Modules that do their children's work themselves, so that the children's hooks never fire."""
+
+RECTIFIERS: Final = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardshrink, nn.Softshrink)
+SMOOTH_RECTIFIERS: Final = (nn.GELU, nn.Hardswish)
+"""Together: activations that can be exactly zero, so that a unit can be dead."""
+
+CHANNELS_FIRST: Final = (
+    nn.modules.conv._ConvNd,  # noqa: SLF001  # no public base
+    nn.modules.batchnorm._BatchNorm,  # noqa: SLF001  # no public base
+    nn.modules.instancenorm._InstanceNorm,  # noqa: SLF001  # no public base
+    nn.GroupNorm,
+)
+CHANNELS_LAST: Final = (nn.Linear, nn.LayerNorm, nn.Embedding, nn.RNNBase, *WHOLE)
+
+
+def bounds(module: nn.Module) -> tuple[float, float] | None:
+    """Bounds of a saturating activation; None for other modules."""
+    match module:
+        case nn.ReLU6():
+            return None  # a Hardtanh by inheritance, a rectifier by use
+        case nn.Hardtanh():
+            return module.min_val, module.max_val
+        case nn.Sigmoid() | nn.Hardsigmoid():
+            return 0.0, 1.0
+        case nn.Tanh() | nn.Softsign():
+            return -1.0, 1.0
+        case _:
+            return None
+
+
+def observable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Names and modules whose outputs are measured: leaves, in order of definition."""
+    inside: set[int] = set()
+    for name, module in model.named_modules():
+        if id(module) in inside:
+            continue
+        if isinstance(module, WHOLE):
+            inside.update(id(child) for child in module.modules())
+            yield name or type(module).__name__, module
+        elif next(module.children(), None) is None:
+            yield name or type(module).__name__, module
+
+
+def compiled(model: nn.Module) -> bool:
+    """Whether torch.compile holds the model or a part of it: hooks set later never fire there."""
+    return any(
+        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
+        for module in model.modules()
+    )
+
+
+class Activations:
+    """Measures the outputs of a model's leaf modules while its hooks are in place.
+
+    Args:
+        model: the model.
+        key_of: gives the row of a module, by name and class name.
+        graph: told which modules run.
+        meter: told what hooks cost.
+        fail: told when a hook had to give up; a hook never raises.
+
+    Attributes:
+        fired: whether any module has run yet while hooks were in place.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        key_of: Callable[[str, str], int],
+        graph: Graph,
+        meter: Meter,
+        fail: Callable[[str], None],
+    ) -> None:
+        """Sets no hooks yet."""
+        self.fired = False
+        self._model = model
+        self._key_of = key_of
+        self._graph = graph
+        self._fail = fail
+        self.meter = meter
+        self._summary = Summary()
+        self._handles: list[RemovableHandle] = []
+        self._axes: dict[str, int | None] = {}
+        self._calls: dict[str, int] = {}
+        self._channels_first: bool | None = None
+
+    def begin(self, summary: Summary) -> None:
+        """From now on outputs go to `summary`; sets hooks if there are none."""
+        self._summary = summary
+        self._calls.clear()
+        if not self._handles:
+            for name, module in observable(self._model):
+                if not isinstance(module, torch.jit.ScriptModule):
+                    self._handles.append(module.register_forward_hook(Tap(self, name)))
+
+    def end(self) -> None:
+        """Takes the hooks away."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def measure(self, name: str, module: nn.Module, output: object) -> None:
+        """Queues one output."""
+        tensor = first_floating(output)
+        if tensor is None:
+            return
+        if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
+            return  # what is captured here would run again at every replay of the CUDA graph
+        self.fired = True
+        self._graph.ran(name, module, tuple(tensor.shape))
+        if isinstance(module, CHANNELS_FIRST):
+            self._channels_first = True
+        elif isinstance(module, CHANNELS_LAST):
+            self._channels_first = False
+        if isinstance(module, PASSING):
+            return
+        call = self._calls[name] = self._calls.get(name, 0) + 1
+        self._summary.add(
+            self._key_of(name, type(module).__name__),
+            local(tensor.detach()),
+            units=self._units(name, module, tensor),
+            # A module called a thousand times in a step must not keep a thousand full samples.
+            sample=max(64, SAMPLE // call),
+        )
+
+    def _units(self, name: str, module: nn.Module, tensor: Tensor) -> Units | None:
+        """How the output divides into units, if it matters for this kind of module."""
+        limits = bounds(module)
+        rectifier = isinstance(module, RECTIFIERS)
+        if limits is None and not rectifier and not isinstance(module, SMOOTH_RECTIFIERS):
+            return None
+        if name not in self._axes:
+            self._axes[name] = self._unit_axis(tensor)
+        axis = self._axes[name]
+        nonnegative = isinstance(module, (nn.ReLU, nn.ReLU6))
+        return None if axis is None else Units(axis, limits, nonnegative)
+
+    def _unit_axis(self, tensor: Tensor) -> int | None:
+        """Channels lie where the last layer with weights put them."""
+        if tensor.ndim < 2:
+            return None  # one example alone: zero means nothing yet
+        channels_first = self._channels_first
+        if channels_first is None:
+            channels_first = tensor.ndim >= 4
+        return 1 if channels_first else tensor.ndim - 1
+
+    def give_up(self, name: str, error: Exception) -> None:
+        """Reports a hook that failed; the training goes on."""
+        self._fail(f"activations of {name!r} could not be measured: {error}")
+
+
+class Tap:
+    """The forward hook on one module.
+
+    A copy of the model (`copy.deepcopy`, `torch.save`) made while it is watched carries a hook
+    that does nothing and needs no backslide to be loaded.
+    """
+
+    __slots__ = ("_activations", "_name")
+
+    def __init__(self, activations: Activations, name: str) -> None:
+        """Belongs to one module by name."""
+        self._activations = activations
+        self._name = name
+
+    def __call__(self, module: nn.Module, _args: object, output: object) -> None:
+        """Measures an output; never raises, never changes it."""
+        if torch.compiler.is_compiling() or not module.training or in_backward():
+            return
+        start = perf_counter()
+        try:
+            self._activations.measure(self._name, module, output)
+        except Exception as error:  # noqa: BLE001  # nothing may reach the user's forward pass
+            self._activations.give_up(self._name, error)
+        self._activations.meter.seconds += perf_counter() - start
+
+    def __reduce__(self) -> tuple[object, tuple[object, str]]:
+        """Pickles as something of the standard library that takes any call and returns None."""
+        return getattr, (contextlib.nullcontext(), "__exit__")

@@ -1,0 +1,63 @@
+"""Weights after an optimizer's step, and the step itself: new minus old weights."""
+
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from backslide.instruments.tensors import local
+from backslide.summary import Scaled, Summary, flatten, strided
+
+COPIED: Final = 2**26
+"""Weights of which a whole copy is kept during a sampled step, in elements (256 MiB of float32).
+Beyond it a sample is kept: seeing an update must not double a large model's memory."""
+
+LARGE_SAMPLE: Final = 65_536
+"""Elements kept of a tensor beyond that; the norm of its update is good to about 1 %."""
+
+
+@dataclass(frozen=True, eq=False)
+class Before:
+    """Weights before a step, one item a parameter.
+
+    Attributes:
+        kept: copies, flat; of large tensors a sample.
+        turn: places the samples.
+        scaled: mixed-precision state; a skipped step is no update.
+    """
+
+    kept: list[Tensor]
+    turn: int
+    scaled: Scaled | None
+
+
+def before(parameters: list[Tensor], turn: int, scaled: Scaled | None) -> Before:
+    """Keeps what `update` will need."""
+    left = COPIED
+    kept = []
+    for parameter in parameters:
+        flat = flatten(local(parameter.detach()))
+        left -= flat.numel()
+        if left < 0:
+            flat = strided(flat, turn, LARGE_SAMPLE)
+        kept.append(flat.clone())
+    return Before(kept, turn, scaled)
+
+
+def update(summary: Summary, keys: list[int], parameters: list[Tensor], old: Before) -> None:
+    """Queues the difference that the step made."""
+    scaled = old.scaled and old.scaled.unscaled()
+    for key, parameter, kept in zip(keys, parameters, old.kept, strict=True):
+        flat = flatten(local(parameter.detach()))
+        count = flat.numel()
+        if kept.numel() < count:
+            flat = strided(flat, old.turn, LARGE_SAMPLE)
+        difference = torch.sub(flat, kept, out=kept)
+        summary.add(key, difference, scaled=scaled, stands_for=count)
+
+
+def weights(summary: Summary, keys: list[int], parameters: list[Tensor]) -> None:
+    """Queues the weights themselves."""
+    for key, parameter in zip(keys, parameters, strict=True):
+        summary.add(key, local(parameter.detach()))
