@@ -43,6 +43,7 @@ def test_two_workers_stop_on_sigterm_and_leave_only_their_data(tmp_path):
         url = f"http://127.0.0.1:{port}"
         assert f"{url}/#/experiments?workflowType=machine_learning" in family.out()
         assert requests.get(f"{url}/version", timeout=10).text.startswith("3.")
+        assert "No run has been judged yet" in requests.get(f"{url}/backslide", timeout=10).text
         assert len([line for line in family.members().values() if "spawn_main" in line]) == 2
         assert not any("huey" in line for line in family.members().values())  # no job runner
         family.member("mlflow server --app-name backslide --host 127.0.0.1")
