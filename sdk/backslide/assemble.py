@@ -1,14 +1,13 @@
-"""From measured rows to a snapshot: places, units over several batches, network-level figures."""
+"""From measured rows to a snapshot: places, units over several batches, network figures."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from backslide.contract import HISTOGRAM_BINS, Metric, Role
 from backslide.layout import Layout
+from backslide.rows import Rows
 from backslide.snapshot import STATISTICS, Snapshot
-from backslide.summary import Rows
 from backslide.units import UnitWindows
 
 SATURATED = STATISTICS.index("saturated_fraction")
@@ -68,16 +67,14 @@ class Assembler:
         )
 
     def _scalars(self, rows: Rows) -> dict[str, float]:
-        """Norm of all gradients; norm of all updates as a share of the norm of their weights."""
-        roles = [self._layout.places[key].role for key in rows.keys.tolist()]
+        """Norm of all gradients, and of all updates as a share of that of their weights."""
+        roles = np.array([self._layout.places[key].role for key in rows.keys.tolist()])
         norms = {
-            role: math.sqrt(square_sum)
-            if (square_sum := float(rows.square_sum[mask].sum())) >= 0
-            else math.nan
+            role: float(np.sqrt(rows.square_sum[roles == role].sum()))
             for role in (Role.GRADIENT, Role.UPDATE, Role.WEIGHT)
-            if (mask := np.array([each is role for each in roles], bool)).any()
+            if (roles == role).any()
         }
-        scalars = {}
+        scalars: dict[str, float] = {}
         if Role.GRADIENT in norms:
             scalars[Metric.GRADIENT_NORM] = norms[Role.GRADIENT]
         if Role.UPDATE in norms and norms[Role.WEIGHT] > 0:

@@ -13,8 +13,8 @@ LONGEST: Final = 1_000
 """Steps between two snapshots at most, whatever the budget."""
 
 GROWTH: Final = 0.02
-"""Without a lack of budget, the interval grows with the step: 2 % of the steps so far. The first
-50 steps are all seen, 300 steps give about 140 snapshots, 100,000 steps about 430 at most."""
+"""Given the budget, the interval grows with the step: 2 % of the steps so far. All of the first
+50 steps are seen, 300 steps give about 140 snapshots, 100,000 steps about 450."""
 
 JITTER: Final = 0.25
 """Intervals vary by this share, so that they keep no time with accumulation or epochs."""

@@ -1,8 +1,8 @@
 """One look inside the network, as numbers, and its compact form on disk.
 
-What stays the same from look to look (names, depths, kinds) is a `Catalogue`, written once; what
-changes is a `Snapshot`, which names its catalogue by digest. The encoding is plain numpy buffers
-behind a fixed header: nothing is ever unpickled.
+What stays the same from look to look (names, depths, kinds) is a `Catalogue`, written once;
+what changes is a `Snapshot`, which names its catalogue by digest. The encoding is plain numpy
+buffers behind a fixed header: nothing is ever unpickled.
 """
 
 import hashlib
@@ -118,8 +118,8 @@ def encode(snapshot: Snapshot) -> bytes:
 
     A frame is: header, statistics (float32), filled bins of each row (uint8), their numbers
     (uint8), their counts (uint16, or uint32 where one is larger), elements of each tensor
-    (int64, where they differ from the catalogue's), scalars (JSON). Little-endian. Frames may be
-    concatenated.
+    (int64, where they differ from the catalogue's), scalars (JSON). Little-endian. Frames may
+    be concatenated.
     """
     rows, bins = np.nonzero(snapshot.histogram)
     filled = snapshot.histogram[rows, bins]
@@ -196,7 +196,7 @@ def _read(
     if int(per_row.sum()) != filled or (filled and int(bins.max()) >= HISTOGRAM_BINS):
         raise ValueError("a snapshot is damaged: its histogram does not add up")
     histogram = np.zeros((tensors, HISTOGRAM_BINS), np.int32)
-    histogram[np.repeat(np.arange(tensors), per_row), bins] = values
+    histogram[np.repeat(np.arange(tensors), per_row.astype(np.intp)), bins] = values
     counts = take("<i8", tensors).astype(np.int64) if counted else None
     scalars = json.loads(data[start:end])
     return Snapshot(step, wall_time, catalogue, stats, histogram, scalars, counts), end

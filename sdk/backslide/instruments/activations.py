@@ -1,7 +1,8 @@
 """Outputs of leaf modules, reduced inside forward hooks.
 
-The hooks live in sampled steps only. They look in training mode only, skip the recomputations of
-gradient checkpointing, and keep no reference to an output: an operation in place may overwrite it.
+The hooks live in sampled steps only. They look in training mode only, skip the recomputations
+of gradient checkpointing, and keep no reference to an output: an operation in place may
+overwrite it.
 """
 
 import contextlib
@@ -71,7 +72,7 @@ def observable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def compiled(model: nn.Module) -> bool:
-    """Whether torch.compile holds the model or a part of it: hooks set later never fire there."""
+    """Whether torch.compile holds the model or a part: hooks set later never fire there."""
     return any(
         hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()

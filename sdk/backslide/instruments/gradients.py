@@ -1,11 +1,12 @@
-"""Gradients as the optimizer uses them: accumulated, reduced over workers, unscaled, clipped."""
+"""Gradients as the optimizer uses them: accumulated, reduced, unscaled, clipped."""
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from backslide.instruments.tensors import local
-from backslide.summary import Scaled, Summary, Units
+from backslide.summary import Summary, Units
+from backslide.transfer import Scaled
 
 
 def gradients(
@@ -16,16 +17,14 @@ def gradients(
     scaled: Scaled | None,
 ) -> None:
     """Queues the gradient of each parameter that has one."""
-    for key, parameter, axis in zip(keys, parameters, units, strict=True):
-        gradient = parameter.grad
-        if gradient is None:
+    for key, parameter, rows in zip(keys, parameters, units, strict=True):
+        if parameter.grad is None:
             continue
-        gradient = local(gradient.detach())
-        if gradient.layout != torch.strided:
-            # A sparse gradient is a few rows of an embedding: what is not stored is no zero of
-            # interest.
-            gradient, axis = gradient.coalesce().values(), None
-        summary.add(key, gradient, units=axis, scaled=scaled)
+        gradient = local(parameter.grad.detach())
+        if gradient.layout == torch.strided:
+            summary.add(key, gradient, units=rows, scaled=scaled)
+        else:  # some rows of an embedding: the others are no zeros of interest
+            summary.add(key, gradient.coalesce().values(), scaled=scaled)
 
 
 def scaling(optimizer: Optimizer) -> Scaled | None:

@@ -41,12 +41,11 @@ class Parameters:
         self._strangers = 0
         self._read()
 
-    def all(self) -> list[tuple[Tensor, Named]]:
-        """The model's parameters that can be trained, each once."""
+    def trained(self) -> list[Tensor]:
+        """The model's parameters that are not frozen, each once."""
         if self._model is None:
             return []
-        found = [(tensor, self.of(tensor)) for tensor in self._model.parameters()]
-        return [(tensor, named) for tensor, named in found if tensor.requires_grad]
+        return [tensor for tensor in self._model.parameters() if tensor.requires_grad]
 
     def of(self, tensor: Tensor) -> Named:
         """What is known about a parameter; one seen for the first time gets a name."""

@@ -30,6 +30,6 @@ def _first(items: Iterable[object]) -> Tensor | None:
 
 
 def in_backward() -> bool:
-    """Whether autograd is running: a forward within it is a recomputation of one seen before."""
+    """Whether autograd is running: a forward inside it repeats one seen before."""
     # The way torch.utils.checkpoint tells it; there is no public one.
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001

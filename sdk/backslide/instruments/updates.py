@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from backslide.instruments.tensors import local
-from backslide.summary import Scaled, Summary, flatten, strided
+from backslide.summary import Summary, flatten, strided
+from backslide.transfer import Scaled
 
 COPIED: Final = 2**26
-"""Weights of which a whole copy is kept during a sampled step, in elements (256 MiB of float32).
+"""Weights of which a whole copy is kept in a sampled step, in elements (256 MiB of float32).
 Beyond it a sample is kept: seeing an update must not double a large model's memory."""
 
 LARGE_SAMPLE: Final = 65_536

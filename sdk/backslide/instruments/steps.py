@@ -1,0 +1,172 @@
+"""An optimizer's step, read from both sides: gradients before it, weights and updates after."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from backslide.contract import Role
+from backslide.instruments.gradients import gradients, has_closure, scaling
+from backslide.instruments.parameters import Named, Parameters, trained
+from backslide.instruments.updates import Before, before, update, weights
+from backslide.layout import Layout
+from backslide.meter import Meter
+from backslide.summary import Summary
+from backslide.transfer import Scaled
+
+
+@dataclass(frozen=True, eq=False)
+class _Begun:
+    """A step that has begun: what it will change, how that was, and whose gradients are new."""
+
+    parameters: list[Tensor]
+    old: Before
+    closure: bool
+
+
+@dataclass(eq=False)
+class _Sample:
+    """What was seen so far of the optimizers in a sampled step; each counts once."""
+
+    summary: Summary
+    turn: int
+    parameters: set[int] = field(default_factory=set)
+    begun: dict[Optimizer, _Begun] = field(default_factory=dict)
+    over: set[Optimizer] = field(default_factory=set)
+
+
+class Steps:
+    """Hooks into optimizers; idle outside sampled steps.
+
+    Args:
+        optimizers: each with its own parameters; one shared by several counts for the first.
+        parameters: knows their names.
+        layout: knows their rows.
+        meter: told what the hooks cost.
+        fail: told what could not be measured and why; a hook never raises.
+    """
+
+    def __init__(
+        self,
+        optimizers: Iterable[Optimizer],
+        parameters: Parameters,
+        layout: Layout,
+        meter: Meter,
+        fail: Callable[[str], None],
+    ) -> None:
+        """Sets the hooks."""
+        self._parameters = parameters
+        self._layout = layout
+        self._meter = meter
+        self._fail = fail
+        self._sample: _Sample | None = None
+        self.optimizers = [
+            found for each in optimizers if (found := self._hookable(each)) is not None
+        ]
+        self._handles: list[RemovableHandle] = []
+        for optimizer in self.optimizers:
+            self._handles += (
+                optimizer.register_step_pre_hook(self._before),
+                optimizer.register_step_post_hook(self._after),
+            )
+
+    @property
+    def seen(self) -> bool:
+        """Whether an optimizer has completed a step since `begin`."""
+        return self._sample is not None and bool(self._sample.over)
+
+    def begin(self, summary: Summary, turn: int) -> None:
+        """The next step of each optimizer goes to `summary`."""
+        self._sample = _Sample(summary, turn)
+
+    def end(self) -> None:
+        """Measures no more steps until `begin`."""
+        self._sample = None
+
+    def detach(self) -> None:
+        """Takes the hooks away."""
+        self.end()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def weights(self, summary: Summary, parameters: list[Tensor]) -> None:
+        """Queues weights that no watched optimizer owns."""
+        weights(summary, self._keys(Role.WEIGHT, self._named(parameters)), parameters)
+
+    def _hookable(self, optimizer: Optimizer) -> Optimizer | None:
+        """The optimizer that has step hooks: wrappers (accelerate's) hold it inside."""
+        inner = getattr(optimizer, "optimizer", None)
+        found = inner if isinstance(inner, Optimizer) else optimizer
+        if hasattr(found, "_optimizer_step_pre_hooks"):
+            return found
+        kind = type(optimizer).__name__
+        self._fail(f"gradients and updates are not measured: {kind} has no step hooks")
+        return None
+
+    @torch.no_grad()
+    def _before(
+        self, optimizer: Optimizer, args: tuple[object, ...], kwargs: dict[str, object]
+    ) -> None:
+        """Step pre-hook: gradients are final and weights still old."""
+        sample = self._sample
+        if sample is None or optimizer in sample.begun:
+            return
+        start = perf_counter()
+        try:
+            parameters = [
+                tensor
+                for tensor in trained(optimizer.param_groups)
+                if id(tensor) not in sample.parameters
+            ]
+            sample.parameters.update(map(id, parameters))
+            scaled = scaling(optimizer)
+            # With a closure, the gradients at hand are those of the step before.
+            closure = has_closure(args, kwargs)
+            if not closure:
+                self._gradients(sample, parameters, scaled)
+            old = before(parameters, sample.turn, scaled)
+            sample.begun[optimizer] = _Begun(parameters, old, closure)
+        except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
+            self._fail(f"gradients could not be measured: {error}")
+        self._meter.seconds += perf_counter() - start
+
+    @torch.no_grad()
+    def _after(self, optimizer: Optimizer, _args: object, _kwargs: object) -> None:
+        """Step post-hook: weights are new."""
+        sample = self._sample
+        if sample is None or optimizer in sample.over:
+            return
+        start = perf_counter()
+        sample.over.add(optimizer)
+        try:
+            begun = sample.begun.get(optimizer)
+            if begun is not None:
+                parameters = begun.parameters
+                if begun.closure:
+                    self._gradients(sample, parameters, None)
+                self.weights(sample.summary, parameters)
+                keys = self._keys(Role.UPDATE, self._named(parameters))
+                update(sample.summary, keys, parameters, begun.old)
+                begun.old.kept.clear()
+        except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
+            self._fail(f"updates could not be measured: {error}")
+        self._meter.seconds += perf_counter() - start
+
+    def _gradients(
+        self, sample: _Sample, parameters: list[Tensor], scaled: Scaled | None
+    ) -> None:
+        named = self._named(parameters)
+        units = [each.units for each in named]
+        keys = self._keys(Role.GRADIENT, named)
+        gradients(sample.summary, keys, parameters, units, scaled)
+
+    def _named(self, parameters: list[Tensor]) -> list[Named]:
+        return [self._parameters.of(tensor) for tensor in parameters]
+
+    def _keys(self, role: Role, named: list[Named]) -> list[int]:
+        return [self._layout.key(role, each.name, each.module, each.kind) for each in named]
