@@ -53,7 +53,7 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
             facts=view.facts(judgement),
             answers=view.answers(judgement),
             answers_table=view.answers_table(judgement),
-            changed=view.changed(judgement, new, old),
+            changed=view.changed(judgement, old),
             findings=view.findings(judgement),
             no_findings=view.no_findings(judgement),
             notes=view.notes(judgement),

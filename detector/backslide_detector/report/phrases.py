@@ -26,6 +26,9 @@ CAUSES = {
     Cause.UNKNOWN: "unknown",
 }
 
+KINDS = {**CAUSES, Cause.NOISE: "seed"}
+"""What differs between two runs; there `noise` is the seed itself."""
+
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
@@ -72,24 +75,21 @@ def between(low: float, high: float) -> str:
 
 
 def number(value: float | None) -> str:
-    """Any number with three significant digits; `−`, `not a number` and `infinite` in words."""
+    """Any number with three significant digits; `NaN`, `infinite` and `unknown` in words."""
     if value is None or math.isnan(value):
-        return "not a number" if value is not None else "unknown"
+        return "NaN" if value is not None else "unknown"
     if math.isinf(value):
         return "infinite" if value > 0 else "−infinite"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}".replace("-", "−")
-    return f"{value:.3g}".replace("-", "−")
+    return _scientific(value, 3)
 
 
 def magnitude(value: float | None) -> str:
     """A number known to about two digits as `3.2×10⁻⁵`, plain between 0.001 and 1000."""
     if value is None or not math.isfinite(value) or value == 0:
         return number(value)
-    if 1e-3 <= abs(value) < 1e3:
-        return f"{value:.2g}".replace("-", "−") if abs(value) < 100 else f"{value:.0f}"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    return f"{mantissa}×10{str(int(exponent)).translate(_SUPERSCRIPT)}".replace("-", "−")
+    return _scientific(value, 2)
 
 
 def pvalue(value: float | None) -> str:
@@ -126,9 +126,20 @@ def _decimals(size: float) -> int:
     return min(6, 1 - math.floor(math.log10(size)))
 
 
+def _scientific(value: float, digits: int) -> str:
+    size = abs(value)
+    if 1e-3 <= size < 1e4:
+        whole = f"{value:.0f}" if size >= 10**digits else f"{value:.{digits}g}"
+        return whole.replace("-", "−")
+    mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+    return f"{mantissa}×{power(int(exponent))}".replace("-", "−")
+
+
 def _digits(value: float, decimals: int | None = None) -> str:
-    places = _decimals(abs(value)) if decimals is None else decimals
-    return f"{value:.{places}f}".replace("-", "−")
+    text = f"{value:.{_decimals(abs(value)) if decimals is None else decimals}f}"
+    if decimals is None and text.endswith("0") and not text.endswith(".0"):
+        text = text.rstrip("0")
+    return text.replace("-", "−")
 
 
 def _signed(value: float, decimals: int | None = None) -> str:

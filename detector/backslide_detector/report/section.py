@@ -18,10 +18,11 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One picture; `alert` is said in its caption where a finding points at it."""
+    """One picture; `kind` says what the titled thing is, `alert` which finding points at it."""
 
     picture: Markup
     title: str = ""
+    kind: str = ""
     caption: str = ""
     alert: str | None = None
 

@@ -22,7 +22,7 @@ _TONES: Mapping[Verdict, tuple[str, str]] = {
     Verdict.EQUIVALENT: ("calm", "="),
     Verdict.INCONCLUSIVE: ("warn", "?"),
     Verdict.FIRST: ("calm", "•"),
-    Verdict.NONE: ("calm", "–"),
+    Verdict.NONE: ("plain", "–"),
 }
 _HEALTH: Mapping[Health, str] = {
     Health.HEALTHY: "good",
@@ -47,6 +47,7 @@ class Head:
     health_tone: str
     sentence: str
     cause: str
+    inside: str | None
     advice: str | None
 
 
@@ -88,6 +89,7 @@ def head(judgement: Judgement, new: RunEvidence) -> Head:
         health_tone=_HEALTH[judgement.health],
         sentence=retrain.sentence,
         cause=", ".join(phrases.CAUSES[cause] for cause in retrain.cause),
+        inside=judgement.findings[0][1].sentence if judgement.findings else None,
         advice=retrain.advice,
     )
 
@@ -108,7 +110,7 @@ def facts(judgement: Judgement) -> list[Fact]:
         shown.append(Fact("newly wrong / fixed", f"{model.broken:,} / {model.fixed:,}", total))
     if retrain.mde is not None:
         seen = phrases.points(retrain.mde, signed=False)
-        shown.append(Fact("smallest visible difference", seen, "found 4 times out of 5"))
+        shown.append(Fact("smallest detectable difference", seen, "seen 4 times out of 5"))
     return shown
 
 
@@ -139,25 +141,24 @@ def answers_table(judgement: Judgement) -> Table:
         rows.append(
             (question, how, effect, bounds, chance, f"{answer.n:,}" if answer.n else "–")
         )
-    names = ("question", "method", "difference", "95 % interval", "no difference?", "n")
+    names = ("question", "method", "difference", "95 % interval", "p-value", "n")
     return Table("Both answers in numbers", names, tuple(rows), words=2)
 
 
-def changed(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -> Table | None:
+def changed(judgement: Judgement, old: RunEvidence | None) -> Table | None:
     """What differs between the two runs."""
     changes = judgement.retrain.changed
     if not changes:
         return None
     before = (old.name if old else None) or judgement.retrain.compared_name
     rows = tuple(
-        (phrases.CAUSES[c.kind], c.what, _or_dash(c.old), _or_dash(c.new))
+        (phrases.KINDS[c.kind], c.what, _or_dash(c.old), _or_dash(c.new))
         for c in changes[:CHANGES]
     )
-    title = f"{len(changes):,} differences" + (
-        f", the first {CHANGES}" if len(changes) > CHANGES else ""
-    )
-    names = ("kind", "what", f"before ({before})" if before else "before", f"now ({new.name})")
-    return Table(title, names, rows, words=4)
+    title = f"{len(changes):,} differences" if len(changes) > 1 else "1 difference"
+    title += f" from {before}" if before else " from the predecessor"
+    title += f", the first {CHANGES} shown" if len(changes) > CHANGES else ""
+    return Table(title, ("kind", "what", "before", "now"), rows, words=4)
 
 
 def findings(judgement: Judgement) -> list[Card]:

@@ -10,6 +10,7 @@ from backslide_detector.report.links import Links
 from backslide_detector.report.markdown import escape, link
 from backslide_detector.report.phrases import (
     CAUSES,
+    KINDS,
     VERDICTS,
     estimate,
     percent,
@@ -110,7 +111,7 @@ def _changes(changed: Sequence[Change], new: RunEvidence, old: RunEvidence | Non
     before = f"before ({_value(old.name)})" if old is not None and old.name else "before"
     now = f"now ({_value(new.name)})" if new.name else "now"
     rows = [
-        f"| {escape(CAUSES[c.kind])} | {_value(c.what)} | {_value(c.old)} | {_value(c.new)} |"
+        f"| {escape(KINDS[c.kind])} | {_value(c.what)} | {_value(c.old)} | {_value(c.new)} |"
         for c in changed[:CHANGES_SHOWN]
     ]
     head = ["### What changed", "", f"| kind | what | {before} | {now} |", "|---|---|---|---|"]

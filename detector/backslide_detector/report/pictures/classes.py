@@ -19,7 +19,8 @@ def classes(rows: Sequence[ClassOutcome]) -> Markup:
     bottom = TOP + ROW * len(rows)
     worst = max((row.new_error for row in rows), default=0.0)
     before = max((row.old_error or 0.0 for row in rows), default=0.0)
-    errors = Scale(0.0, max(worst, before, 0.01) * 108, *ERRORS)
+    end = ERRORS[1] if paired else BARS[1]
+    errors = Scale(0.0, max(worst, before, 0.01) * 108, ERRORS[0], end)
     parts = [svg.words(ERRORS[0], 14, "error of the class", "head")]
     for tick in errors.ticks(4):
         parts.append(svg.line(errors(tick), TOP - 8, errors(tick), bottom, "grid"))

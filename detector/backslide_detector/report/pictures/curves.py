@@ -11,7 +11,7 @@ from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, fitted, label
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 400.0, 220.0, 52.0, 390.0, 12.0, 186.0
-POINTS = 200
+POINTS = 120
 """Points of a line at most."""
 
 
@@ -82,7 +82,7 @@ def curve(
     for who, each in lines:
         x = across.places(each.steps)
         low, middle, high = (up.places(v * unit) for v in (each.low, each.middle, each.high))
-        if (each.high > each.low).any():
+        if who == "new" and (each.high > each.low).any():
             parts.append(svg.ribbon(x, low, high, f"range {who}"))
         parts.append(svg.polyline(x, middle, f"curve {who}"))
         if len(each.broken):
@@ -95,7 +95,7 @@ def curve(
 
 def _frame(across: Scale, up: Scale, unit: str) -> list[Markup]:
     parts = []
-    for tick in up.ticks(4):
+    for tick in up.ticks(5):
         parts.append(svg.line(LEFT, up(tick), RIGHT, up(tick), "grid"))
         text = label(tick, up) + (f" {unit}" if unit else "")
         parts.append(svg.words(LEFT - 6, up(tick) + 4, text, "tick", "end"))

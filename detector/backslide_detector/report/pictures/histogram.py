@@ -65,8 +65,15 @@ def histogram(
     left, right = across(grid.first), max(across(grid.last), across(grid.first) + 2)
     parts = [
         svg.rectangle(LEFT, TOP, RIGHT - LEFT, BOTTOM - TOP, "ground"),
-        _picture(_density(counts, reach), _DENSITY, (left, TOP, right - left, BOTTOM - TOP)),
-        _picture(_zeros(counts), _ZEROS, (left, STRIP, right - left, 6.0)),
+        _unmeasured(counts, left, right),
+        svg.image(
+            png.levels(_density(counts, reach), 0.0, 1.0),
+            _DENSITY,
+            (left, TOP, right - left, BOTTOM - TOP),
+        ),
+        svg.image(
+            png.levels(_zeros(counts), 0.0, 1.0), _ZEROS, (left, STRIP, right - left, 6.0)
+        ),
         svg.rectangle(left, STRIP, right - left, 6.0, "outline"),
         *_axes(up, last_step),
     ]
@@ -94,22 +101,9 @@ def _zeros(counts: Ints) -> NDArray[np.float64]:
     return np.where(measured > 0, share, np.nan)[None, :]
 
 
-def _picture(
-    values: NDArray[np.float64],
-    palette: list[png.Colour],
-    box: tuple[float, float, float, float],
-) -> Markup:
-    x, y, width, height = box
-    return svg.tag(
-        "image",
-        href=png.data_uri(png.levels(values, 0.0, 1.0), palette),
-        x=x,
-        y=y,
-        width=width,
-        height=height,
-        preserveAspectRatio="none",
-        class_="pixels",
-    )
+def _unmeasured(counts: Ints, left: float, right: float) -> Markup:
+    columns = svg.stretches((counts.sum(axis=1) == 0)[None, :])
+    return svg.cells(columns, (left, TOP, (right - left) / len(counts), BOTTOM - TOP))
 
 
 def _median(track: Track, across: Scale, up: Scale, class_: str) -> Markup:

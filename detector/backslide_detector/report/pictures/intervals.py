@@ -9,7 +9,7 @@ from backslide_detector.report import phrases
 from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, label
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 720.0, 16.0, 704.0, 26.0, 58.0
+WIDTH, LEFT, RIGHT, TOP, ROW = 720.0, 180.0, 704.0, 26.0, 54.0
 
 
 def intervals(
@@ -18,7 +18,7 @@ def intervals(
     """Draws each answered question as a point with its 95 % interval; worse is to the right.
 
     Args:
-        answers: (question, answer) from top to bottom.
+        answers: ("This model against that model", answer) from top to bottom.
         margin: half-width of the band in which a difference does not matter, as a fraction.
         mde: smallest difference the test set could have shown, as a fraction.
     """
@@ -42,7 +42,7 @@ def intervals(
     for row, (question, answer) in enumerate(answers):
         parts += _answer(question, answer, axis, TOP + ROW * row)
     title = "difference of the error, new minus old, in percentage points"
-    parts.append(svg.words(WIDTH / 2, bottom + 36, title, "tick", "middle"))
+    parts.append(svg.words((LEFT + RIGHT) / 2, bottom + 36, title, "tick", "middle"))
     said = "; ".join(f"{question}: {phrases.estimate(answer)}" for question, answer in answers)
     return svg.drawing(WIDTH, bottom + 44, said, *parts, class_="wide")
 
@@ -50,20 +50,28 @@ def intervals(
 def _axis(
     answers: tuple[tuple[str, Estimand], ...], margin: float | None, mde: float | None
 ) -> Scale:
-    """In percentage points, with zero in the middle and room for all that is drawn."""
-    ends = [margin, mde]
+    """In percentage points, with room for all that is drawn and some on each side of zero."""
+    ends = [-each for each in (margin, mde) if each is not None] + [margin, mde]
     for _, answer in answers:
         ends += [answer.effect, *(answer.interval or ())]
-    sizes = [abs(end) for end in ends if end is not None and math.isfinite(end)]
-    reach = max([*sizes, 1e-6]) * 112
-    return Scale(-reach, reach, LEFT, RIGHT)
+    known = [end * 100 for end in ends if end is not None and math.isfinite(end)]
+    low, high = min([*known, -1e-4]), max([*known, 1e-4])
+    room = 0.18 * (high - low)
+    return Scale(min(low * 1.1, -room), max(high * 1.1, room), LEFT, RIGHT)
 
 
 def _answer(question: str, answer: Estimand, axis: Scale, top: float) -> list[Markup]:
-    middle = top + 38
-    parts = [svg.words(LEFT, top + 17, question, "name halo")]
+    middle = top + 33
+    subject, _, other = question.partition(" against ")
+    parts = [
+        svg.words(0, middle - 3, subject, "name"),
+        svg.words(0, middle + 13, f"against {other}"),
+    ]
     if answer.effect is None or not math.isfinite(answer.effect):
-        return [*parts, svg.words(LEFT, middle + 4, "cannot tell from these runs", "tick halo")]
+        return [
+            *parts,
+            svg.words(LEFT + 8, middle + 4, "cannot tell from these runs", "tick halo"),
+        ]
     kind = _direction(answer)
     if answer.interval is not None and all(map(math.isfinite, answer.interval)):
         low, high = (axis(bound * 100) for bound in answer.interval)
@@ -72,7 +80,9 @@ def _answer(question: str, answer: Estimand, axis: Scale, top: float) -> list[Ma
             svg.line(x, middle - 7, x, middle + 7, f"whisker {kind}") for x in (low, high)
         ]
     at = axis(answer.effect * 100)
-    return [*parts, svg.tag("circle", cx=at, cy=middle, r=6, class_=f"dot {kind}")]
+    parts.append(svg.tag("circle", cx=at, cy=middle, r=6, class_=f"dot {kind}"))
+    value = phrases.points(answer.effect)
+    return [*parts, svg.words(at, middle - 12, value, "value halo", "middle")]
 
 
 def _direction(answer: Estimand) -> str:

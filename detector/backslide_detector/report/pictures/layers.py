@@ -7,10 +7,13 @@ import numpy as np
 from markupsafe import Markup
 
 from backslide_detector.evidence import Floats
-from backslide_detector.report.phrases import shorten
 from backslide_detector.report.pictures import png, svg
 
-WIDTH, LEFT, RIGHT, TOP = 720.0, 196.0, 704.0, 8.0
+WIDTH, LEFT, RIGHT, TOP = 720.0, 216.0, 704.0, 8.0
+LETTERS = 29
+"""Letters that fit beside the grid."""
+KEY = 150.0
+"""Width of the colour scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ def layer_map(
     Args:
         title: what the colours mean.
         names: (layer, kind, flagged) of each row.
-        values: shape (columns, rows); NaN is hatched, infinity gets its own colour.
+        values: shape (columns, rows); NaN (not measured) is hatched; infinity (values that
+            were not finite) and minus infinity (all exactly zero) get their own colours.
         ends: steps at the left and right ends.
         colours: the scale.
     """
@@ -50,31 +54,18 @@ def layer_map(
     bottom = TOP + high * rows
     cell = ((RIGHT - LEFT) / wide, high)
     levels = png.levels(np.where(np.isinf(values), np.nan, values), colours.low, colours.high)
-    levels[np.isinf(values)] = png.LEVELS + 1
-    image = png.data_uri(levels.T, [*colours.palette, png.NOTHING, png.NOT_FINITE])
+    levels[np.isposinf(values)] = png.LEVELS + 1
+    levels[np.isneginf(values)] = png.LEVELS + 2
+    palette = [*colours.palette, png.NOTHING, png.NOT_FINITE, png.ALL_ZERO]
     parts = [
         svg.rectangle(LEFT, TOP, RIGHT - LEFT, bottom - TOP, "ground"),
-        svg.cells(_runs(np.isnan(values).T), (LEFT, TOP, *cell)),
-        svg.tag(
-            "image",
-            href=image,
-            x=LEFT,
-            y=TOP,
-            width=RIGHT - LEFT,
-            height=bottom - TOP,
-            preserveAspectRatio="none",
-            class_="pixels",
-        ),
+        svg.cells(svg.stretches(np.isnan(values).T), (LEFT, TOP, *cell)),
+        svg.image(levels.T, palette, (LEFT, TOP, RIGHT - LEFT, bottom - TOP)),
         *_rows(names, high),
         svg.words(LEFT, bottom + 15, f"step {ends[0]:,}"),
         svg.words(RIGHT, bottom + 15, f"{ends[1]:,}", "tick", "end"),
-        *_key(
-            title,
-            colours,
-            bottom + 30,
-            hatched=bool(np.isnan(values).any()),
-            infinite=bool(np.isinf(values).any()),
-        ),
+        *_key(title, colours, bottom + 30),
+        *_special(values, bottom + 30),
     ]
     said = f"{title}, {rows} layers from input (top) to output, steps {ends[0]} to {ends[1]}"
     return svg.drawing(WIDTH, bottom + 62, said, *parts, class_="wide")
@@ -83,23 +74,19 @@ def layer_map(
 def _rows(names: list[tuple[str, str, bool]], high: float) -> list[Markup]:
     parts = []
     for row, (name, kind, flagged) in enumerate(names):
-        y = TOP + high * (row + 0.5) + 4
+        shown = _end(("▲ " if flagged else "") + _end(name, LETTERS - 2))
         text = [
-            svg.tag(
-                "tspan",
-                ("▲ " if flagged else "") + shorten(name, 26),
-                class_="flag" if flagged else None,
-            )
+            svg.tag("title", name),
+            svg.tag("tspan", shown, class_="flag" if flagged else None),
         ]
-        room = 28 - len(name)
-        if kind and room > 3:
-            text.append(svg.tag("tspan", " " + shorten(kind, room), class_="soft", dx=4))
+        if kind and len(shown) + len(kind) < LETTERS:
+            text.append(svg.tag("tspan", kind, class_="soft", dx=4))
         parts.append(
             svg.tag(
                 "text",
                 *text,
                 x=LEFT - 8,
-                y=y,
+                y=TOP + high * (row + 0.5) + 4,
                 text_anchor="end",
                 class_="row" if high > 15 else "row tight",
             )
@@ -107,48 +94,35 @@ def _rows(names: list[tuple[str, str, bool]], high: float) -> list[Markup]:
     return parts
 
 
-def _key(
-    title: str, colours: Colours, top: float, *, hatched: bool, infinite: bool
-) -> list[Markup]:
-    width = 160.0
+def _end(name: str, limit: int = LETTERS) -> str:
+    """The end of a name: qualified names differ there."""
+    return name if len(name) <= limit else "…" + name[-(limit - 1) :]
+
+
+def _key(title: str, colours: Colours, top: float) -> list[Markup]:
     ramp = np.arange(png.LEVELS, dtype=np.uint8)[None, :]
-    parts = [
-        svg.rectangle(LEFT, top, width, 10, "ground"),
-        svg.tag(
-            "image",
-            href=png.data_uri(ramp, [*colours.palette]),
-            x=LEFT,
-            y=top,
-            width=width,
-            height=10,
-            preserveAspectRatio="none",
-            class_="pixels",
-        ),
+    return [
+        svg.rectangle(LEFT, top, KEY, 10, "ground"),
+        svg.image(ramp, colours.palette, (LEFT, top, KEY, 10)),
         svg.words(LEFT, top + 23, colours.write(colours.low)),
-        svg.words(LEFT + width, top + 23, colours.write(colours.high), "tick", "end"),
-        svg.words(LEFT - 8, top + 9, shorten(title, 32), "tick", "end"),
+        svg.words(LEFT + KEY, top + 23, colours.write(colours.high), "tick", "end"),
+        svg.words(LEFT - 8, top + 9, title, "tick", "end"),
     ]
-    at = LEFT + width + 20
-    if hatched:
-        parts += [
-            svg.rectangle(at, top, 18, 10, "missing"),
-            svg.words(at + 23, top + 9, "not measured"),
-        ]
-        at += 125
-    if infinite:
-        parts += [
-            svg.rectangle(at, top, 18, 10, "notfinite"),
-            svg.words(at + 23, top + 9, "NaN or infinite values"),
-        ]
+
+
+def _special(values: Floats, top: float) -> list[Markup]:
+    """The keys of the cells off the scale, those that occur."""
+    kinds = (
+        (np.isnan(values), "missing", "not measured", 112),
+        (np.isneginf(values), "allzero", "all exactly zero", 122),
+        (np.isposinf(values), "notfinite", "NaN or infinite", 0),
+    )
+    parts, at = [], LEFT + KEY + 18
+    for cells, class_, meaning, width in kinds:
+        if cells.any():
+            parts += [
+                svg.rectangle(at, top, 16, 10, class_),
+                svg.words(at + 21, top + 9, meaning),
+            ]
+            at += width
     return parts
-
-
-def _runs(missing: np.ndarray) -> list[tuple[int, int, int]]:
-    """(row, first column, columns) of every stretch of true cells; shape (rows, columns)."""
-    runs = []
-    for row, cells in enumerate(missing):
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], cells.astype(np.int8), [0]])))
-        runs += [
-            (row, int(a), int(b - a)) for a, b in zip(edges[::2], edges[1::2], strict=True)
-        ]
-    return runs

@@ -18,6 +18,7 @@ LEVELS = 24
 
 NOTHING: Colour = (0, 0, 0, 0)
 NOT_FINITE: Colour = (226, 30, 160, 255)
+ALL_ZERO: Colour = (196, 80, 27, 255)
 
 _VIRIDIS = np.array(
     [

@@ -4,9 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 from markupsafe import Markup, escape
+from numpy.typing import NDArray
 
 from backslide_detector.evidence import Floats
 from backslide_detector.report.phrases import plain
+from backslide_detector.report.pictures import png
 
 Attribute = str | float | None
 
@@ -94,6 +96,35 @@ def cells(
         for row, start, count in missing
     )
     return tag("path", d=path, class_="missing") if path else Markup()
+
+
+def stretches(marked: NDArray[np.bool_]) -> list[tuple[int, int, int]]:
+    """(row, first column, columns) of every unbroken stretch of true cells."""
+    found = []
+    for row, flags in enumerate(marked):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(np.int8), [0]])))
+        ends = zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
+        found += [(row, start, stop - start) for start, stop in ends]
+    return found
+
+
+def image(
+    grid: NDArray[np.uint8],
+    palette: list[png.Colour],
+    box: tuple[float, float, float, float],
+) -> Markup:
+    """Palette indices, shape (rows, columns), stretched over (x, y, width, height)."""
+    x, y, width, height = box
+    return tag(
+        "image",
+        href=png.data_uri(grid, palette),
+        x=x,
+        y=y,
+        width=width,
+        height=height,
+        preserveAspectRatio="none",
+        class_="pixels",
+    )
 
 
 def coordinate(value: float) -> str:

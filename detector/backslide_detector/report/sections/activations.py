@@ -10,7 +10,14 @@ from backslide_detector.report.pictures import png
 from backslide_detector.report.pictures.columns import columns
 from backslide_detector.report.pictures.layers import Colours, layer_map
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
-from backslide_detector.report.sections.tensors import Tensor, flags, histograms, table, tensors
+from backslide_detector.report.sections.tensors import (
+    UNMEASURED,
+    Tensor,
+    flags,
+    histograms,
+    table,
+    tensors,
+)
 
 TITLE = "Activations and dead units"
 _RED = (208, 52, 44)
@@ -23,9 +30,7 @@ def activations(
     """Dead and saturated units over training, then the distribution of the activations."""
     history = new.activations
     if history is None or not len(history.steps) or not len(history.layers):
-        return Absent(
-            TITLE, "No activations were measured (pass `model` to `backslide.start`)."
-        )
+        return Absent(TITLE, UNMEASURED.format("activations"))
     before = old.activations if old is not None and old.activations else None
     chosen = tensors(history, flags(judgement))
     maps = [

@@ -19,7 +19,7 @@ def classes(
     split = judgement.retrain.split or (new.error.split if new.error else "test")
     mine = new.predictions.get(split) or next(iter(new.predictions.values()), None)
     if mine is None:
-        return Absent(TITLE, "The run logged no predictions (`run.evaluate` does).")
+        return Absent(TITLE, "The run logged no predictions; run.evaluate() does.")
     theirs = old.predictions.get(split) if old is not None else None
     seen = outcomes(mine, theirs)
     if seen is None:
@@ -44,7 +44,8 @@ def _chosen(rows: tuple[ClassOutcome, ...]) -> tuple[ClassOutcome, ...]:
 
 
 def _lead(seen: Outcomes, split: str, shown: int) -> str:
-    said = f"On the {split} set."
+    total = sum(row.examples for row in seen.classes)
+    said = f"On the {split} set, {total:,} examples."
     if seen.common:
         fixed = sum(row.fixed or 0 for row in seen.classes)
         broken = sum(row.broken or 0 for row in seen.classes)

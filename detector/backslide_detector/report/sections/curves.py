@@ -33,7 +33,7 @@ def curves(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -> S
         Figure(
             curve(title, mine, theirs, last, share=share, since=since),
             title,
-            _caption(mine, theirs, share=share),
+            caption=_caption(mine, theirs, share=share),
         )
         for title, mine, theirs, share in found
     )

@@ -11,7 +11,13 @@ from backslide_detector.report.pictures import png
 from backslide_detector.report.pictures.columns import columns, median_exponent
 from backslide_detector.report.pictures.layers import Colours, layer_map
 from backslide_detector.report.section import Absent, Block, Figure, Section
-from backslide_detector.report.sections.tensors import flags, histograms, table, tensors
+from backslide_detector.report.sections.tensors import (
+    UNMEASURED,
+    flags,
+    histograms,
+    table,
+    tensors,
+)
 
 TITLE = "Gradients, layer by layer"
 
@@ -22,12 +28,14 @@ def gradients(
     """The median size of every layer's gradient over training, then the whole distribution."""
     history = new.gradients
     if history is None or not len(history.steps) or not len(history.layers):
-        return Absent(TITLE, "No gradients were measured (pass `model` to `backslide.start`).")
+        return Absent(TITLE, UNMEASURED.format("gradients"))
     before = old.gradients if old is not None and old.gradients else None
     chosen = tensors(history, flags(judgement))
     index = [t.index for t in chosen]
     grid = columns(history.steps)
-    sizes = median_exponent(grid.total(history.histogram[:, index])) * math.log10(2)
+    counts = history.histogram[:, index]
+    sizes = median_exponent(grid.total(counts)) * math.log10(2)
+    sizes = np.where(np.isnan(sizes) & (grid.total(counts).sum(axis=2) > 0), -np.inf, sizes)
     broken = grid.highest(history.nonfinite_fraction[:, index]) > 0
     sizes = np.where(broken, np.inf, sizes)
     finite = sizes[np.isfinite(sizes)]

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backslide_detector.evidence import LayerHistory
 from backslide_detector.judgement import Judgement
@@ -11,6 +12,8 @@ from backslide_detector.report.phrases import magnitude, percent
 from backslide_detector.report.pictures.columns import median_exponent
 from backslide_detector.report.pictures.histogram import Track, histogram, span
 from backslide_detector.report.section import Block, Figure, Table
+
+UNMEASURED = "No {} were measured; backslide.start(..., model=model) measures them."
 
 MOST = 60
 """Layers drawn at most."""
@@ -89,6 +92,7 @@ def histograms(
                 last,
             ),
             t.module,
+            t.kind,
             _caption(mine[t.index]),
             t.flag,
         )
@@ -98,7 +102,8 @@ def histograms(
     shown = {t.index for t in first}
     rest = tuple(figures[t.index] for t in chosen if t.index not in shown)
     title = f"Sizes of the {what} of each layer"
-    blocks = [Block("small", tuple(figures[t.index] for t in first), title, _legend(theirs))]
+    legend = _legend(mine, theirs, flagged=any(t.flag for t in chosen))
+    blocks = [Block("small", tuple(figures[t.index] for t in first), title, legend)]
     if rest:
         blocks.append(Block("small", rest, fold=f"The other {len(rest)} layers"))
     return tuple(blocks)
@@ -113,16 +118,15 @@ def table(
     for t in chosen:
         counts = new.histogram[:, t.index]
         name = new.layers[t.index]
-        before = _ends(old.histogram[:, there[name]])[1] if old and name in there else None
-        first, last = _ends(counts)
+        before = _size(old.histogram[:, there[name]], -1) if old and name in there else "–"
         rows.append(
             (
                 name,
                 t.kind or "–",
                 f"{int(new.count[t.index]):,}",
-                magnitude(first),
-                magnitude(last),
-                "–" if before is None else magnitude(before),
+                _size(counts, 0),
+                _size(counts, -1),
+                before,
                 percent(float(new.zero_fraction[-1, t.index])),
             )
         )
@@ -133,25 +137,31 @@ def table(
     return Table(f"The {what} in numbers", head, tuple(rows), words=2)
 
 
-def _legend(theirs: Mapping[int, Track]) -> tuple[tuple[str, str], ...]:
+def _legend(
+    mine: Mapping[int, Track], theirs: Mapping[int, Track], *, flagged: bool
+) -> tuple[tuple[str, str], ...]:
     legend = [
         ("density", "share of the elements of that size"),
         ("median", "median of the non-zero elements"),
     ]
     if theirs:
         legend.append(("median-old", "median of the predecessor"))
-    return (*legend, ("zeros", "strip on top: share of exact zeros"))
+    legend.append(("zeros", "strip on top: share of exact zeros"))
+    if any((track.counts.sum(axis=1) == 0).any() for track in mine.values()):
+        legend.append(("missing", "not measured"))
+    if flagged:
+        legend.append(("flag", "a finding points here"))
+    return tuple(legend)
 
 
 def _caption(track: Track) -> str:
-    first, last = _ends(track.counts)
-    if first is None or last is None:
-        return "all zero or not measured"
-    return f"median {magnitude(first)} → {magnitude(last)}"
+    return f"median {_size(track.counts, 0)} → {_size(track.counts, -1)}"
 
 
-def _ends(counts: np.ndarray) -> tuple[float | None, float | None]:
-    """Median sizes of the non-zero elements in the first and last snapshot that have any."""
-    medians = median_exponent(counts)
-    known = medians[np.isfinite(medians)]
-    return (2.0 ** float(known[0]), 2.0 ** float(known[-1])) if len(known) else (None, None)
+def _size(counts: NDArray[np.int32], snapshot: int) -> str:
+    """Median size of the non-zero elements in one of the measured snapshots."""
+    measured = counts[counts.sum(axis=1) > 0]
+    if not len(measured):
+        return "not measured"
+    exponent = float(median_exponent(measured[snapshot]))
+    return "all zero" if np.isnan(exponent) else magnitude(2.0**exponent)
