@@ -1,0 +1,72 @@
+"""Nothing raised in here reaches the training loop."""
+
+import functools
+import logging
+from collections import Counter
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger = logging.getLogger("backslide")
+
+
+class Faults:
+    """Counts what went wrong and says each kind of it once.
+
+    Attributes:
+        counts: occurrences by kind.
+    """
+
+    def __init__(self) -> None:
+        """Starts without any."""
+        self.counts: Counter[str] = Counter()
+
+    def note(self, kind: str, sentence: str, *args: object) -> None:
+        """Counts one fault; the first of its kind is logged as a warning.
+
+        Without any logging set up, Python prints warnings on stderr.
+        """
+        self.counts[kind] += 1
+        if self.counts[kind] == 1:
+            logger.warning(sentence, *args)
+
+
+class Guarded(Protocol):
+    """Something that keeps count of its faults."""
+
+    @property
+    def faults(self) -> Faults:
+        """Where they are counted."""
+
+
+G = TypeVar("G", bound=Guarded)
+
+
+def guarded(
+    default: R,
+) -> Callable[[Callable[Concatenate[G, P], R]], Callable[Concatenate[G, P], R]]:
+    """Makes a method return `default` instead of raising: the guest never breaks the training.
+
+    `KeyboardInterrupt` and the like pass: they are the user's own.
+    """
+
+    def decorate(method: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P], R]:
+        @functools.wraps(method)
+        def call(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return method(self, *args, **kwargs)
+            except Exception as error:  # noqa: BLE001  # whatever it is, training goes on
+                name = method.__name__
+                self.faults.note(
+                    name,
+                    "backslide: %s() failed and was left out; training goes on. %s: %s",
+                    *(name, type(error).__name__, error),
+                )
+                logger.debug("where %s() failed", name, exc_info=True)
+                return default
+
+        return call
+
+    return decorate

@@ -1,0 +1,162 @@
+"""What the trainer and its shipper tell each other, as files in the spool's folder.
+
+`job.json` is written once by the trainer: which run this is to become. `run.json` is written by
+the shipper: how far it is and what the server said. Both are replaced atomically. The trainer
+holds a lock on `writer.lock` as long as it lives, the shipper one on `shipper.lock`; the kernel
+lets go of a lock when its holder dies, whatever killed it, so neither pids nor clocks are needed.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, Self
+
+JOB: Final = "job.json"
+STATE: Final = "run.json"
+WRITER_LOCK: Final = "writer.lock"
+SHIPPER_LOCK: Final = "shipper.lock"
+FILES: Final = "files"
+"""Folder of whole files on their way to the artifact store."""
+CATALOGUES: Final = "catalogues"
+"""Folder of what layer snapshots refer to, by digest."""
+SHIPPER_LOG: Final = "shipper.log"
+
+REJECTED: Final = "rejected.jsonl"
+"""What MLflow refused for good, one JSON object a line, moved beside the spool at the end."""
+
+DEFAULT_TRACKING_URI: Final = "http://127.0.0.1:5000"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Which MLflow run a spool is to become.
+
+    Attributes:
+        client: unique id of this job, made before the run exists.
+        lineage: the chain of retrains.
+        tracking_uri: where to; None when the user did not say.
+        run_id: the active run that was joined; None to create one.
+        experiment: by name; None for MLflow's own default.
+        experiment_id: by id, when MLflow's environment names one.
+        run_name: None lets the server choose.
+        started: epoch milliseconds.
+        tags: set when the run is created.
+    """
+
+    client: str
+    lineage: str
+    started: int
+    tracking_uri: str | None = None
+    run_id: str | None = None
+    experiment: str | None = None
+    experiment_id: str | None = None
+    run_name: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def uri(self) -> str:
+        """Where to ship, defaults applied."""
+        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+
+    def write(self, folder: Path) -> None:
+        """Leaves the job for the shipper."""
+        write_json(folder / JOB, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Raises OSError, ValueError or TypeError when there is no whole job in the folder."""
+        return cls(**json.loads((folder / JOB).read_text()))
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the shipper knows about the run.
+
+    Attributes:
+        run_id, url: None until the run exists.
+        away: why the server cannot be reached at the moment; None while it answers, and before
+            it was first asked (`asked` tells the two apart).
+        asked: the server was tried at least once.
+        stop: the detector's reason to stop.
+        rejected: records that MLflow refused for good or that were damaged.
+        problem: why the newest of them was given up.
+        done: everything has been shipped and the run has its final status.
+    """
+
+    run_id: str | None = None
+    url: str | None = None
+    away: str | None = None
+    asked: bool = False
+    stop: str | None = None
+    rejected: int = 0
+    problem: str | None = None
+    done: bool = False
+
+    def write(self, folder: Path) -> None:
+        """Publishes the state to the trainer."""
+        write_json(folder / STATE, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The newest state; the initial one when nothing was published yet."""
+        try:
+            return cls(**json.loads((folder / STATE).read_text()))
+        except (OSError, ValueError, TypeError):
+            return cls()
+
+
+def write_json(path: Path, value: object) -> None:
+    """Replaces a JSON file so that readers, and a power cut, see the old or the new one."""
+    write_whole(path, json.dumps(value).encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Replaces a file at once; raises OSError when the disk does not take it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+class Lock:
+    """An advisory lock on a file, held until released or until this process is gone."""
+
+    def __init__(self, path: Path) -> None:
+        """Opens the file; raises OSError when its folder is gone."""
+        self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def acquire(self) -> bool:
+        """True when the lock is now held here."""
+        assert self._fd is not None  # noqa: S101  # a released lock is not taken again
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Closes the file and with it this process's hold."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
+def held(path: Path) -> bool:
+    """True while some living process holds the lock."""
+    try:
+        lock = Lock(path)
+    except OSError:
+        return False
+    try:
+        return not lock.acquire()
+    finally:
+        lock.release()

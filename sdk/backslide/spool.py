@@ -1,0 +1,281 @@
+"""Durable, bounded record keeping on disk, between the training loop and the shipper.
+
+A spool is a folder of append-only segments. One record is one frame, written by one `write` to a
+descriptor in append mode: what `append` accepted lies in the page cache and survives kill -9 of
+this process. A background call to `sync` makes it survive a power cut too, at most about a second
+late. A frame carries its length and a CRC-32, so that a torn tail or a flipped bit is seen, cut
+out and counted, and costs no other record.
+
+A segment is closed once a younger one exists; only then may a reader pass over damage in it,
+because in the open one "damaged" and "not yet written" look the same.
+"""
+
+import os
+import struct
+import threading
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Final
+
+MAGIC: Final = b"\xb5\x1d"
+HEADER: Final = struct.Struct("<2sBII")
+"""Magic, kind, bytes of payload, CRC-32 of everything but the magic and itself."""
+CHECKED: Final = struct.Struct("<BI")
+
+SEGMENT_BYTES: Final = 8 << 20
+SEGMENT_SECONDS: Final = 5.0
+SEGMENT_SHARE: Final = 0.05
+"""A segment lives this share of the run's age, so that long runs make hundreds of parts at most."""
+LIMIT_BYTES: Final = 256 << 20
+DROPPABLE_SHARE: Final = 0.75
+"""Layer snapshots stop at this share of the limit; the rest is kept for scalars and outcomes."""
+
+_datasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
+
+
+class Kind(IntEnum):
+    """What a record is; values are on disk and never change their meaning."""
+
+    SCALARS = 1
+    SNAPSHOT = 2
+    ARTIFACT = 3
+    TAGS = 4
+    PARAMS = 5
+    DATASET = 6
+    DROPPED = 7
+    END = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One frame.
+
+    Attributes:
+        kind: a `Kind`, or a number that a newer writer knows.
+        end: offset of the byte after it, from where the reading began.
+    """
+
+    kind: int
+    payload: bytes
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a stretch of a segment held.
+
+    Attributes:
+        records: in the order written.
+        end: how many bytes are dealt with.
+        damaged: byte ranges, (start, end), that hold no record.
+    """
+
+    records: tuple[Record, ...]
+    end: int
+    damaged: tuple[tuple[int, int], ...] = ()
+
+
+def frame(kind: int, payload: bytes) -> bytes:
+    """One record as it lies on disk."""
+    size = len(payload)
+    crc = zlib.crc32(payload, zlib.crc32(CHECKED.pack(kind, size)))
+    return HEADER.pack(MAGIC, kind, size, crc) + payload
+
+
+def parse(data: bytes, *, closed: bool) -> Reading:
+    """Reads frames from the start of `data`.
+
+    Args:
+        data: a segment from any frame boundary on.
+        closed: nobody writes any more: pass over damage. Otherwise stop at the first thing that
+            is no whole frame, for it may still be in the making.
+    """
+    records: list[Record] = []
+    damaged: list[tuple[int, int]] = []
+    at = 0
+    while at < len(data):
+        record = _frame_at(data, at)
+        if record is not None:
+            records.append(record)
+            at = record.end
+        elif closed:
+            start, at = at, _next_frame(data, at + 1)
+            damaged.append((start, at))
+        else:
+            break
+    return Reading(tuple(records), at, tuple(damaged))
+
+
+def _frame_at(data: bytes, at: int) -> Record | None:
+    if at + HEADER.size > len(data):
+        return None
+    magic, kind, size, crc = HEADER.unpack_from(data, at)
+    start = at + HEADER.size
+    if magic != MAGIC or start + size > len(data):
+        return None
+    payload = data[start : start + size]
+    if zlib.crc32(payload, zlib.crc32(CHECKED.pack(kind, size))) != crc:
+        return None
+    return Record(kind, payload, start + size)
+
+
+def _next_frame(data: bytes, at: int) -> int:
+    """Offset of the first whole frame from `at` on, or the end of the data."""
+    while (at := data.find(MAGIC, at)) >= 0:
+        if _frame_at(data, at) is not None:
+            return at
+        at += 1
+    return len(data)
+
+
+def segment_path(folder: Path, number: int) -> Path:
+    """Where the `number`-th segment lies."""
+    return folder / f"segment-{number:06d}.log"
+
+
+def segments(folder: Path) -> list[int]:
+    """Numbers of the segments that exist, ascending."""
+    return sorted(int(path.stem.rpartition("-")[2]) for path in folder.glob("segment-*.log"))
+
+
+def read(path: Path, offset: int, *, closed: bool) -> Reading:
+    """Reads one segment from `offset`; the offsets in the answer count from there."""
+    with path.open("rb") as file:
+        file.seek(offset)
+        return parse(file.read(), closed=closed)
+
+
+def used_bytes(folder: Path) -> int:
+    """Size of everything below a folder."""
+    return sum(_size(entry) for entry in _files(folder))
+
+
+def _files(folder: Path) -> Iterator[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _files(Path(entry.path))
+            else:
+                yield entry
+
+
+def _size(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat(follow_symlinks=False).st_size
+    except OSError:  # shipped and removed since it was listed
+        return 0
+
+
+class Spool:
+    """The writing end. Nothing here raises on a full or broken disk: `append` says False.
+
+    `append` may be called from any thread; `sync` and `rotate` from any other.
+
+    Attributes:
+        dropped: records given up, by reason.
+    """
+
+    def __init__(self, folder: Path, *, limit: int = LIMIT_BYTES) -> None:
+        """Opens a fresh segment; raises OSError when the folder cannot be written."""
+        self.folder = folder
+        self.dropped: Counter[str] = Counter()
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._number = (segments(folder) or [0])[-1] + 1
+        self._fd: int | None = self._open(self._number)
+        self._retired: list[int] = []
+        self._size = 0
+        self._used = 0
+        self._born = self._opened = time.monotonic()
+
+    def append(self, kind: Kind, payload: bytes, *, droppable: bool = False) -> bool:
+        """Writes one record; True when it is on disk (in the page cache) as a whole.
+
+        Args:
+            droppable: give this record up when the spool nears its limit.
+        """
+        data = frame(kind, payload)
+        with self._lock:
+            if self._fd is None:
+                self.dropped["the spool was closed"] += 1
+                return False
+            if droppable and self._used + len(data) > DROPPABLE_SHARE * self._limit:
+                self.dropped["the spool is full"] += 1
+                return False
+            try:
+                written = os.write(self._fd, data)
+            except OSError as error:
+                self.dropped[error.strerror or "the disk failed"] += 1
+                return False
+            if written != len(data):
+                # A full disk takes a piece: cut it off again. If that fails too, the reader
+                # finds the piece by its checksum.
+                with suppress(OSError):
+                    os.ftruncate(self._fd, self._size)
+                self.dropped["No space left on device"] += 1
+                return False
+            self._size += written
+            self._used += written
+            return True
+
+    @property
+    def room(self) -> int:
+        """Bytes left below the limit."""
+        return max(0, self._limit - self._used)
+
+    def rotate(self) -> None:
+        """Closes the open segment, if it holds anything, so that it is packed and shipped."""
+        with self._lock:
+            if self._fd is None or self._size == 0:
+                return
+            try:
+                fd = self._open(self._number + 1)
+            except OSError:
+                return  # no room for a new file: go on with the old one
+            self._retired.append(self._fd)
+            self._fd, self._number = fd, self._number + 1
+            self._size, self._opened = 0, time.monotonic()
+
+    def rotate_if_due(self) -> None:
+        """Closes the open segment when it is large, or old in proportion to the run."""
+        now = time.monotonic()
+        patience = max(SEGMENT_SECONDS, SEGMENT_SHARE * (now - self._born))
+        if self._size >= SEGMENT_BYTES or now - self._opened >= patience:
+            self.rotate()
+
+    def sync(self) -> None:
+        """Makes everything written so far survive a power cut, and looks at the space used."""
+        with self._lock:
+            retired, self._retired = self._retired, []
+            current = os.dup(self._fd) if self._fd is not None else None
+        for fd in [*retired, *([] if current is None else [current])]:
+            with suppress(OSError):
+                _datasync(fd)
+            os.close(fd)
+        self._used = used_bytes(self.folder)
+
+    def close(self) -> None:
+        """Syncs and closes; later appends are counted as dropped."""
+        with self._lock:
+            if self._fd is not None:
+                self._retired.append(self._fd)
+                self._fd = None
+        self.sync()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the parent's files without touching what they hold."""
+        self._lock = threading.Lock()  # another thread of the parent may have held the old one
+        for fd in [*self._retired, *([] if self._fd is None else [self._fd])]:
+            with suppress(OSError):
+                os.close(fd)
+        self._fd, self._retired = None, []
+
+    def _open(self, number: int) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        return os.open(segment_path(self.folder, number), flags, 0o600)
