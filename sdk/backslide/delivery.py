@@ -169,7 +169,9 @@ class Delivery:
         while self._log_segment(alive=alive):
             pass
         if not alive:
-            self._send(self._cursor.last_rows(), BATCH_ROWS, lambda rows: self._remote.log(rows=rows))
+            self._send(
+                self._cursor.last_rows(), BATCH_ROWS, lambda rows: self._remote.log(rows=rows)
+            )
         self._publish_losses()
         now = time.monotonic()
         if alive and now - self._last_beat >= HEARTBEAT_SECONDS:
@@ -232,6 +234,8 @@ class Delivery:
                 batch.params += json.loads(record.payload).items()
             case Kind.DATASET:
                 batch.datasets.append(json.loads(record.payload))
+            case Kind.CATALOGUE:
+                parts.keep_catalogue(record.payload, self._folder)
             case Kind.DROPPED:
                 cursor.dropped = json.loads(record.payload)["dropped"]
             case Kind.END:
@@ -252,9 +256,7 @@ class Delivery:
         self._cursor.offset = offset
         self._cursor.save(self._folder)
 
-    def _send(
-        self, items: Sequence[T], most: int, send: Callable[[Sequence[T]], None]
-    ) -> None:
+    def _send(self, items: Sequence[T], most: int, send: Callable[[Sequence[T]], None]) -> None:
         """Sends items in chunks; a refused chunk is halved until the culprit is alone."""
         for chunk in _chunks(items, most):
             self._bisect(chunk, send)

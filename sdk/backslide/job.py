@@ -59,7 +59,9 @@ class Job:
     @property
     def uri(self) -> str:
         """Where to ship, defaults applied."""
-        return self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+        return (
+            self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_TRACKING_URI
+        )
 
     def write(self, folder: Path) -> None:
         """Leaves the job for the shipper."""

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backslide.contract import LAYERS_SCHEMA, SCALARS_SCHEMA
-from backslide.job import CATALOGUES
+from backslide.job import CATALOGUES, write_whole
 from backslide.snapshot import Catalogue, decode
 from backslide.spool import Kind, Record
 
@@ -60,6 +60,12 @@ def sort(records: Sequence[Record], folder: Path) -> Parts:
         tuple(artifacts),
         tuple(unreadable),
     )
+
+
+def keep_catalogue(payload: bytes, folder: Path) -> None:
+    """Lays a catalogue down under its digest, where it outlives the segment it came in."""
+    catalogue = Catalogue.from_json(payload.decode())
+    write_whole(folder / CATALOGUES / f"{catalogue.digest}.json", payload)
 
 
 class _Catalogues(dict[str, Catalogue]):

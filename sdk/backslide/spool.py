@@ -50,6 +50,7 @@ class Kind(IntEnum):
     DATASET = 6
     DROPPED = 7
     END = 8
+    CATALOGUE = 9
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,215 @@
+"""`start()`: finds out which run this is, where it is kept until shipped, and what to watch."""
+
+import json
+import os
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backslide import provenance
+from backslide.contract import SCHEMA, TEXT_LIMIT, Tag
+from backslide.guard import Faults
+from backslide.job import WRITER_LOCK, Job, Lock
+from backslide.run import Run
+from backslide.scalars import clean
+from backslide.spool import Kind, Spool
+
+if TYPE_CHECKING:
+    import torch
+
+    from backslide.watch import Watch
+
+
+def start(
+    lineage: str,
+    *,
+    model: "torch.nn.Module | None" = None,
+    optimizer: "torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | None" = None,
+    params: Mapping[str, Any] | None = None,
+    seed: int | None = None,
+    baseline: str | None = None,
+    experiment: str | None = None,
+    run_name: str | None = None,
+    tracking_uri: str | None = None,
+    tags: Mapping[str, str] | None = None,
+    overhead: float | None = 0.01,
+    spool_dir: str | os.PathLike[str] | None = None,
+    parent: str | None = None,
+) -> Run:
+    """Starts an MLflow run, or joins the active one.
+
+    Returns at once: the run is created in the background, when the server answers.
+
+    Args:
+        lineage: names the chain of retrains that this run belongs to.
+        model: is watched from inside, and is what `evaluate` runs.
+        optimizer: one or several; their steps tell when gradients are complete.
+        params: the recipe, shown as MLflow parameters; nested mappings are flattened.
+        seed: of this run's randomness; default: torch's, if it was seeded.
+        baseline: id of a run to compare with instead of the predecessor.
+        experiment: MLflow experiment by name; default: MLflow's own.
+        run_name: default: MLflow's choice.
+        tracking_uri: default: MLFLOW_TRACKING_URI, then http://127.0.0.1:5000.
+        tags: further tags of the run.
+        overhead: share of step time that watching may cost; None: every step is watched.
+        spool_dir: where records wait on disk; default: BACKSLIDE_SPOOL_DIR, then
+            $XDG_STATE_HOME/backslide/spool.
+        parent: id of the run whose weights this one starts from.
+
+    Raises:
+        ValueError: the lineage is empty, or `overhead` is not a fraction.
+    """
+    if not isinstance(lineage, str) or not lineage.strip():
+        raise ValueError("backslide.start() needs the lineage: a name for the chain of retrains")
+    if overhead is not None and not 0.0 < overhead < 1.0:
+        raise ValueError(f"overhead is a share of step time between 0 and 1, not {overhead}")
+    faults = Faults()
+    active = _active(tracking_uri)
+    seed = provenance.seed_in_use() if seed is None else seed
+    client = uuid.uuid4().hex
+    known = {
+        Tag.LINEAGE: lineage,
+        Tag.SCHEMA: SCHEMA,
+        Tag.CLIENT: client,
+        Tag.SEED: seed,
+        Tag.BASELINE: baseline,
+        Tag.PARENT: parent,
+        "mlflow.user": provenance.user(),
+        "mlflow.source.name": provenance.source(),
+        "mlflow.source.type": "LOCAL",
+    }
+    own = {key: str(value) for key, value in known.items() if value is not None}
+    extra = {clean(str(key)): str(value) for key, value in (tags or {}).items()}
+    job = Job(
+        client=client,
+        lineage=lineage,
+        started=time.time_ns() // 1_000_000,
+        tracking_uri=tracking_uri or active.tracking_uri,
+        run_id=active.run_id,
+        experiment=experiment or active.experiment,
+        experiment_id=None if experiment else active.experiment_id,
+        run_name=run_name,
+        tags={key: value[:TEXT_LIMIT] for key, value in (extra | own).items()},
+    )
+    if not _first_rank():
+        return Run(job, None, None, faults)
+    spool, lock = _spool(job, spool_dir, faults)
+    text = {clean(key): value for key, value in provenance.params_text(params or {}).items()}
+    if spool is not None and text:
+        spool.append(Kind.PARAMS, json.dumps(text).encode())
+    origin = {
+        "seed": seed,
+        "params": text,
+        "initial_weights": None if model is None else _weights(model, faults),
+    }
+    return Run(
+        job,
+        spool,
+        lock,
+        faults,
+        model=model,
+        watch=_watch(model, optimizer, overhead, faults) if spool is not None else None,
+        origin=origin,
+        offline=os.environ.get("BACKSLIDE_OFFLINE", "") not in ("", "0", "false"),
+    )
+
+
+@dataclass(frozen=True)
+class _Active:
+    """What MLflow in this process has been told, if the user has imported it at all."""
+
+    tracking_uri: str | None = None
+    run_id: str | None = None
+    experiment: str | None = None
+    experiment_id: str | None = None
+
+
+def _active(tracking_uri: str | None) -> _Active:
+    mlflow = sys.modules.get("mlflow")
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if mlflow is None:
+        return _Active(experiment=name, experiment_id=number)
+    try:
+        uri = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
+        run = mlflow.active_run()
+        if run is not None and tracking_uri in (None, mlflow.get_tracking_uri()):
+            return _Active(mlflow.get_tracking_uri(), run.info.run_id)
+        chosen = mlflow.tracking.fluent._active_experiment_id  # noqa: SLF001  # there is no public way
+        return _Active(uri, None, None if chosen else name, chosen or number)
+    except Exception:  # noqa: BLE001  # another MLflow than we know: start a run of our own
+        return _Active(experiment=name, experiment_id=number)
+
+
+def _first_rank() -> bool:
+    """False on every rank of a distributed job but the first: one job, one run."""
+    if int(os.environ.get("WORLD_SIZE") or 1) < 2:
+        return True
+    return int(os.environ.get("RANK") or 0) == 0
+
+
+def _spool(
+    job: Job, chosen: str | os.PathLike[str] | None, faults: Faults
+) -> tuple[Spool | None, Lock | None]:
+    """The spool and this process's hold on it; (None, None) when no disk takes it."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    default = os.environ.get("BACKSLIDE_SPOOL_DIR") or Path(state, "backslide", "spool")
+    root = Path(chosen or default).absolute()
+    try:
+        return _open_spool(job, root)
+    except OSError as error:
+        fallback = Path(tempfile.gettempdir(), "backslide-spool")
+        faults.note(
+            "spool folder",
+            "backslide: %s cannot be written (%s); records are kept in %s instead",
+            *(root, error.strerror, fallback),
+        )
+    try:
+        return _open_spool(job, fallback)
+    except OSError as error:
+        faults.note(
+            "no spool", "backslide: nothing is recorded, no disk takes it: %s", error.strerror
+        )
+        return None, None
+
+
+def _open_spool(job: Job, root: Path) -> tuple[Spool, Lock]:
+    folder = root / job.client
+    folder.mkdir(parents=True, mode=0o700)
+    lock = Lock(folder / WRITER_LOCK)
+    lock.acquire()
+    job.write(folder)
+    return Spool(folder), lock
+
+
+def _watch(
+    model: "torch.nn.Module | None",
+    optimizer: "torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | None",
+    overhead: float | None,
+    faults: Faults,
+) -> "Watch | None":
+    if model is None and optimizer is None:
+        return None
+    try:
+        # Imported here: it needs torch, which a run without a model may not have.
+        from backslide.watch import Watch  # noqa: PLC0415
+
+        several = () if optimizer is None else optimizer
+        optimizers = several if isinstance(several, Iterable) else (several,)
+        return Watch(model, tuple(optimizers), overhead=overhead)
+    except Exception as error:  # noqa: BLE001  # the loop runs unwatched
+        faults.note("watch", "backslide: this model is not watched: %s", error)
+        return None
+
+
+def _weights(model: "torch.nn.Module", faults: Faults) -> str | None:
+    try:
+        return provenance.weights_digest(model)
+    except Exception as error:  # noqa: BLE001  # an unusual tensor type
+        faults.note("weights", "backslide: the initial weights were not digested: %s", error)
+        return None

@@ -1,0 +1,251 @@
+"""Per-example outcomes: the table that verdicts are made of, and how to get it from a model."""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from backslide.contract import SLICE_PREFIX, predictions_schema
+from backslide.data import random_state_kept, to_array
+
+if TYPE_CHECKING:
+    import torch
+
+Array = NDArray[Any]
+TARGET_KEYS: Final = ("labels", "label", "targets", "target", "y")
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """One split's table and the metrics that follow from it.
+
+    Attributes:
+        table: by `contract.predictions_schema`. Targets are int64 or text for classes, double for
+            regression; `correct` is null throughout for regression, where equality means nothing.
+        metrics: by name below the split: "examples"; "error" for classes, "mse" for regression;
+            "loss" when losses were given.
+    """
+
+    table: pa.Table
+    metrics: Mapping[str, float]
+
+
+def outcomes(
+    ids: Iterable[object],
+    targets: object,
+    predictions: object,
+    *,
+    scores: object = None,
+    losses: object = None,
+    slices: Mapping[str, Sequence[object]] | None = None,
+) -> Outcomes:
+    """Builds the table; raises ValueError when the columns do not fit together."""
+    names = unique(ids)
+    truth, said = _same_type(_column(targets), _column(predictions))
+    columns: list[object] = [names, truth, said]
+    classes = truth.dtype.kind != "f"
+    correct = truth == said
+    columns.append(pa.array(correct) if classes else pa.nulls(len(correct), pa.bool_()))
+    for values in (losses, scores):
+        given = None if values is None else _column(values).astype(np.float32)
+        columns.append(pa.nulls(len(names), pa.float32()) if given is None else pa.array(given))
+    slices = slices or {}
+    columns += [[str(value) for value in to_array(values)] for values in slices.values()]
+    schema = predictions_schema(_arrow_type(truth), tuple(slices))
+    for field, column in zip(schema, columns, strict=True):
+        if len(column) != len(names):  # type: ignore[arg-type]  # every column has a length
+            raise ValueError(f"{len(names)} ids, but {field.name!r} has another length")
+    metrics = {"examples": float(len(names))}
+    if len(names):
+        if classes:
+            metrics["error"] = float(1.0 - correct.mean())
+        else:
+            metrics["mse"] = float(np.square(truth - said).mean())
+        if losses is not None:
+            metrics["loss"] = float(_column(losses).astype(np.float64).mean())
+    return Outcomes(pa.table(columns, schema=schema), metrics)
+
+
+def unique(ids: Iterable[object]) -> list[str]:
+    """Ids as text; the second "a" becomes "a#1", the third "a#2"."""
+    values = ids if isinstance(ids, list | tuple) else to_array(ids).tolist()
+    seen: Counter[str] = Counter()
+    names = []
+    for value in map(str, values):
+        names.append(f"{value}#{seen[value]}" if seen[value] else value)
+        seen[value] += 1
+    return names
+
+
+def _column(values: object) -> Array:
+    array = to_array(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise ValueError(f"one value an example is needed, not an array of shape {array.shape}")
+    return array
+
+
+def _same_type(targets: Array, predictions: Array) -> tuple[Array, Array]:
+    """Both as int64, both as float64 or both as text; whole-numbered floats are labels."""
+    pair = (targets, predictions)
+    if any(array.dtype.kind not in "fiub" for array in pair):
+        return _text(targets), _text(predictions)
+    if all(array.dtype.kind != "f" or _whole(array) for array in pair):
+        return targets.astype(np.int64), predictions.astype(np.int64)
+    return targets.astype(np.float64), predictions.astype(np.float64)
+
+
+def _text(array: Array) -> Array:
+    return np.array([str(value) for value in array], dtype=object)
+
+
+def _whole(array: Array) -> bool:
+    return bool(np.isfinite(array).all() and (array == np.round(array)).all())
+
+
+def _arrow_type(array: Array) -> pa.DataType:
+    return {"i": pa.int64(), "f": pa.float64()}.get(array.dtype.kind, pa.string())
+
+
+def evaluate(
+    model: "torch.nn.Module",
+    loader: Iterable[Any],
+    slices: Mapping[str, Sequence[object]] | None = None,
+) -> Outcomes:
+    """Runs the model over `(inputs, targets)` batches and keeps what became of each example.
+
+    Ids are digests of the inputs, so retrains pair whatever the order. The model is in eval mode
+    without gradients meanwhile; its modes and all random states are as before afterwards.
+
+    Understood: outputs `(n, classes)` of logits, log-probabilities or probabilities; one logit
+    `(n,)` or `(n, 1)` against targets of 0 and 1; one value against float targets (regression,
+    squared error as loss). Batches: `(inputs, targets)`, `(a, b, ..., targets)`, mappings with
+    the target under "labels" or "target". Anything else: `log_predictions`.
+    """
+    torch = sys.modules["torch"]
+    device = next((tensor.device for tensor in model.parameters()), None)
+    ids: list[str] = []
+    outputs, targets = [], []
+    with random_state_kept(), _evaluating(model), torch.no_grad():
+        for batch in loader:
+            inputs, truth = _split(batch)
+            ids += _content_ids(inputs)
+            output = _call(model, _moved(inputs, device))
+            outputs.append(_reduced(output, _moved(truth, device)))
+            targets.append(to_array(truth).reshape(-1))
+    if not outputs:
+        raise ValueError("the loader gave no batch")
+    truth = np.concatenate(targets)
+    said, scores, losses = (np.concatenate(column) for column in zip(*outputs, strict=True))
+    if np.isnan(scores).all():  # one output an example
+        said, scores, losses = _single(said, truth)
+    return outcomes(ids, truth, said, scores=scores, losses=losses, slices=slices)
+
+
+def _reduced(output: "torch.Tensor", truth: "torch.Tensor") -> tuple[Array, Array, Array]:
+    """Prediction, score and loss of each example of a batch, on the host."""
+    functional = sys.modules["torch"].nn.functional
+    output = output.float()
+    if output.ndim == 1 or (output.ndim == 2 and output.shape[1] == 1):
+        single = to_array(output.double().reshape(-1))
+        return single, np.full(len(single), np.nan), np.full(len(single), np.nan)
+    if output.ndim != 2:
+        shape = tuple(output.shape)
+        raise ValueError(f"outputs of shape {shape} are not one answer an example")
+    if truth.is_floating_point() or truth.ndim != 1:
+        shape = tuple(truth.shape)
+        raise ValueError(f"targets {truth.dtype} of shape {shape} are not class indices")
+    sums = output.sum(1)
+    if bool((output >= 0).all()) and bool(((sums - 1).abs() < 1e-3).all()):
+        output = output.clamp_min(1e-30).log()  # probabilities already
+    logs = functional.log_softmax(output, 1)
+    best, said = logs.max(1)
+    losses = functional.nll_loss(logs, truth.long(), reduction="none")
+    return to_array(said), to_array(best.exp()), to_array(losses)
+
+
+def _single(output: Array, truth: Array) -> tuple[Array, Array | None, Array]:
+    """One output an example: a logit when the targets are 0 and 1, a value otherwise."""
+    if np.isin(truth, (0, 1)).all():
+        probability = 1.0 / (1.0 + np.exp(-output))
+        said = (output > 0).astype(np.int64)
+        losses = np.logaddexp(0.0, np.where(truth == 1, -output, output))
+        return said, np.maximum(probability, 1.0 - probability), losses
+    return output, None, np.square(output - truth)
+
+
+@contextmanager
+def _evaluating(model: "torch.nn.Module") -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _split(batch: Any) -> tuple[Any, Any]:  # noqa: ANN401  # whatever a loader gives
+    if isinstance(batch, Mapping):
+        key = next((key for key in TARGET_KEYS if key in batch), None)
+        if key is None:
+            raise ValueError(f"no target among {sorted(batch)}; expected one of {TARGET_KEYS}")
+        return {name: batch[name] for name in batch if name != key}, batch[key]
+    if isinstance(batch, tuple | list) and len(batch) >= 2:
+        inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
+        return inputs, batch[-1]
+    raise ValueError("the loader must give (inputs, targets) batches")
+
+
+def _call(model: Any, inputs: Any) -> "torch.Tensor":  # noqa: ANN401  # user's model and inputs
+    if isinstance(inputs, Mapping):
+        output = model(**inputs)
+    elif isinstance(inputs, tuple | list):
+        output = model(*inputs)
+    else:
+        output = model(inputs)
+    if isinstance(output, Mapping) and "logits" in output:
+        output = output["logits"]
+    output = getattr(output, "logits", output)
+    found: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+    return found
+
+
+def _moved(value: Any, device: Any) -> Any:  # noqa: ANN401  # nested tensors
+    if isinstance(value, Mapping):
+        return {key: _moved(item, device) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return type(value)(_moved(item, device) for item in value)
+    return value.to(device) if hasattr(value, "to") and device is not None else value
+
+
+def _content_ids(inputs: Any) -> list[str]:  # noqa: ANN401  # nested tensors
+    """One digest an example over all input tensors; padding under an attention mask is left out."""
+    if isinstance(inputs, Mapping):
+        mask = inputs.get("attention_mask")
+        if mask is not None:
+            tokens = zip(to_array(inputs["input_ids"]), to_array(mask).astype(bool), strict=True)
+            return [_content_id([row[seen]]) for row, seen in tokens]
+        arrays = [to_array(inputs[key]) for key in sorted(inputs)]
+    elif isinstance(inputs, tuple | list):
+        arrays = [to_array(item) for item in inputs]
+    else:
+        arrays = [to_array(inputs)]
+    return [_content_id(rows) for rows in zip(*arrays, strict=True)]
+
+
+def _content_id(pieces: Iterable[Array]) -> str:
+    hashed = hashlib.blake2b(digest_size=16)
+    for piece in pieces:
+        array = np.ascontiguousarray(piece)
+        hashed.update(f"{array.dtype.str}|{np.shape(piece)}|".encode())
+        hashed.update(array.tobytes())
+    return hashed.hexdigest()

@@ -1,0 +1,476 @@
+"""`Run`: what a training loop holds.
+
+The loop's thread only writes to the spool; everything slow happens on the keeper's thread or in
+the shipper's process. After the start nothing here raises.
+"""
+
+import atexit
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from backslide import data, parts, provenance
+from backslide.contract import Artifact, Health, Metric, Tag
+from backslide.guard import Faults, guarded, logger
+from backslide.job import FILES, Job, Lock, RunState, write_whole
+from backslide.keeper import Keeper, shipper_environment
+from backslide.predictions import Outcomes, evaluate, outcomes
+from backslide.scalars import Keys, Point, Reader, clean
+from backslide.snapshot import Snapshot, encode
+from backslide.spool import Kind, Spool, used_bytes
+
+if TYPE_CHECKING:
+    import torch
+
+    from backslide.watch import Watch
+
+CONTACT_SECONDS: Final = 10.0
+FINISH_SECONDS: Final = 10.0
+ERRAND_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedRun:
+    """What the detector said about a run.
+
+    Attributes:
+        verdict: a value of `contract.Verdict`.
+        health: a value of `contract.Health`.
+        findings: check names, worst first.
+        summary: one plain sentence.
+        url: the run's page.
+    """
+
+    verdict: str
+    health: str
+    findings: tuple[str, ...]
+    summary: str
+    url: str
+
+    @classmethod
+    def from_tags(cls, tags: Mapping[str, str]) -> Self:
+        """Reads the run's tags, and its page under "url"."""
+        return cls(
+            verdict=tags[Tag.VERDICT],
+            health=tags.get(Tag.HEALTH, Health.UNKNOWN),
+            findings=tuple(filter(None, tags.get(Tag.FINDINGS, "").split(", "))),
+            summary=tags.get(Tag.SUMMARY, ""),
+            url=tags.get("url", ""),
+        )
+
+
+class Run:
+    """One training job on its way into MLflow; made by `backslide.start`.
+
+    A `Run` without a spool (no disk to write to, a rank other than 0, a forked child) takes
+    every call and keeps nothing.
+
+    Attributes:
+        faults: what went wrong in here, by kind.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        spool: Spool | None,
+        lock: Lock | None,
+        faults: Faults,
+        *,
+        model: "torch.nn.Module | None" = None,
+        watch: "Watch | None" = None,
+        origin: Mapping[str, Any] | None = None,
+        offline: bool = False,
+    ) -> None:
+        """Starts the keeper; `origin` is what the provenance says beside code and packages."""
+        self.faults = faults
+        self._job = job
+        self._spool = spool
+        self._lock = lock
+        self._model = model
+        self._watch = watch
+        self._origin = dict(origin or {})
+        self._offline = offline
+        self._reader = Reader()
+        self._keys = Keys()
+        self._catalogues: set[str] = set()
+        self._nonfinite = 0
+        self._step = 0
+        self._finished = False
+        self._keeper: Keeper | None = None
+        if spool is not None:
+            self._keeper = Keeper(
+                spool, job.uri, faults, offline=offline, errand=self._gather_provenance
+            )
+        _live.add(self)
+
+    # --- recording
+
+    @guarded(None)
+    def step(self, /, **scalars: Any) -> None:
+        """Ends a training step, the first one being step 1, and records its scalars.
+
+        Args:
+            scalars: numbers, or tensors of one element, which are read without a sync.
+        """
+        if self._spool is None:
+            return
+        self._step += 1
+        if self._watch is not None:
+            for snapshot in self._watch.step(self._step):
+                self._keep(snapshot)
+        if scalars:
+            self._record(scalars)
+
+    @guarded(None)
+    def log(self, values: Mapping[str, Any] | None = None, /, **scalars: Any) -> None:
+        """Records scalars at the current step: `log(val_loss=0.3)` or `log({"val/loss": 0.3})`."""
+        self._record({**(values or {}), **scalars})
+
+    @guarded(None)
+    def log_data(
+        self, name: str, data_set: object, targets: object = None, *, version: str | None = None
+    ) -> None:
+        """Records the identity and a summary of a data set; see `backslide.data` for the cost.
+
+        Args:
+            name: its part in this run ("train", "test").
+            data_set: arrays, tensors, a data frame, a torch data set or loader.
+            targets: labels or values, one an example.
+            version: the user's own name for this state of the data.
+        """
+        summary = data.summarise(name, data_set, targets, version=version)
+        if self._spool is not None:
+            self._attach(f"{Artifact.DATA}/{_file_name(name)}.json", summary.to_json())
+            self._append(Kind.DATASET, summary.dataset())
+
+    @guarded(None)
+    def log_predictions(
+        self,
+        split: str,
+        ids: Iterable[object],
+        targets: object,
+        predictions: object,
+        *,
+        scores: object = None,
+        losses: object = None,
+        slices: Mapping[str, Sequence[object]] | None = None,
+    ) -> None:
+        """Records what became of each example; `<split>/error` follows from it.
+
+        Args:
+            split: "test", "val", ...; a later call for the same split replaces the earlier.
+            ids: what identifies an example across retrains; repeated ids get "#1", "#2", ...
+            targets: the truth, one an example: labels (integers or text) or float values. For
+                floats `<split>/mse` is recorded and no error: equality means nothing there.
+            predictions: of the same type.
+            scores: confidence in the prediction, in [0, 1].
+            losses: loss of each example.
+            slices: group names for each example, by slice: `{"site": ["a", "b", ...]}`.
+        """
+        self._log_outcomes(
+            split,
+            outcomes(
+                ids, targets, predictions, scores=scores, losses=losses, slices=slices
+            ),
+        )
+
+    @guarded(None)
+    def evaluate(
+        self,
+        split: str,
+        loader: Iterable[Any],
+        *,
+        slices: Mapping[str, Sequence[object]] | None = None,
+    ) -> None:
+        """Runs the model over `(inputs, targets)` batches and records each example's outcome.
+
+        Ids are digests of the inputs, so retrains pair whatever the order; a loader that
+        augments at random makes ids that never pair. See `backslide.predictions.evaluate` for
+        the outputs and batches that are understood.
+
+        Args:
+            slices: group names for each example in the loader's order, by slice.
+        """
+        if self._spool is None:
+            return
+        if self._model is None:
+            raise ValueError("give the model to backslide.start(..., model=model)")
+        self._log_outcomes(split, evaluate(self._model, loader, slices))
+
+    # --- what MLflow and the detector say
+
+    @property
+    @guarded(None)
+    def id(self) -> str | None:
+        """The MLflow run id; None while the server has been away since the start.
+
+        Waits for the first contact, 10 s at most: not for the hot path.
+        """
+        return self._state().run_id or self._job.run_id
+
+    @property
+    @guarded(None)
+    def url(self) -> str | None:
+        """The run's page; None as for `id`."""
+        return self._state().url
+
+    @property
+    @guarded(default=False)
+    def should_stop(self) -> bool:
+        """True once the detector asked for a stop; costs nothing."""
+        return self._keeper is not None and self._keeper.state.stop is not None
+
+    @guarded(None)
+    def verdict(self, timeout: float | None = None) -> JudgedRun | None:
+        """Waits until the detector has judged this run; None after `timeout` seconds.
+
+        The detector judges a run once it has finished; call this after `finish`.
+        """
+        run_id = self.id
+        if run_id is None:
+            return None
+        command = ["--verdict", self._job.uri, run_id]
+        try:
+            # Our own interpreter with our own code; see launch_shipper.
+            done = subprocess.run(  # noqa: S603
+                [sys.executable, "-P", "-m", "backslide.shipper", *command],
+                timeout=timeout,
+                check=True,
+                capture_output=True,
+                env=shipper_environment(),
+            )
+        except subprocess.TimeoutExpired:
+            return None
+        return JudgedRun.from_tags(json.loads(done.stdout))
+
+    # --- the end
+
+    @guarded(None)
+    def finish(self, status: str = "FINISHED") -> None:
+        """Ends the run and waits, 10 s at most, until everything is in MLflow.
+
+        What is left then stays on disk and is shipped later. A run that was joined is left open:
+        whoever started it ends it.
+
+        Args:
+            status: FINISHED, FAILED or KILLED.
+        """
+        spool, keeper = self._spool, self._keeper
+        if self._finished or spool is None or keeper is None:
+            self._finished = True
+            return
+        self._finished = True
+        _live.discard(self)
+        self._finish_recording()
+        keeper.finish_errand(ERRAND_SECONDS)
+        self._finish_provenance()
+        keeper.stop()
+        now = time.time_ns() // 1_000_000
+        self._append(Kind.END, {"status": status, "time": now})
+        spool.close()
+        self._spool = None
+        if self._lock is not None:
+            self._lock.release()
+        if keeper.wait_until_shipped(FINISH_SECONDS):
+            shutil.rmtree(spool.folder, ignore_errors=True)
+        else:
+            self._tell_what_remains(spool.folder, keeper.state)
+        keeper.part_with_shipper()
+
+    def __enter__(self) -> Self:
+        """The run itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Finishes the run as FINISHED, FAILED, or KILLED after Ctrl-C."""
+        self.finish(_status(error))
+
+    # --- inside
+
+    def _record(self, values: Mapping[str, Any]) -> None:
+        points, unreadable = self._reader.read(self._step, values)
+        for point in points:
+            self._write(point)
+        for key in unreadable:
+            self._lose(f"the value of {key!r} is no number")
+
+    def _write(self, point: Point) -> None:
+        if self._spool is None:
+            return
+        values = {}
+        for name, value in point.values.items():
+            key = self._keys[str(name)]
+            if key is None:
+                self._lose("too many different keys")
+                continue
+            values[key] = value
+            if value - value != 0.0:  # true of NaN and infinities alone, and the fastest way to ask
+                self._nonfinite += 1
+                values[Metric.NONFINITE] = float(self._nonfinite)
+        record = {"step": point.step, "time": point.time, "values": values}
+        self._spool.append(Kind.SCALARS, json.dumps(record).encode())
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        spool = self._spool
+        if spool is None:
+            return
+        catalogue = snapshot.catalogue
+        if catalogue.digest not in self._catalogues:
+            if not spool.append(Kind.CATALOGUE, catalogue.to_json().encode()):
+                return
+            self._catalogues.add(catalogue.digest)
+        spool.append(Kind.SNAPSHOT, encode(snapshot), droppable=True)
+        if snapshot.scalars:
+            now = int(snapshot.wall_time * 1_000)
+            self._write(Point(snapshot.step, now, snapshot.scalars))
+
+    def _log_outcomes(self, split: str, found: Outcomes) -> None:
+        if self._spool is None:
+            return
+        path = f"{Artifact.PREDICTIONS}/{_file_name(split)}.parquet"
+        self._attach(path, lambda file: parts.write(found.table, file))
+        self._record({f"{split}/{name}": value for name, value in found.metrics.items()})
+
+    def _append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+        if self._spool is not None:
+            self._spool.append(kind, json.dumps(fields).encode())
+
+    def _attach(self, path: str, content: bytes | Callable[[Path], object]) -> None:
+        """Hands a whole file to the shipper, for `path` below the run's artifact root."""
+        spool = self._spool
+        if spool is None:
+            return
+        file = spool.folder / FILES / uuid.uuid4().hex / Path(path).name
+        file.parent.mkdir(parents=True)
+        try:
+            if callable(content):
+                content(file)
+            else:
+                write_whole(file, content)
+            if file.stat().st_size > spool.room:
+                raise OSError("the spool is full")
+        except BaseException:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            self._lose("a file could not be kept")
+            raise
+        self._append(
+            Kind.ARTIFACT, {"path": path, "file": str(file.relative_to(spool.folder))}
+        )
+        spool.rotate()  # a file is shipped with its segment: not later than need be
+
+    def _lose(self, why: str) -> None:
+        if self._keeper is not None:
+            self._keeper.lost += 1
+        self.faults.note(f"lost: {why}", "backslide: left out: %s; training goes on", why)
+
+    def _gather_provenance(self) -> None:
+        main = Path(provenance.source())
+        folder = main.parent if main.is_file() else Path.cwd()
+        git = provenance.git(folder)
+        self._origin |= {
+            "git": git,
+            "source": str(main),
+            "packages": provenance.packages(),
+            "environment": provenance.environment(),
+        }
+        if git is not None and self._job.run_id is None:
+            self._append(Kind.TAGS, {"mlflow.source.git.commit": git["commit"]})
+        self._attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
+
+    @guarded(None)
+    def _finish_recording(self) -> None:
+        for point in self._reader.drain():
+            self._write(point)
+        if self._watch is None:
+            return
+        for snapshot in self._watch.close():
+            self._keep(snapshot)
+        self._attach(Artifact.GRAPH, json.dumps(self._watch.graph()).encode())
+        for problem in self._watch.problems:
+            self.faults.note(f"watch: {problem}", "backslide: %s", problem)
+
+    @guarded(None)
+    def _finish_provenance(self) -> None:
+        if self._model is not None:
+            self._origin["final_weights"] = provenance.weights_digest(self._model)
+            self._attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
+
+    def _state(self) -> RunState:
+        if self._keeper is None:
+            return RunState()
+        state = self._keeper.state
+        return state if state.run_id else self._keeper.wait_for_contact(CONTACT_SECONDS)
+
+    def _tell_what_remains(self, folder: Path, state: RunState) -> None:
+        if not folder.exists():
+            return
+        size = used_bytes(folder) / 1e6
+        if self._offline:
+            reason = "BACKSLIDE_OFFLINE is set"
+        else:
+            reason = state.away or "the server is slow"
+        logger.warning(
+            "backslide: %.1f MB of this run are not in MLflow yet (%s). They are safe in %s; "
+            "`backslide sync %s` ships them.",
+            *(size, reason, folder, folder),
+        )
+
+    def _abandon(self) -> None:
+        """In a forked child: this run is the parent's."""
+        if self._spool is not None:
+            self._spool.abandon()
+        if self._lock is not None:
+            self._lock.release()
+        self._spool = self._keeper = self._watch = self._lock = None
+        self._finished = True
+
+
+_live: "weakref.WeakSet[Run]" = weakref.WeakSet()
+
+
+def _file_name(name: str) -> str:
+    """One path segment out of a user's name."""
+    return clean(name).replace("/", "_")
+
+
+def _status(error: BaseException | None) -> str:
+    match error:
+        case None:
+            return "FINISHED"
+        case SystemExit(code=None | 0):
+            return "FINISHED"
+        case KeyboardInterrupt():
+            return "KILLED"
+        case _:
+            return "FAILED"
+
+
+def _abandon_in_child() -> None:
+    for run in list(_live):
+        run._abandon()  # noqa: SLF001  # the class and this hook are one thing
+    _live.clear()
+
+
+@atexit.register
+def _finish_all() -> None:
+    """A script that ended without `finish`, in good order or by an exception."""
+    for run in list(_live):
+        run.finish(_status(getattr(sys, "last_value", None)))
+
+
+os.register_at_fork(after_in_child=_abandon_in_child)
