@@ -1,8 +1,8 @@
 """The identity and a summary of a data set, from its full content.
 
-Cost: one pass over the data on the calling thread, about 1 s a gigabyte for arrays and tensors.
-A data set that can only be read item by item is read at `MAX_ITEMS` evenly spread items at most,
-and its summary says how many.
+Cost: one pass over the data on the calling thread, seconds a gigabyte for arrays and tensors.
+A data set that can only be read item by item is read at `MAX_ITEMS` evenly spread items at
+most, and its summary says how many.
 """
 
 import hashlib
@@ -72,9 +72,14 @@ def summarise(
     """Digests and describes a data set.
 
     Args:
+        name: its part in the run.
         data: numpy array, torch tensor, data frame, sequence of numbers, torch data set or
             loader, or a tuple or mapping of these with one row an example.
         targets: labels or values, one an example.
+        version: the user's own name for this state of the data.
+
+    Raises:
+        TypeError: the data can neither be taken as an array nor read by index.
     """
     hashed = hashlib.blake2b(digest_size=16)
     data = _unwrapped(data)
@@ -151,7 +156,9 @@ def _columns(data: object) -> dict[str, Array] | None:
         return {"data": to_array(data)}
     if hasattr(data, "__len__") and hasattr(data, "__getitem__"):
         return None
-    raise TypeError(f"log_data() cannot read a {type(data).__name__}; give arrays or a data set")
+    raise TypeError(
+        f"log_data() cannot read a {type(data).__name__}; give arrays or a data set"
+    )
 
 
 def _digest(hashed: "hashlib.blake2b", key: str, column: Array) -> None:
@@ -168,7 +175,7 @@ def _digest(hashed: "hashlib.blake2b", key: str, column: Array) -> None:
 
 
 def _read_items(data: Any, hashed: "hashlib.blake2b") -> dict[str, Array]:  # noqa: ANN401  # duck
-    """Digests items one by one; returns the targets, if items are pairs with a scalar second."""
+    """Digests items one by one; returns the targets, if items end in a scalar."""
     rows = len(data)
     chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, MAX_ITEMS)).astype(int))
     labels = []

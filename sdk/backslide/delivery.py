@@ -35,20 +35,20 @@ REJECTED_BYTES: Final = 16 << 20
 T = TypeVar("T")
 
 
-class Away(Exception):
+class AwayError(Exception):
     """The server did not answer, or not sensibly: the same may work later."""
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """The server understood and refused: the same can only be refused again."""
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The run was deleted in MLflow."""
 
 
 class Remote(Protocol):
-    """What a delivery needs of MLflow. Every method raises Away, Rejected or Gone."""
+    """What a delivery needs of MLflow. Every method raises AwayError, RejectedError or Gone."""
 
     def connect(self, job: Job, run_id: str | None) -> tuple[str, str | None]:
         """Finds or creates the run; its id and its page."""
@@ -74,7 +74,7 @@ class Remote(Protocol):
         """The detector's wish to stop this run."""
 
     def finish(self, status: str, ended: int) -> None:
-        """Gives the run its final status, at `ended` epoch milliseconds, if it is ours to give."""
+        """Gives the run its final status, if it is ours to give; `ended` in epoch ms."""
 
 
 class Pause:
@@ -144,9 +144,9 @@ class Delivery:
         try:
             try:
                 action()
-            except Gone:
+            except GoneError:
                 self._bury()
-        except Away as why:
+        except AwayError as why:
             pause.lengthen()
             self._publish(away=str(why), asked=True)
         else:
@@ -267,7 +267,7 @@ class Delivery:
             return
         try:
             send(items)
-        except Rejected as why:
+        except RejectedError as why:
             if len(items) == 1:
                 self._reject(items[0], str(why))
                 return
@@ -348,7 +348,7 @@ class Delivery:
     def _system_row(self, key: str, value: float) -> None:
         if not self._cursor.gone:
             row = (key, value, time.time_ns() // 1_000_000, self._cursor.step)
-            with suppress(Rejected):
+            with suppress(RejectedError):
                 self._remote.log(rows=[row])
 
     # --- the end
@@ -356,7 +356,7 @@ class Delivery:
     def _finish(self) -> None:
         if not self._cursor.gone:
             now = time.time_ns() // 1_000_000
-            with suppress(Rejected):
+            with suppress(RejectedError):
                 self._remote.finish(self._cursor.status or "KILLED", self._cursor.time or now)
         rejected = self._folder / REJECTED
         if rejected.exists():

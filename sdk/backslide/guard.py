@@ -8,6 +8,7 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
+D = TypeVar("D")
 
 logger = logging.getLogger("backslide")
 
@@ -45,19 +46,21 @@ G = TypeVar("G", bound=Guarded)
 
 
 def guarded(
-    default: R,
-) -> Callable[[Callable[Concatenate[G, P], R]], Callable[Concatenate[G, P], R]]:
+    default: D,
+) -> Callable[[Callable[Concatenate[G, P], R]], Callable[Concatenate[G, P], R | D]]:
     """Makes a method return `default` instead of raising: the guest never breaks the training.
 
     `KeyboardInterrupt` and the like pass: they are the user's own.
     """
 
-    def decorate(method: Callable[Concatenate[G, P], R]) -> Callable[Concatenate[G, P], R]:
+    def decorate(
+        method: Callable[Concatenate[G, P], R],
+    ) -> Callable[Concatenate[G, P], R | D]:
         @functools.wraps(method)
-        def call(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        def call(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R | D:
             try:
                 return method(self, *args, **kwargs)
-            except Exception as error:  # noqa: BLE001  # whatever it is, training goes on
+            except Exception as error:  # whatever it is, training goes on
                 name = method.__name__
                 self.faults.note(
                     name,

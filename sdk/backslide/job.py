@@ -3,7 +3,7 @@
 `job.json` is written once by the trainer: which run this is to become. `run.json` is written by
 the shipper: how far it is and what the server said. Both are replaced atomically. The trainer
 holds a lock on `writer.lock` as long as it lives, the shipper one on `shipper.lock`; the kernel
-lets go of a lock when its holder dies, whatever killed it, so neither pids nor clocks are needed.
+lets go of a lock when its holder dies, whatever killed it: no need for pids and clocks.
 """
 
 import fcntl

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -39,7 +38,13 @@ class Keeper:
     """
 
     def __init__(
-        self, spool: Spool, uri: str, faults: Faults, *, offline: bool, errand: Callable[[], None]
+        self,
+        spool: Spool,
+        uri: str,
+        faults: Faults,
+        *,
+        offline: bool,
+        errand: Callable[[], None],
     ) -> None:
         """Starts the thread, which runs `errand` once before anything else but the shipper."""
         self.state = RunState()
@@ -60,7 +65,9 @@ class Keeper:
 
     def refresh(self) -> RunState:
         """Reads the shipper's word now."""
-        self.state = RunState.read(self._spool.folder) if self._spool.folder.exists() else self.state
+        self.state = (
+            RunState.read(self._spool.folder) if self._spool.folder.exists() else self.state
+        )
         return self.state
 
     def wait_for_contact(self, seconds: float) -> RunState:
@@ -171,7 +178,8 @@ class Keeper:
 
 def launch_shipper(folder: Path) -> "subprocess.Popen[bytes]":
     """Starts a shipper in a session of its own, so that Ctrl-C in the terminal spares it."""
-    code = f"import os, sys; os.nice({NICE}); from backslide.shipper import main; main(sys.argv[1:])"
+    nicely = f"import os, sys; os.nice({NICE}); "  # before mlflow's long import
+    code = nicely + "from backslide.shipper import main; main(sys.argv[1:])"
     with (folder / SHIPPER_LOG).open("ab") as log:
         # Our own interpreter with our own code; -P keeps files of the working directory from
         # standing in for libraries.

@@ -64,8 +64,10 @@ def start(
     Raises:
         ValueError: the lineage is empty, or `overhead` is not a fraction.
     """
-    if not isinstance(lineage, str) or not lineage.strip():
-        raise ValueError("backslide.start() needs the lineage: a name for the chain of retrains")
+    if not str(lineage or "").strip():
+        raise ValueError(
+            "backslide.start() needs the lineage: a name for the chain of retrains"
+        )
     if overhead is not None and not 0.0 < overhead < 1.0:
         raise ValueError(f"overhead is a share of step time between 0 and 1, not {overhead}")
     faults = Faults()

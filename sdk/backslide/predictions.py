@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from backslide.contract import SLICE_PREFIX, predictions_schema
+from backslide.contract import predictions_schema
 from backslide.data import random_state_kept, to_array
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ class Outcomes:
     """One split's table and the metrics that follow from it.
 
     Attributes:
-        table: by `contract.predictions_schema`. Targets are int64 or text for classes, double for
-            regression; `correct` is null throughout for regression, where equality means nothing.
+        table: by `contract.predictions_schema`. Targets are int64 or text for classes, double
+            for regression, where equality means nothing and `correct` is null throughout.
         metrics: by name below the split: "examples"; "error" for classes, "mse" for regression;
             "loss" when losses were given.
     """
@@ -122,8 +122,8 @@ def evaluate(
 ) -> Outcomes:
     """Runs the model over `(inputs, targets)` batches and keeps what became of each example.
 
-    Ids are digests of the inputs, so retrains pair whatever the order. The model is in eval mode
-    without gradients meanwhile; its modes and all random states are as before afterwards.
+    Ids are digests of the inputs, so retrains pair whatever the order. The model is in eval
+    mode without gradients meanwhile; modes and all random states are as before afterwards.
 
     Understood: outputs `(n, classes)` of logits, log-probabilities or probabilities; one logit
     `(n,)` or `(n, 1)` against targets of 0 and 1; one value against float targets (regression,
@@ -144,10 +144,11 @@ def evaluate(
     if not outputs:
         raise ValueError("the loader gave no batch")
     truth = np.concatenate(targets)
+    answers: tuple[Array, Array | None, Array]
     said, scores, losses = (np.concatenate(column) for column in zip(*outputs, strict=True))
-    if np.isnan(scores).all():  # one output an example
-        said, scores, losses = _single(said, truth)
-    return outcomes(ids, truth, said, scores=scores, losses=losses, slices=slices)
+    single = bool(np.isnan(scores).all())  # one output an example
+    answers = _single(said, truth) if single else (said, scores, losses)
+    return outcomes(ids, truth, answers[0], scores=answers[1], losses=answers[2], slices=slices)
 
 
 def _reduced(output: "torch.Tensor", truth: "torch.Tensor") -> tuple[Array, Array, Array]:
@@ -228,11 +229,13 @@ def _moved(value: Any, device: Any) -> Any:  # noqa: ANN401  # nested tensors
 
 
 def _content_ids(inputs: Any) -> list[str]:  # noqa: ANN401  # nested tensors
-    """One digest an example over all input tensors; padding under an attention mask is left out."""
+    """One digest an example over all input tensors, without what an attention mask hides."""
     if isinstance(inputs, Mapping):
         mask = inputs.get("attention_mask")
         if mask is not None:
-            tokens = zip(to_array(inputs["input_ids"]), to_array(mask).astype(bool), strict=True)
+            tokens = zip(
+                to_array(inputs["input_ids"]), to_array(mask).astype(bool), strict=True
+            )
             return [_content_id([row[seen]]) for row, seen in tokens]
         arrays = [to_array(inputs[key]) for key in sorted(inputs)]
     elif isinstance(inputs, tuple | list):

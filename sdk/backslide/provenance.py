@@ -23,7 +23,7 @@ SAMPLE: Final = 4_096
 
 
 def source() -> str:
-    """The script, or the module run with `-m`; "<notebook>" and the like are told as they are."""
+    """The script, or the module run with `-m`, or what an interactive shell calls itself."""
     main = sys.modules.get("__main__")
     return getattr(main, "__file__", None) or sys.argv[0] or "<interactive>"
 
@@ -90,7 +90,11 @@ def _git(folder: Path, *arguments: str) -> bytes | None:
     try:
         # The program is git and the arguments are ours.
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, timeout=GIT_SECONDS, check=True, stdin=subprocess.DEVNULL
+            command,
+            capture_output=True,
+            timeout=GIT_SECONDS,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError):
         return None
@@ -117,7 +121,7 @@ def weights_digest(model: "torch.nn.Module") -> str:
         flat = local.detach().reshape(-1)
         sample = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].contiguous().cpu()
         hashed.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
-        hashed.update(memoryview(sample.view(_bytes_type()).numpy()))
+        hashed.update(sample.reshape(-1).view(_bytes_type()).numpy().tobytes())
     return hashed.hexdigest()
 
 

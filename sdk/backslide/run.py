@@ -116,7 +116,7 @@ class Run:
     # --- recording
 
     @guarded(None)
-    def step(self, /, **scalars: Any) -> None:
+    def step(self, /, **scalars: object) -> None:
         """Ends a training step, the first one being step 1, and records its scalars.
 
         Args:
@@ -132,8 +132,8 @@ class Run:
             self._record(scalars)
 
     @guarded(None)
-    def log(self, values: Mapping[str, Any] | None = None, /, **scalars: Any) -> None:
-        """Records scalars at the current step: `log(val_loss=0.3)` or `log({"val/loss": 0.3})`."""
+    def log(self, values: Mapping[str, object] | None = None, /, **scalars: object) -> None:
+        """Records scalars at the current step: `log(val_loss=x)` or `log({"val/loss": x})`."""
         self._record({**(values or {}), **scalars})
 
     @guarded(None)
@@ -179,9 +179,7 @@ class Run:
         """
         self._log_outcomes(
             split,
-            outcomes(
-                ids, targets, predictions, scores=scores, losses=losses, slices=slices
-            ),
+            outcomes(ids, targets, predictions, scores=scores, losses=losses, slices=slices),
         )
 
     @guarded(None)
@@ -199,6 +197,8 @@ class Run:
         the outputs and batches that are understood.
 
         Args:
+            split: "test", "val", ...; a later call for the same split replaces the earlier.
+            loader: of batches, read once.
             slices: group names for each example in the loader's order, by slice.
         """
         if self._spool is None:
@@ -259,8 +259,8 @@ class Run:
     def finish(self, status: str = "FINISHED") -> None:
         """Ends the run and waits, 10 s at most, until everything is in MLflow.
 
-        What is left then stays on disk and is shipped later. A run that was joined is left open:
-        whoever started it ends it.
+        What is left then stays on disk and is shipped later. A run that was joined is left
+        open: whoever started it ends it.
 
         Args:
             status: FINISHED, FAILED or KILLED.
@@ -319,7 +319,9 @@ class Run:
                 self._lose("too many different keys")
                 continue
             values[key] = value
-            if value - value != 0.0:  # true of NaN and infinities alone, and the fastest way to ask
+            if (
+                value - value != 0.0
+            ):  # true of NaN and infinities alone, and the fastest way to ask
                 self._nonfinite += 1
                 values[Metric.NONFINITE] = float(self._nonfinite)
         record = {"step": point.step, "time": point.time, "values": values}
@@ -362,16 +364,16 @@ class Run:
                 content(file)
             else:
                 write_whole(file, content)
-            if file.stat().st_size > spool.room:
-                raise OSError("the spool is full")
         except BaseException:
             shutil.rmtree(file.parent, ignore_errors=True)
             self._lose("a file could not be kept")
             raise
-        self._append(
-            Kind.ARTIFACT, {"path": path, "file": str(file.relative_to(spool.folder))}
-        )
-        spool.rotate()  # a file is shipped with its segment: not later than need be
+        if file.stat().st_size > spool.room:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            self._lose("a file larger than the room left in the spool")
+            return
+        self._append(Kind.ARTIFACT, {"path": path, "file": str(file.relative_to(spool.folder))})
+        spool.hasten()
 
     def _lose(self, why: str) -> None:
         if self._keeper is not None:

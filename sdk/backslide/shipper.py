@@ -1,9 +1,9 @@
 """Spool -> MLflow: a process of its own, the only part of the SDK that talks to the network.
 
-`python -m backslide.shipper SPOOL` runs beside the training and survives it. What it sends may be
-sent again after a crash: metrics carry the time at which they were recorded, so MLflow's own key
-makes a replay the same rows; parts and files keep their names and are overwritten. The cursor is
-saved after MLflow has answered and before a segment is removed, so nothing is lost either.
+`python -m backslide.shipper SPOOL` runs beside the training and survives it. What it sends may
+be sent again after a crash: metrics carry the time at which they were recorded, so MLflow's own
+key makes a replay the same rows; parts and files keep their names and are overwritten. The
+cursor is saved after MLflow has answered and before a segment is removed, so nothing is lost.
 """
 
 import os
@@ -14,7 +14,7 @@ os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
-# ruff: noqa: E402  # the environment must be set before mlflow is imported
+# the environment must be set before mlflow is imported
 import json
 import re
 import shutil
@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException, RestException
 
 from backslide.contract import Tag
 from backslide.cursor import Row
-from backslide.delivery import Away, Delivery, Gone, Rejected
+from backslide.delivery import AwayError, Delivery, GoneError, RejectedError
 from backslide.job import SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
 
 TICK: Final = 1.0
@@ -69,14 +69,14 @@ def refused(error: Exception) -> bool:
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Turns whatever goes wrong with a call into Away or Rejected."""
+    """Turns whatever goes wrong with a call into AwayError or RejectedError."""
     try:
         yield
-    except (Away, Rejected, Gone):
+    except (AwayError, RejectedError, GoneError):
         raise
     except Exception as error:
         text = " ".join(str(error).split())[:300] or type(error).__name__
-        raise (Rejected if refused(error) else Away)(text) from error
+        raise (RejectedError if refused(error) else AwayError)(text) from error
 
 
 class Tracking:
@@ -95,13 +95,13 @@ class Tracking:
         try:
             with answers():
                 run = self._find(job, run_id or job.run_id)
-        except Rejected as why:
+        except RejectedError as why:
             # Nothing is lost by asking again later, and everything by giving up here: a wrong
             # address or a deleted experiment can be mended.
-            raise Away(str(why)) from why
+            raise AwayError(str(why)) from why
         self._run_id = run.info.run_id
         if run.info.lifecycle_stage == "deleted":
-            raise Gone
+            raise GoneError
         if job.run_id and run.data.tags.get(Tag.CLIENT) != job.client:
             tags = [item for item in job.tags.items() if not item[0].startswith("mlflow.")]
             self.log(tags=tags)
@@ -193,11 +193,11 @@ class Tracking:
         try:
             with answers():
                 yield
-        except Rejected:
+        except RejectedError:
             with answers():
                 run = self._client.get_run(self._run_id)
             if run.info.lifecycle_stage == "deleted":
-                raise Gone from None
+                raise GoneError from None
             raise
 
 
@@ -243,11 +243,11 @@ def wait_for_verdict(uri: str, run_id: str) -> dict[str, str]:
     """Polls until the detector has judged the run; its tags and the run's page."""
     client = MlflowClient(uri)
     while True:
-        with suppress(Away, Rejected), answers():
+        with suppress(AwayError, RejectedError), answers():
             run = client.get_run(run_id)
             if Tag.VERDICT in run.data.tags:
                 url = run_url(uri, run.info.experiment_id, run_id) or ""
-                return dict(run.data.tags) | {"url": url}
+                return {**run.data.tags, "url": url}
         time.sleep(VERDICT_SECONDS)
 
 

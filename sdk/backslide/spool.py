@@ -1,8 +1,8 @@
 """Durable, bounded record keeping on disk, between the training loop and the shipper.
 
-A spool is a folder of append-only segments. One record is one frame, written by one `write` to a
-descriptor in append mode: what `append` accepted lies in the page cache and survives kill -9 of
-this process. A background call to `sync` makes it survive a power cut too, at most about a second
+A spool is a folder of append-only segments. One record is one frame, written by one `write` to
+a descriptor in append mode: what `append` accepted lies in the page cache and survives kill -9
+of this process. A background call to `sync` makes it survive a power cut too, about a second
 late. A frame carries its length and a CRC-32, so that a torn tail or a flipped bit is seen, cut
 out and counted, and costs no other record.
 
@@ -31,10 +31,10 @@ CHECKED: Final = struct.Struct("<BI")
 SEGMENT_BYTES: Final = 8 << 20
 SEGMENT_SECONDS: Final = 5.0
 SEGMENT_SHARE: Final = 0.05
-"""A segment lives this share of the run's age, so that long runs make hundreds of parts at most."""
+"""A segment lives this share of the run's age, so that long runs make hundreds of parts."""
 LIMIT_BYTES: Final = 256 << 20
 DROPPABLE_SHARE: Final = 0.75
-"""Layer snapshots stop at this share of the limit; the rest is kept for scalars and outcomes."""
+"""Layer snapshots stop at this share of the limit; the rest is for scalars and outcomes."""
 
 _datasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
 
@@ -193,12 +193,15 @@ class Spool:
         self._retired: list[int] = []
         self._size = 0
         self._used = 0
+        self._hasty = False
         self._born = self._opened = time.monotonic()
 
     def append(self, kind: Kind, payload: bytes, *, droppable: bool = False) -> bool:
         """Writes one record; True when it is on disk (in the page cache) as a whole.
 
         Args:
+            kind: tells the reader what it is.
+            payload: any bytes.
             droppable: give this record up when the spool nears its limit.
         """
         data = frame(kind, payload)
@@ -241,12 +244,18 @@ class Spool:
                 return  # no room for a new file: go on with the old one
             self._retired.append(self._fd)
             self._fd, self._number = fd, self._number + 1
-            self._size, self._opened = 0, time.monotonic()
+            self._size, self._opened, self._hasty = 0, time.monotonic(), False
+
+    def hasten(self) -> None:
+        """The open segment holds something that should not wait long to be packed."""
+        self._hasty = True
 
     def rotate_if_due(self) -> None:
         """Closes the open segment when it is large, or old in proportion to the run."""
         now = time.monotonic()
-        patience = max(SEGMENT_SECONDS, SEGMENT_SHARE * (now - self._born))
+        patience = SEGMENT_SECONDS
+        if not self._hasty:
+            patience = max(patience, SEGMENT_SHARE * (now - self._born))
         if self._size >= SEGMENT_BYTES or now - self._opened >= patience:
             self.rotate()
 
