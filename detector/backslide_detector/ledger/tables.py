@@ -1,0 +1,71 @@
+"""Tables of the ledger. Times are epoch seconds by the database's clock."""
+
+from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
+
+metadata = MetaData()
+
+work = Table(
+    "work",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("lineage", String(64)),
+    Column("started", Float, nullable=False),
+    Column("stage", String(8), nullable=False),
+    Column("revision", String(64), nullable=False),
+    Column("done", String(64)),
+    Column("due_at", Float, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_seen", Float),
+    Column("advanced_at", Float),
+    Column("owner", String(64)),
+    Column("fence", Integer, nullable=False),
+    Column("lease_until", Float),
+    Index("work_due", "due_at", "started"),
+    Index("work_lineage", "lineage"),
+)
+"""One row a run. `revision` is what was last found, `done` what was last judged and written
+back; a row is due while they differ. `fence` grows with each lease."""
+
+judgement = Table(
+    "judgement",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("revision", String(64), primary_key=True),
+    Column("fence", Integer, nullable=False),
+    Column("verdict", String(16), nullable=False),
+    Column("health", String(16), nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("document", Text, nullable=False),
+    Column("traceback", Text),
+    Column("judged_at", Float, nullable=False),
+)
+"""What was said about a run as it stood at a revision; `document` is its `verdict.json`."""
+
+past = Table(
+    "past",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("lineage", String(64)),
+    Column("memory", Text, nullable=False),
+    Index("past_lineage", "lineage"),
+)
+"""What later runs of a lineage must know of each judged run, as JSON. Lineages are hashed."""
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("channel", String(32), primary_key=True),
+    Column("run_id", String(64), nullable=False),
+    Column("reason", String(64), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("due_at", Float),
+    Column("attempts", Integer, nullable=False),
+    Column("delivered_at", Float),
+    Column("error", Text),
+    Index("outbox_due", "due_at"),
+    Index("outbox_run", "run_id"),
+)
+"""Alerts on their way. `id` is the receiver's idempotency key; `due_at` is empty once an alert
+was delivered or given up."""
