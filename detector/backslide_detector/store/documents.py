@@ -1,0 +1,87 @@
+"""JSON artifacts -> records, whatever the files hold."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from backslide_detector.evidence import DataSummary, Provenance
+
+BYTES: Final = 8_000_000
+_Object = Mapping[str, object]
+
+
+def read_object(path: Path, problems: list[str]) -> _Object:
+    """The JSON object in a file; empty, with a problem, when there is none."""
+    if (size := path.stat().st_size) > BYTES:
+        problems.append(f"{path.name}: {size:,} bytes; at most {BYTES:,} are read")
+        return {}
+    try:
+        value = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        problems.append(f"{path.name}: not JSON: {error}")
+        return {}
+    if not isinstance(value, dict):
+        problems.append(f"{path.name}: a JSON object was expected, not {type(value).__name__}")
+        return {}
+    return value
+
+
+def provenance(value: _Object) -> Provenance:
+    """`backslide/provenance.json` as a record; what is of a wrong type is left out."""
+    git = _object(value.get("git"))
+    dirty = git.get("dirty")
+    return Provenance(
+        seed=_text(value.get("seed")),
+        git_commit=_text(git.get("commit")),
+        git_dirty=dirty if isinstance(dirty, bool) else None,
+        git_diff_digest=_text(git.get("diff_digest")),
+        source=_text(value.get("source")),
+        packages=_texts(value.get("packages")),
+        environment=_texts(value.get("environment")),
+    )
+
+
+def data_summary(name: str, value: _Object) -> DataSummary:
+    """`backslide/data/<name>.json` as a record."""
+    return DataSummary(
+        name=_text(value.get("name")) or name,
+        digest=_text(value.get("digest")) or "",
+        version=_text(value.get("version")),
+        rows=_whole(value.get("rows")),
+        class_counts={
+            label: whole
+            for label, count in _object(value.get("class_counts")).items()
+            if (whole := _whole(count)) is not None
+        },
+        features=_object(value.get("features")),
+    )
+
+
+def module_kinds(value: _Object) -> dict[str, str]:
+    """`backslide/graph.json` as module name -> class name."""
+    nodes = value.get("nodes")
+    kinds: dict[str, str] = {}
+    for node in nodes if isinstance(nodes, list) else []:
+        name, kind = _text(_object(node).get("name")), _text(_object(node).get("kind"))
+        if name is not None and kind is not None:
+            kinds[name] = kind
+    return kinds
+
+
+def _object(value: object) -> _Object:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: object) -> str | None:
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _texts(value: object) -> dict[str, str]:
+    return {key: str(text) for key, text in _object(value).items()}
+
+
+def _whole(value: object) -> int | None:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    return None

@@ -1,0 +1,274 @@
+"""The store on a real MLflow server."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from hashlib import sha256
+from typing import Any, Final
+
+import requests
+from mlflow import MlflowClient
+from mlflow.entities import Metric as MetricRow
+from mlflow.entities import Run, RunTag
+from mlflow.exceptions import MlflowException
+
+from backslide.contract import (
+    SHARED_VIEW_NAME,
+    SHARED_VIEW_TAG,
+    Metric,
+    Tag,
+)
+from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRefusedError
+from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.store import Writes
+from backslide_detector.store.reading import OWN_METRICS, read_run
+
+PAGE: Final = 1_000
+LINEAGE_RUNS: Final = 100
+RECENT_SECONDS: Final = 3_600.0
+"""How far back listings overlap: more than clocks of training hosts are usually wrong by."""
+
+_EVIDENCE_TAGS: Final = (Tag.LINEAGE, Tag.BASELINE, Tag.PARENT, Tag.SEED, Tag.SCHEMA)
+
+_BUSY: Final = frozenset({"REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"})
+_ENDED: Final = "attributes.status != 'RUNNING' and attributes.status != 'SCHEDULED'"
+_ALIVE: Final = "attributes.status = 'RUNNING'"
+_UNJUDGED: Final = f"tags.`{Tag.VERDICT}` IS NULL"
+
+
+class MlflowStore:
+    """Reads and writes over MLflow's REST interface."""
+
+    def __init__(
+        self,
+        uri: str,
+        experiments: Sequence[str] = (),
+        mapping: Mapping[str, str] | None = None,
+    ) -> None:
+        """Watches the named experiments, or all; `mapping` says what the user's keys mean."""
+        # MLflow's defaults keep a caller waiting for minutes; a pass is tried again anyway.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        self._uri = uri
+        self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        self._names = frozenset(experiments)
+        self._mapping = dict(mapping or {})
+        self._published: set[str] = set()
+
+    def changed(self, now: float) -> list[RunHead]:
+        """Ended without a verdict, ended lately, alive, or without a heartbeat for long."""
+        since = now - RECENT_SECONDS
+        seen = f"metrics.`{Metric.LAST_SEEN}`"
+        filters = (
+            f"{_ENDED} and {_UNJUDGED}",
+            f"{_ENDED} and attributes.end_time > {int(since * 1_000)}",
+            f"{_ALIVE} and {seen} > {since:.0f}",
+            f"{_ALIVE} and {seen} <= {since:.0f} and {_UNJUDGED}",
+        )
+        with self._translated():
+            experiments = self._experiments()
+            found = {
+                run.info.run_id: run
+                for text in filters
+                for run in self._search(experiments, text, "attributes.start_time ASC")
+            }
+        return sorted(map(_head, found.values()), key=lambda head: (head.started, head.run_id))
+
+    def heads(self, run_ids: Sequence[str]) -> list[RunHead]:
+        """These runs; one without the tag belongs to the model that it was registered as."""
+        if not run_ids:
+            return []
+        with self._translated():
+            listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
+            found = self._search(
+                self._experiments(every=True),
+                f"attributes.run_id IN ({listed})",
+                "attributes.start_time ASC",
+            )
+            heads = [_head(run) for run in found]
+            if nameless := [head.run_id for head in heads if head.lineage is None]:
+                models = self._models(nameless)
+                heads = [
+                    replace(head, lineage=head.lineage or models.get(head.run_id))
+                    for head in heads
+                ]
+        return heads
+
+    def lineage(self, name: str) -> list[RunHead]:
+        """The newest runs with the tag, and those behind versions of a model of that name."""
+        # The filter language has no escape: what cannot be quoted is matched loosely.
+        pattern = re.sub(r"['\"%\\]", "_", name)
+        with self._translated():
+            tagged = self._search(
+                self._experiments(),
+                f"tags.`{Tag.LINEAGE}` LIKE '{pattern}'",
+                "attributes.start_time DESC",
+                limit=LINEAGE_RUNS,
+            )
+            heads = [head for head in map(_head, tagged) if head.lineage == name]
+            versions = self._client.search_model_versions(
+                f"name = '{pattern}'", max_results=LINEAGE_RUNS
+            )
+        known = {head.run_id for head in heads}
+        registered = [v.run_id for v in versions if v.run_id and v.run_id not in known]
+        return heads + [head for head in self.heads(registered) if head.lineage == name]
+
+    def read(self, head: RunHead) -> RunEvidence:
+        """Histories, artifacts and data inputs of one run."""
+        with self._translated():
+            run = self._client.get_run(head.run_id)
+            if run.info.lifecycle_stage != "active":
+                raise RunGoneError(f"run {head.run_id} was deleted")
+            return read_run(self._uri, run, head, self._mapping)
+
+    def write(self, run_id: str, writes: Writes) -> None:
+        """Artifacts, then tags and metrics, then the marks."""
+        with self._translated():
+            for key in writes.removed:
+                self._client.delete_tag(run_id, key)
+            for path, text in writes.artifacts.items():
+                self._client.log_text(run_id, text, path)
+            if writes.tags or writes.metrics:
+                self._client.log_batch(
+                    run_id,
+                    metrics=[
+                        MetricRow(key, value, writes.moment, 0)
+                        for key, value in writes.metrics.items()
+                    ],
+                    tags=[RunTag(key, value) for key, value in writes.tags.items()],
+                )
+            if writes.marks:
+                self._client.log_batch(
+                    run_id, tags=[RunTag(key, value) for key, value in writes.marks.items()]
+                )
+
+    def publish_view(self, experiment_id: str, state: str) -> None:
+        """Writes the view as an experiment tag when it is missing or another."""
+        if experiment_id in self._published:
+            return
+        with self._translated():
+            experiment = self._client.get_experiment(experiment_id)
+            stored = experiment.tags.get(SHARED_VIEW_TAG, "{}")
+            if _state_of(stored) != state:
+                moment = int(experiment.creation_time or 0)
+                view = {
+                    "name": SHARED_VIEW_NAME,
+                    "createdAt": moment,
+                    "updatedAt": moment,
+                    "state": state,
+                }
+                self._client.set_experiment_tag(
+                    experiment_id, SHARED_VIEW_TAG, json.dumps(view)
+                )
+        self._published.add(experiment_id)
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """MLflow's errors, by what the caller should do."""
+        try:
+            yield
+        except MlflowException as error:
+            line = error.message.strip().partition("\n")[0][:500]
+            if (
+                error.error_code == "RESOURCE_DOES_NOT_EXIST"
+                or "must be in the 'active'" in line
+            ):
+                raise RunGoneError(line) from error
+            if 400 <= error.get_http_status_code() < 500 and error.error_code not in _BUSY:
+                raise TrackerRefusedError(line) from error
+            # A connection that failed carries the code of an internal error, so 500.
+            raise TrackerAwayError(self._away(line)) from error
+        except (requests.RequestException, ConnectionError) as error:
+            raise TrackerAwayError(self._away(str(error).partition("\n")[0][:500])) from error
+
+    def _away(self, line: str) -> str:
+        why = re.search(r"\[Errno -?\d+\] [\w ]+|timed out", line)
+        return f"the MLflow server at {self._uri} does not answer: {why[0] if why else line}"
+
+    def _experiments(self, *, every: bool = False) -> list[str]:
+        found = _paged(
+            lambda token: self._client.search_experiments(max_results=PAGE, page_token=token)
+        )
+        return [
+            experiment.experiment_id
+            for experiment in found
+            if every or not self._names or experiment.name in self._names
+        ]
+
+    def _search(
+        self, experiments: list[str], text: str, order: str, limit: int | None = None
+    ) -> list[Run]:
+        if not experiments:
+            return []
+        found = []
+        for run in _paged(
+            lambda token: self._client.search_runs(
+                experiments,
+                filter_string=text,
+                max_results=min(limit or PAGE, PAGE),
+                order_by=[order],
+                page_token=token,
+            )
+        ):
+            found.append(run)
+            if limit is not None and len(found) >= limit:
+                break
+        return found
+
+    def _models(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """The registered model that each run's model went to."""
+        listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
+        versions = self._client.search_model_versions(f"run_id IN ({listed})")
+        return {version.run_id: version.name for version in versions}
+
+
+def _head(run: Run) -> RunHead:
+    tags = dict(run.data.tags)
+    return RunHead(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id,
+        experiment_id=run.info.experiment_id,
+        status=run.info.status,
+        started=(run.info.start_time or 0) / 1_000.0,
+        ended=None if run.info.end_time is None else run.info.end_time / 1_000.0,
+        lineage=tags.get(Tag.LINEAGE),
+        params=dict(run.data.params),
+        tags=tags,
+        metrics=dict(run.data.metrics),
+        revision=_revision(run),
+    )
+
+
+def _revision(run: Run) -> str:
+    """Digest of what a run says about itself, so not of what the detector or a person added."""
+    metrics = sorted(
+        (m.key, repr(m.value), m.step, m.timestamp)
+        for m in run.data.to_proto().metrics
+        if m.key not in OWN_METRICS
+    )
+    tags = [run.data.tags.get(key) for key in _EVIDENCE_TAGS]
+    said = [run.info.status, run.info.end_time, sorted(run.data.params.items()), metrics, tags]
+    return sha256(json.dumps(said).encode()).hexdigest()[:40]
+
+
+def _state_of(view: str) -> object:
+    try:
+        value = json.loads(view)
+    except ValueError:
+        return None
+    return value.get("state") if isinstance(value, dict) else None
+
+
+def _paged(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
+    """Everything behind MLflow's page tokens."""
+    token: str | None = None
+    while True:
+        page = fetch(token)
+        yield from page
+        token = page.token
+        if not token:
+            return
