@@ -1,0 +1,109 @@
+"""Judges evidence. Pure, so it can run in any process: see `executors`."""
+
+import traceback
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from backslide.contract import Health, Verdict
+from backslide_detector.checks import run_checks
+from backslide_detector.evidence import RunEvidence
+from backslide_detector.finding import Clear, Crashed, Result, Severity
+from backslide_detector.judgement import Judgement, RetrainVerdict
+from backslide_detector.report import words
+from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.verdict import judge_retrain
+
+
+@dataclass(frozen=True)
+class Case:
+    """One run with all that is needed to judge it.
+
+    Attributes:
+        old: its baseline.
+        history: earlier runs of the lineage.
+        live: the run goes on, so the question of the retrain must wait.
+        margin, mapping: as in the settings.
+    """
+
+    new: RunEvidence
+    old: RunEvidence | None = None
+    history: tuple[PastRun, ...] = ()
+    live: bool = False
+    margin: float | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A judgement, and where the analysis crashed if it did."""
+
+    judgement: Judgement
+    traceback: str | None = None
+
+
+def judge(case: Case) -> Judged:
+    """The judgement of one run; a crash inside becomes one, with a reason."""
+    try:
+        return Judged(_judgement(case))
+    except Exception as error:  # noqa: BLE001  # one run's crash must not cost the others
+        return crashed(case.new, error, traceback.format_exc())
+
+
+def crashed(run: RunEvidence, error: BaseException, trace: str) -> Judged:
+    """What is said about a run whose analysis failed."""
+    reason = f"{type(error).__name__}: {error}".strip()[:500]
+    sentence = f"The analysis crashed, so nothing can be said about this run ({reason})."
+    verdict = RetrainVerdict(Verdict.NONE, sentence, advice="Please report the traceback.")
+    judgement = Judgement(
+        run_id=run.run_id,
+        run_name=run.name,
+        lineage=run.lineage,
+        retrain=verdict,
+        health=Health.UNKNOWN,
+        results=(),
+        summary=sentence[:250],
+        problems=(*run.problems, reason),
+    )
+    return Judged(judgement, trace)
+
+
+def _judgement(case: Case) -> Judgement:
+    new = case.new
+    results = run_checks(new, mapping=case.mapping)
+    retrain = (
+        RetrainVerdict(Verdict.NONE, "The run is still training.")
+        if case.live
+        else judge_retrain(new, case.old, history=case.history, margin=case.margin)
+    )
+    judgement = Judgement(
+        run_id=new.run_id,
+        run_name=new.name,
+        lineage=new.lineage,
+        retrain=retrain,
+        health=health(results),
+        results=results,
+        summary="",
+        problems=(*new.problems, *_crashes(results)),
+        settings={} if case.margin is None else {"margin": case.margin},
+    )
+    return replace(judgement, summary=words.summary(judgement))
+
+
+def health(results: Sequence[Result]) -> Health:
+    """The worst finding's severity; unknown when no check could tell anything."""
+    outcomes = [result.outcome for result in results]
+    severities = {getattr(outcome, "severity", None) for outcome in outcomes}
+    if Severity.FAILING in severities:
+        return Health.FAILING
+    if Severity.WARNING in severities:
+        return Health.WARNING
+    told = Severity.NOTE in severities or any(isinstance(o, Clear) for o in outcomes)
+    return Health.HEALTHY if told else Health.UNKNOWN
+
+
+def _crashes(results: Sequence[Result]) -> list[str]:
+    return [
+        f"the check {result.check} crashed: {result.outcome.error}"
+        for result in results
+        if isinstance(result.outcome, Crashed)
+    ]
