@@ -1,0 +1,1 @@
+"""What is done about a judgement: write it onto the run, and tell somebody."""
