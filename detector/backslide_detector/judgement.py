@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from backslide.contract import Cause, Health, Verdict
-
 from backslide_detector.finding import Found, Result, Severity
 
 

@@ -15,13 +15,12 @@ from typing import Final
 
 import numpy as np
 
-from backslide_detector.checks.curve import Curve, curve, is_finite, trailing_nonfinite
+from backslide_detector.checks.curve import Curve, curve
 from backslide_detector.evidence import RunEvidence, Series
 
 FEW_STEPS: Final = 100
 """Losses of fewer steps cannot show that nothing is learned: warm-up may not be over."""
 _STUCK_LOSS: Final = 0.03
-_STUCK_BLINDLY: Final = 0.01  # when nothing but the loss's own start is known
 _STUCK_ERROR: Final = 0.10
 _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
@@ -85,7 +84,7 @@ def assess(
     learning_rate: Series | None,
 ) -> Learning:
     """Weighs the loss against a constant guess and its start, and the error against chance."""
-    if loss is not None and _lost(loss, finished=run.finished):
+    if loss is not None and _nonfinite_end(loss):
         return Learning(
             State.FAILING, "The training loss is no longer a number.", diverged=True
         )
@@ -132,7 +131,7 @@ class _Facts:
             for skill, limit in (
                 (from_errors, _STUCK_ERROR),
                 (on_validation, _STUCK_ERROR),
-                (from_loss, _STUCK_LOSS if self.guess else _STUCK_BLINDLY),
+                (from_loss, _STUCK_LOSS),
             )
             if skill is not None
         ]
@@ -240,15 +239,15 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     return shares / shares.sum() if len(shares) > 1 else None
 
 
-def _lost(loss: Series, *, finished: bool) -> bool:
+def _nonfinite_end(loss: Series) -> bool:
     """Did the loss stop being a number for good? One bad batch that passes is none of that."""
-    count = trailing_nonfinite(loss)
-    return count >= 5 or (finished and count >= 1)
+    recent = loss.values[-min(len(loss), 5) :]
+    return len(recent) > 0 and not np.isfinite(recent).any()
 
 
 def _recent(series: Series | None, fallback: float | None = None) -> float | None:
     """Median of the newest tenth, at least three values."""
-    values = series.values[is_finite(series.values)] if series is not None else np.empty(0)
+    values = series.values[np.isfinite(series.values)] if series is not None else np.empty(0)
     if not len(values):
         return fallback
     return float(np.median(values[-max(3, len(values) // 10) :]))

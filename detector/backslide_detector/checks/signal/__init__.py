@@ -1,1 +1,0 @@
-"""What becomes of activations and gradients on their way through the network."""

@@ -1,1 +1,0 @@
-"""How the optimizer moves the weights, and from where."""

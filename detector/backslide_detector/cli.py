@@ -1,0 +1,245 @@
+"""`backslide detector serve|scan`, `compare`, `explain`, `gate`, `checks`."""
+
+import json
+import logging
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+import click
+from rich.console import Console
+from rich.markdown import Markdown
+
+from backslide.contract import NOTE_BEGIN, NOTE_END, Health, Tag, Verdict
+from backslide_detector.act.alerts import deliver
+from backslide_detector.checks import load_checks
+from backslide_detector.engine import Case, judge
+from backslide_detector.errors import DetectorError, UserError
+from backslide_detector.evidence import RunHead
+from backslide_detector.report.document import document
+from backslide_detector.scan import Outcome
+from backslide_detector.scan import scan as one_pass
+from backslide_detector.service import detector as opened
+from backslide_detector.service import serve as serve_forever
+from backslide_detector.settings import Settings, load
+from backslide_detector.store.server import MlflowStore
+
+PASSED: Final = 0
+REJECTED: Final = 1
+NO_VERDICT: Final = 2
+POLL_SECONDS: Final = 2.0
+_RUN_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+
+
+class _Command(click.Command):
+    """Turns the detector's own errors into one line on stderr."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as the base says
+        try:
+            return super().invoke(ctx)
+        except DetectorError as error:
+            raise click.ClickException(str(error)) from error
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+_tracking_uri = click.option("--tracking-uri", metavar="URL", help="The MLflow server.")
+_state = click.option("--state", metavar="PATH|URL", help="The ledger: a file or a database.")
+_json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+@click.group(cls=_Group)
+def detector() -> None:
+    """Reads runs, judges them and writes the verdicts back."""
+
+
+@detector.command()
+@_tracking_uri
+@_state
+@click.option("--every", type=float, metavar="SECONDS", help="Time between two passes.")
+def serve(tracking_uri: str | None, state: str | None, every: float | None) -> None:
+    """Judge runs as they change, until stopped."""
+    _log(logging.INFO)
+    serve_forever(load(tracking_uri=tracking_uri, state=state, every=every))
+
+
+@detector.command()
+@_tracking_uri
+@_state
+@_json
+def scan(tracking_uri: str | None, state: str | None, as_json: bool) -> None:
+    """Judge all that is due now, then exit."""
+    _log(logging.WARNING)
+    settings = load(tracking_uri=tracking_uri, state=state)
+    messages = Console(stderr=True)
+    count = 0
+    with opened(settings) as parts, messages.status("Looking for runs ...") as status:
+        for outcome in one_pass(parts):
+            count += 1
+            status.update(f"{count} runs judged")
+            click.echo(json.dumps(_record(outcome)) if as_json else _line(outcome))
+        deliver(parts.ledger.outbox, parts.channels)
+    if not count and not as_json:
+        click.echo("Nothing is due.")
+
+
+@click.command(cls=_Command)
+@click.argument("run_a")
+@click.argument("run_b")
+@_tracking_uri
+@_json
+def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> None:
+    """Say whether RUN_B, the newer one, is better than RUN_A."""
+    _log(logging.WARNING)
+    settings = load(tracking_uri=tracking_uri)
+    store = _store(settings)
+    old, new = (store.read(_head(store, run)) for run in (run_a, run_b))
+    judgement = judge(
+        Case(new, old, margin=settings.margin, mapping=settings.metrics)
+    ).judgement
+    if as_json:
+        click.echo(json.dumps(document(judgement), indent=2))
+        return
+    click.echo(f"{judgement.retrain.verdict.value}: {judgement.retrain.sentence}")
+    if judgement.retrain.advice:
+        click.echo(judgement.retrain.advice)
+    for change in judgement.retrain.changed:
+        click.echo(f"  {change.kind.value}: {change.what}: {change.old} -> {change.new}")
+
+
+@click.command(cls=_Command)
+@click.argument("what", metavar="RUN|CHECK")
+@_tracking_uri
+def explain(what: str, tracking_uri: str | None) -> None:
+    """Show why a run has its tags, or what a check looks for."""
+    _log(logging.WARNING)
+    pages = {check.name: check.page for check in load_checks()}
+    if what in pages:
+        click.echo(f"{what}\n{'=' * len(what)}\n\n{pages[what]}")
+        return
+    if not re.fullmatch(r"[0-9a-f]{32}", what):
+        raise UserError(f"{what!r} is neither a check (see `backslide checks`) nor a run id")
+    head = _head(_store(load(tracking_uri=tracking_uri)), what)
+    if Tag.HEALTH not in head.tags:
+        raise UserError(f"{head.name} is not judged yet; `backslide detector scan` judges it")
+    verdict = head.tags.get(Tag.VERDICT, "still training")
+    click.echo(f"{head.name}: {verdict}, {head.tags[Tag.HEALTH]}")
+    note = head.tags.get(Tag.NOTE, "").partition(NOTE_BEGIN)[2].partition(NOTE_END)[0]
+    Console().print(Markdown(note or head.tags.get(Tag.SUMMARY, "")))
+
+
+@click.command(cls=_Command)
+@click.argument("run")
+@click.option("--wait", type=float, default=0.0, metavar="SECONDS", help="For the verdict.")
+@click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Also write the answer as JUnit XML.",
+)
+@_tracking_uri
+def gate(run: str, wait: float, junit: Path | None, tracking_uri: str | None) -> None:
+    """Pass or stop a pipeline: exit 0 passes, 1 regressed or failing, 2 no verdict."""
+    _log(logging.WARNING)
+    store = _store(load(tracking_uri=tracking_uri))
+    deadline = time.monotonic() + wait
+    head = _head(store, run)
+    while Tag.VERDICT not in head.tags and time.monotonic() < deadline:
+        time.sleep(min(POLL_SECONDS, max(deadline - time.monotonic(), 0.0)))
+        head = _head(store, run)
+    code, reason = _decision(head)
+    if junit is not None:
+        _write_junit(junit, head, code, reason)
+    click.echo(reason)
+    sys.exit(code)
+
+
+@click.command(cls=_Command)
+def checks() -> None:
+    """List the checks; `backslide explain CHECK` shows a page."""
+    found = load_checks()
+    width = max((len(check.name) for check in found), default=0)
+    for check in found:
+        click.echo(f"{check.name:<{width}}  {check.summary}")
+
+
+def _decision(head: RunHead) -> tuple[int, str]:
+    verdict, health = head.tags.get(Tag.VERDICT), head.tags.get(Tag.HEALTH)
+    summary = head.tags.get(Tag.SUMMARY, "")
+    if verdict == Verdict.REGRESSED:
+        return REJECTED, f"{head.name} regressed: {summary}"
+    if health == Health.FAILING:
+        return REJECTED, f"{head.name} is failing: {summary}"
+    if verdict is None:
+        return NO_VERDICT, f"{head.name} has no verdict yet"
+    if verdict == Verdict.NONE:
+        return NO_VERDICT, f"{head.name} has no verdict: {summary}"
+    return PASSED, f"{head.name} passes ({verdict}): {summary}"
+
+
+def _write_junit(path: Path, head: RunHead, code: int, reason: str) -> None:
+    suite = ET.Element("testsuite", name="backslide gate", tests="1")
+    suite.set("failures", str(int(code == REJECTED)))
+    suite.set("errors", str(int(code == NO_VERDICT)))
+    case = ET.SubElement(suite, "testcase", classname="backslide", name=_printable(head.name))
+    if code != PASSED:
+        kind = "failure" if code == REJECTED else "error"
+        ET.SubElement(case, kind, message=_printable(reason))
+    ET.ElementTree(suite).write(path, encoding="utf-8", xml_declaration=True)
+
+
+def _printable(text: str) -> str:
+    """XML has no way to write most control characters."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _record(outcome: Outcome) -> dict[str, object]:
+    said = outcome.judgement
+    low, high = said.retrain.model.interval or (None, None)
+    return {
+        "run_id": said.run_id,
+        "run_name": said.run_name,
+        "experiment_id": outcome.head.experiment_id,
+        "lineage": said.lineage,
+        "stage": outcome.stage.value,
+        "verdict": said.retrain.verdict.value,
+        "health": said.health.value,
+        "findings": [name for name, _ in said.findings],
+        "cause": [cause.value for cause in said.retrain.cause],
+        "summary": said.summary,
+        "compared_to": said.retrain.compared_to,
+        "error": said.retrain.new_error,
+        "error_delta": said.retrain.model.effect,
+        "error_delta_low": low,
+        "error_delta_high": high,
+        "problems": list(said.problems),
+        "url": outcome.url,
+    }
+
+
+def _line(outcome: Outcome) -> str:
+    said = outcome.judgement
+    verdict = "live" if outcome.stage == "live" else said.retrain.verdict.value
+    return f"{verdict:<12} {said.health.value:<8} {said.run_name}: {said.summary}"
+
+
+def _store(settings: Settings) -> MlflowStore:
+    return MlflowStore(settings.tracking_uri, settings.experiments, settings.metrics)
+
+
+def _head(store: MlflowStore, run_id: str) -> RunHead:
+    found = store.heads([run_id]) if _RUN_ID.fullmatch(run_id) else []
+    if not found:
+        raise UserError(f"there is no run {run_id!r} on this server")
+    return found[0]
+
+
+def _log(level: int) -> None:
+    """Logs go to stderr; libraries speak only when something is lost."""
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
+    for library in ("alembic", "apscheduler", "mlflow", "urllib3"):
+        logging.getLogger(library).setLevel(logging.ERROR)

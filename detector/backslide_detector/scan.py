@@ -1,0 +1,343 @@
+"""One pass: find, read, judge, record, act.
+
+Killed between any two of these and run again, a pass ends in the same state: judging is pure,
+the ledger keeps a judgement and its alerts in one transaction, writing back is idempotent and
+marks the run last, and only then is the work done in the ledger.
+"""
+
+import json
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Final
+
+from backslide.contract import Metric, Tag
+from backslide_detector.act import alerts, writeback
+from backslide_detector.act.addresses import links
+from backslide_detector.act.channels import Channel
+from backslide_detector.act.view import STATE
+from backslide_detector.engine import Case, Judged, crashed, judge
+from backslide_detector.errors import (
+    LeaseLostError,
+    RunGoneError,
+    TrackerAwayError,
+    TrackerRefusedError,
+)
+from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.judgement import Judgement
+from backslide_detector.ledger import Lease, Ledger, Record, Stage
+from backslide_detector.past import from_head, from_memory, to_memory
+from backslide_detector.report.document import document
+from backslide_detector.report.links import Links
+from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.predecessor import choose_predecessor
+from backslide_detector.store import Store, Writes
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 32
+READERS: Final = 4
+"""Lineages in hand at a time: reading waits for the tracker, not for the processor."""
+ATTEMPTS: Final = 4
+"""A run that the tracker could not hand out so often is recorded as unreadable."""
+RETRY_SECONDS: Final = 15.0
+DEAD_RUN_SECONDS: Final = 7 * 86_400.0
+LIVE_SHARE: Final = 0.05
+LIVE_SECONDS: Final = 300.0
+"""A live run is judged again after this share of its age, but at least so often: it is read
+whole, and doing that at every heartbeat would cost the square of its length."""
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What a pass works with.
+
+    Attributes:
+        uri: address of the tracking server, for links.
+        executor: where judging happens.
+        channels: where alerts go, by name.
+        margin, mapping: as in the settings.
+        stop: set from outside to end a pass after the runs in hand.
+    """
+
+    store: Store
+    ledger: Ledger
+    executor: Executor
+    channels: Mapping[str, Channel]
+    uri: str
+    margin: float | None = None
+    mapping: Mapping[str, str] = field(default_factory=dict)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One judged run."""
+
+    judgement: Judgement
+    head: RunHead
+    stage: Stage
+    url: str | None
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One run with all that judging and acting need."""
+
+    head: RunHead
+    case: Case
+    baseline: RunHead | None = None
+
+
+def scan(detector: Detector) -> Iterator[Outcome]:
+    """Judges all that is due, oldest first, and yields each run when it is done.
+
+    Raises:
+        TrackerAwayError: the tracker does not answer; what is left stays due.
+    """
+    with ThreadPoolExecutor(READERS, "lineage") as threads:
+        while not detector.stop.is_set():
+            find(detector)
+            leases = detector.ledger.claim(BATCH)
+            if not leases:
+                return
+            while leases:
+                work = [(detector, group) for group in _by_lineage(detector, leases)]
+                for outcomes in threads.map(lambda args: _lineage(*args), work):
+                    yield from outcomes
+                leases = [] if detector.stop.is_set() else detector.ledger.claim(BATCH)
+
+
+def find(detector: Detector) -> None:
+    """Notes in the ledger which runs have news."""
+    heads = {head.run_id: head for head in detector.store.changed(time.time())}
+    dead = [run for run in detector.ledger.dead_runs(DEAD_RUN_SECONDS) if run not in heads]
+    for start in range(0, len(dead), 100):
+        heads |= {h.run_id: h for h in detector.store.heads(dead[start : start + 100])}
+    detector.ledger.enqueue(heads.values())
+
+
+def _by_lineage(detector: Detector, leases: list[Lease]) -> list[list[tuple[Lease, RunHead]]]:
+    """The claimed runs as they stand now, the runs of a lineage together and in order."""
+    try:
+        heads = {h.run_id: h for h in detector.store.heads([x.run_id for x in leases])}
+    except TrackerAwayError:
+        for lease in leases:
+            detector.ledger.postpone(lease, RETRY_SECONDS, blameless=True)
+        raise
+    found = []
+    for lease in leases:
+        if lease.run_id in heads:
+            found.append((lease, heads[lease.run_id]))
+        else:
+            log.info("run %s was deleted", lease.run_id)
+            detector.ledger.forget(lease)
+
+    def lineage(pair: tuple[Lease, RunHead]) -> str:
+        head = pair[1]
+        return f"lineage {head.lineage}" if head.lineage is not None else f"run {head.run_id}"
+
+    in_order = sorted(found, key=lambda pair: (pair[1].started, pair[1].run_id))
+    return [list(group) for _, group in groupby(sorted(in_order, key=lineage), lineage)]
+
+
+def _lineage(detector: Detector, group: Iterable[tuple[Lease, RunHead]]) -> list[Outcome]:
+    """Judges the runs of one lineage, each after its predecessor."""
+    outcomes = []
+    before: RunEvidence | None = None
+    for lease, head in group:
+        try:
+            if detector.stop.is_set():
+                detector.ledger.postpone(lease, 0.0, blameless=True)
+                continue
+            found, judged, left = _answer(detector, lease, head, before)
+            before = found.case.new
+            record(detector, lease, found, judged)
+            act(detector, lease, head, left)
+            detector.ledger.done(lease, _revision(lease, head), _pause(lease, head))
+        except LeaseLostError as error:
+            log.info("%s", error)
+        except RunGoneError:
+            log.info("run %s was deleted meanwhile", head.run_id)
+            detector.ledger.forget(lease)
+        except (TrackerAwayError, TrackerRefusedError) as error:
+            wait = min(RETRY_SECONDS * 2.0**lease.attempts, 3_600.0)
+            log.warning("run %s: %s; next try in %.0f s", head.run_id, error, wait)
+            detector.ledger.postpone(lease, wait)
+        else:
+            url = links(detector.uri, head).run
+            outcomes.append(Outcome(judged.judgement, head, lease.stage, url))
+    return outcomes
+
+
+def _answer(
+    detector: Detector, lease: Lease, head: RunHead, before: RunEvidence | None
+) -> tuple[_Read, Judged, Writes | None]:
+    """Reads and judges one run and composes what is to be written; a crash is an answer too."""
+    try:
+        found = read(detector, lease, head, before)
+        judged = detector.executor.submit(judge, found.case).result()
+        if judged.traceback is None:
+            return found, judged, compose(detector, lease, found, judged.judgement)
+    except RunGoneError:
+        raise
+    except TrackerAwayError as error:
+        if lease.attempts < ATTEMPTS:
+            raise
+        found = _Read(head, Case(_bare_evidence(head)))
+        judged = crashed(found.case.new, error, traceback.format_exc())
+    except Exception as error:  # noqa: BLE001  # a worker's death, or a bug: not the others' fault
+        found = _Read(head, Case(_bare_evidence(head)))
+        judged = crashed(found.case.new, error, traceback.format_exc())
+    live = lease.stage is Stage.LIVE
+    return found, judged, writeback.bare_writes(judged.judgement, head, _now(), live=live)
+
+
+def read(
+    detector: Detector, lease: Lease, head: RunHead, before: RunEvidence | None = None
+) -> _Read:
+    """Everything that is needed to judge one run.
+
+    Args:
+        detector: the store and the ledger.
+        lease: of the run.
+        head: the run as it stands now.
+        before: evidence that is at hand already, perhaps of the baseline.
+    """
+    new = detector.store.read(head)
+    if lease.stage is Stage.DEAD:
+        new = _ended(new, head)
+    case = Case(new, margin=detector.margin, mapping=detector.mapping)
+    if lease.stage is Stage.LIVE:
+        return _Read(head, replace(case, live=True))
+
+    heads, runs = _candidates(detector, head)
+    history = tuple(run for run in runs if run.finished and run.started < new.started)
+    case = replace(case, history=history)
+    while True:
+        choice = choose_predecessor(PastRun.of(new), runs, pinned=head.tags.get(Tag.BASELINE))
+        if choice.run is None:
+            return _Read(head, case)
+        baseline = heads[choice.run.run_id]
+        at_hand = before is not None and before.run_id == baseline.run_id
+        try:
+            old = before if at_hand else detector.store.read(baseline)
+        except RunGoneError:
+            runs.remove(choice.run)
+        else:
+            return _Read(head, replace(case, old=old), baseline)
+
+
+def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], list[PastRun]]:
+    """Other runs of the lineage and the pinned one; what the ledger remembers counts more."""
+    heads: dict[str, RunHead] = {}
+    remembered: dict[str, PastRun] = {}
+    if head.lineage is not None:
+        heads = {h.run_id: h for h in detector.store.lineage(head.lineage)}
+        remembered = {
+            run.run_id: run for run in from_memory(detector.ledger.past(head.lineage))
+        }
+    pinned = head.tags.get(Tag.BASELINE)
+    if pinned is not None and pinned not in heads:
+        heads |= {h.run_id: h for h in detector.store.heads([pinned])}
+    heads.pop(head.run_id, None)
+    runs = [remembered.get(h.run_id) or from_head(h, detector.mapping) for h in heads.values()]
+    return heads, runs
+
+
+def _ended(run: RunEvidence, head: RunHead) -> RunEvidence:
+    """A job that died says nothing more, whatever MLflow's status says."""
+    last = head.metrics.get(Metric.LAST_SEEN)
+    when = "" if last is None else time.strftime(" at %Y-%m-%d %H:%M UTC", time.gmtime(last))
+    problem = f"the job died without saying so: its last heartbeat came{when}"
+    return replace(run, status="KILLED", ended=last, problems=(*run.problems, problem))
+
+
+def record(detector: Detector, lease: Lease, found: _Read, judged: Judged) -> None:
+    """Keeps the judgement and the alerts that it causes, in one transaction."""
+    judgement = judged.judgement
+    if judged.traceback is not None:
+        log.error("the analysis of run %s crashed:\n%s", lease.run_id, judged.traceback)
+    past = None
+    if lease.stage is not Stage.LIVE and judged.traceback is None:
+        run = PastRun.of(found.case.new, judgement.retrain.verdict, judgement.health)
+        past = to_memory(run)
+    kept = Record(
+        revision=_revision(lease, found.head),
+        lineage=found.head.lineage,
+        verdict=judgement.retrain.verdict.value,
+        health=judgement.health.value,
+        summary=judgement.summary,
+        document=json.dumps(document(judgement)),
+        past=past,
+        traceback=judged.traceback,
+    )
+    said = detector.ledger.outbox.reasons(lease.run_id)
+    where = _links(detector, found)
+    due = alerts.alerts(judgement, where, said, detector.channels)
+    detector.ledger.record(lease, kept, due)
+
+
+def compose(
+    detector: Detector, lease: Lease, found: _Read, judgement: Judgement
+) -> Writes | None:
+    """What is left to write onto the run."""
+    head, case = found.head, found.case
+    if lease.stage is Stage.LIVE:
+        return writeback.live_writes(judgement, head, _now())
+    if not head.metrics and head.lineage is None:
+        return writeback.bare_writes(judgement, head, _now())
+    where = _links(detector, found)
+    return writeback.writes(judgement, head, _now(), new=case.new, old=case.old, links=where)
+
+
+def act(detector: Detector, lease: Lease, head: RunHead, left: Writes | None) -> None:
+    """Writes it, if the run is still ours to write to."""
+    if left is None:
+        return
+    detector.ledger.check(lease)
+    detector.store.write(head.run_id, left)
+    if left.artifacts:
+        detector.store.publish_view(head.experiment_id, STATE)
+
+
+def _pause(lease: Lease, head: RunHead) -> float:
+    """Seconds for which news about the run may wait."""
+    if lease.stage is not Stage.LIVE:
+        return 0.0
+    return min(LIVE_SHARE * max(time.time() - head.started, 0.0), LIVE_SECONDS)
+
+
+def _bare_evidence(head: RunHead) -> RunEvidence:
+    """A run of which nothing but the listing is known."""
+    return RunEvidence(
+        run_id=head.run_id,
+        name=head.name,
+        experiment_id=head.experiment_id,
+        status=head.status,
+        started=head.started,
+        ended=head.ended,
+        lineage=head.lineage,
+        params=head.params,
+        tags=head.tags,
+    )
+
+
+def _links(detector: Detector, found: _Read) -> Links:
+    baseline = found.baseline
+    place = None if baseline is None else (baseline.experiment_id, baseline.run_id)
+    return links(detector.uri, found.head, place)
+
+
+def _revision(lease: Lease, head: RunHead) -> str:
+    return f"{lease.stage.value}:{head.revision}"
+
+
+def _now() -> int:
+    """Epoch milliseconds."""
+    return int(time.time() * 1_000)

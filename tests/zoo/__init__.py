@@ -1,1 +1,0 @@
-"""Small networks on real data, healthy and faulty, to measure the checks on."""
