@@ -108,6 +108,12 @@ def up(root: Path | None, host: str, port: int) -> None:
 def _announce(settings: Server, root: Path) -> Callable[[], None]:
     began = time.monotonic()
     click.echo(f"starting MLflow {server.check_mlflow()} ...", err=True)
+    if not settings.private:
+        click.echo(
+            f"listening on {settings.host}: who reaches port {settings.port} can read and "
+            "change every run; put a proxy that asks for a password in front",
+            err=True,
+        )
 
     def announce() -> None:
         click.echo(f"ready after {time.monotonic() - began:.0f} s", err=True)

@@ -52,6 +52,11 @@ class Server:
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     @property
+    def private(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in {"localhost", "::1"} or self.host.startswith("127.")
+
+    @property
     def database(self) -> str:
         """The SQLAlchemy URI, with the PostgreSQL driver named."""
         uri = self.backend_store_uri or f"sqlite:///{self.root.absolute() / 'mlflow.db'}"
