@@ -125,14 +125,14 @@ def merge(pieces: list[Pieces]) -> Rows:
     keys, row = np.unique(names, return_inverse=True)
     count = np.bincount(row, [entry.count for entry in entries], len(keys))
     share = np.array([entry.count / entry.reduced for entry in entries])
-    mean = np.bincount(row, values[:, 0] * share, len(keys)) / count
     square_sum = np.bincount(row, values[:, 1] * share, len(keys))
     abs_max = np.zeros(len(keys))
-    np.maximum.at(abs_max, row, np.abs(values[:, 2:]).max(1, initial=0.0))  # a NaN stays one
     histogram = np.zeros((len(keys), HISTOGRAM_BINS), np.int32)
     np.add.at(histogram, row, calls)
-    mean_square = square_sum / count
-    with np.errstate(invalid="ignore"):  # infinities are mended below
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is mended below
+        np.maximum.at(abs_max, row, np.abs(values[:, 2:]).max(1, initial=0.0))
+        mean = np.bincount(row, values[:, 0] * share, len(keys)) / count
+        mean_square = square_sum / count
         variance = mean_square - mean**2
         std, rms = np.sqrt(np.maximum(variance, 0.0)), np.sqrt(mean_square)
         trusted = (variance >= 1e-3 * mean_square) & (mean_square >= TINY)

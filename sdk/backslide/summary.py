@@ -87,11 +87,12 @@ class Summary:
         flat = flatten(tensor)
         low, high, active = extremes(tensor, flat, units)
         total = flat.sum(dtype=torch.float32)
-        if flat.dtype == torch.float32:
+        if flat.element_size() >= 4:
             squares = torch.dot(flat, flat)
-        else:
+        else:  # in 16 bits the sum itself would overflow
             squares = torch.linalg.vector_norm(flat, dtype=torch.float32).square()
-            low, high = low.float(), high.float()
+        if flat.dtype != torch.float32:
+            squares, low, high = squares.float(), low.float(), high.float()
         taken = strided(flat, self._turn, sample)
         if scaled is not None and scaled.scale is not None:
             taken = taken / scaled.scale.to(taken.device)

@@ -1,0 +1,67 @@
+"""The budget holds, on a clock that is only numbers."""
+
+import pytest
+
+from backslide.cadence import GRACE_SECONDS, LONGEST, Cadence
+
+
+def simulate(cadence: Cadence, steps: int, step_time: float, price: float) -> list[int]:
+    """Runs a job whose steps take `step_time` and whose snapshots cost `price` seconds."""
+    sampled, due = [], True
+    for step in range(steps):
+        cost = price if due else 1e-6
+        if due:
+            sampled.append(step)
+        due = cadence.step(step_time + cost, cost, price if due else None)
+    return sampled
+
+
+def test_every_step_when_no_budget_is_set():
+    assert simulate(Cadence(None), 500, 0.01, 1.0) == list(range(500))
+
+
+def test_a_short_run_is_seen_densely():
+    sampled = simulate(Cadence(0.01), 300, 0.01, 0.005)
+    assert sampled[:50] == list(range(50))
+    assert 100 <= len(sampled) <= 200
+
+
+@pytest.mark.parametrize("price", [0.002, 0.02, 0.2])
+@pytest.mark.parametrize("overhead", [0.01, 0.05])
+def test_the_budget_holds(price, overhead):
+    cadence = Cadence(overhead)
+    sampled = simulate(cadence, 30_000, 0.05, price)
+    forced = price * 30_000 / LONGEST
+    assert cadence.spent <= max(GRACE_SECONDS, overhead * cadence.elapsed, forced) + price + 0.1
+    assert max(b - a for a, b in zip(sampled, sampled[1:], strict=False)) <= LONGEST
+
+
+def test_at_least_one_snapshot_in_a_thousand_steps_whatever_it_costs():
+    sampled = simulate(Cadence(0.01), 5_000, 0.001, 10.0)
+    assert max(b - a for a, b in zip(sampled, sampled[1:], strict=False)) <= LONGEST
+    assert len(sampled) >= 5
+
+
+def test_a_larger_budget_is_used_when_snapshots_are_dear():
+    assert len(simulate(Cadence(0.2), 5_000, 0.05, 0.5)) > len(
+        simulate(Cadence(0.02), 5_000, 0.05, 0.5)
+    )
+
+
+def test_intervals_keep_no_time_with_a_period():
+    late = [step for step in simulate(Cadence(0.01), 20_000, 0.05, 0.01) if step > 1_000]
+    for period in (2, 4, 8, 10):
+        hit = {step % period for step in late}
+        assert hit == set(range(period))
+
+
+def test_the_same_run_is_sampled_in_the_same_way():
+    assert simulate(Cadence(0.01), 2_000, 0.01, 0.01) == simulate(
+        Cadence(0.01), 2_000, 0.01, 0.01
+    )
+
+
+@pytest.mark.parametrize("overhead", [0, -0.1, 1, 2.0])
+def test_overhead_is_a_fraction(overhead):
+    with pytest.raises(ValueError, match="fraction"):
+        Cadence(overhead)
