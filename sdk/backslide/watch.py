@@ -21,6 +21,7 @@ from backslide.cadence import Cadence
 from backslide.contract import Role
 from backslide.instruments.activations import Activations, compiled
 from backslide.instruments.graph import Graph
+from backslide.instruments.names import unwrapped
 from backslide.instruments.parameters import Parameters
 from backslide.instruments.steps import Steps
 from backslide.layout import Layout
@@ -86,7 +87,8 @@ class Watch:
         self._cadence = Cadence(overhead)
         self._problems: dict[str, None] = {}
         optimizers = list(optimizers)
-        for target in (*optimizers, *(() if model is None else (model,))):
+        bare = None if model is None else unwrapped(model)
+        for target in (*optimizers, *(() if bare is None else (bare,))):
             earlier = _watching.get(target, lambda: None)()
             if earlier is not None:
                 earlier.detach()
@@ -95,9 +97,11 @@ class Watch:
         self._layout = Layout()
         self._graph = Graph()
         self._assembler = Assembler(self._layout, self._graph.depth)
-        self._parameters = Parameters(model)
+        self._parameters = Parameters(bare)
         self._steps = Steps(optimizers, self._parameters, self._layout, self._meter, self._fail)
-        self._activations = None if model is None else self._outputs(model)
+        self._activations = (
+            None if model is None or bare is None else self._outputs(model, bare)
+        )
         self._turn = 0
         self._flying: list[tuple[int, float, Transfer]] = []
         self._sample: _Sample | None = None
@@ -161,12 +165,13 @@ class Watch:
         """Takes all hooks away; snapshots under way can still be had from `close`."""
         self._closed = True
         self._sample = None
-        self._rest()
         self._steps.detach()
+        if self._activations is not None:
+            self._activations.detach()
 
-    def _outputs(self, model: nn.Module) -> Activations | None:
+    def _outputs(self, model: nn.Module, bare: nn.Module) -> Activations | None:
         """The instrument on a model's outputs, if hooks can fire in it."""
-        for name, module in model.named_modules():
+        for name, module in bare.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 where = name or type(module).__name__
                 self._fail(f"activations inside {where} are not measured: a ScriptModule")
@@ -177,7 +182,7 @@ class Watch:
                 "graph; gradients, weights and updates are measured"
             )
             return None
-        return Activations(model, self._activation, self._graph, self._meter, self._fail)
+        return Activations(bare, self._activation, self._graph, self._meter, self._fail)
 
     def _activation(self, name: str, kind: str) -> int:
         """The row of a module's output."""
@@ -196,20 +201,14 @@ class Watch:
             try:
                 self._activations.begin(summary)
             except Exception as error:  # noqa: BLE001  # nothing may reach the training loop
-                self._blind(f"hooks could not be set: {error}")
+                self._activations = None
+                self._fail(f"activations are not measured: hooks could not be set: {error}")
 
     def _rest(self) -> None:
         """Sets nothing in the way of unsampled steps."""
         self._steps.end()
         if self._activations is not None:
             self._activations.end()
-
-    def _blind(self, reason: str) -> None:
-        """Gives up on activations."""
-        self._fail(f"activations are not measured: {reason}")
-        if self._activations is not None:
-            self._activations.end()
-            self._activations = None
 
     def _over(self, sample: _Sample) -> bool:
         """Whether a sampled step has seen what it waits for: with optimizers, one's step."""
@@ -234,9 +233,10 @@ class Watch:
             and self._turn == BLIND
             and not self._activations.fired
         ):
-            self._blind(
-                f"no module ran in training mode in {BLIND} sampled steps (a model compiled "
-                "later, or another one than that which is trained?)"
+            self._activations.abandon()
+            self._fail(
+                "activations are not measured: no module of this model ran in training mode in "
+                f"{BLIND} steps (compiled after the start, or another model is trained?)"
             )
 
     def _arrived(self, *, wait: bool = False) -> list[Snapshot]:

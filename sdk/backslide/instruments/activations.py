@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from backslide.instruments.graph import Graph
+from backslide.instruments.names import plain
 from backslide.instruments.tensors import first_floating, in_backward, local
 from backslide.meter import Meter
 from backslide.summary import SAMPLE, Summary, Units
@@ -66,9 +67,9 @@ def observable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             continue
         if isinstance(module, WHOLE):
             inside.update(id(child) for child in module.modules())
-            yield name or type(module).__name__, module
+            yield plain(name) or type(module).__name__, module
         elif next(module.children(), None) is None:
-            yield name or type(module).__name__, module
+            yield plain(name) or type(module).__name__, module
 
 
 def compiled(model: nn.Module) -> bool:
@@ -110,21 +111,41 @@ class Activations:
         self.meter = meter
         self._summary = Summary()
         self._handles: list[RemovableHandle] = []
+        self._listening = False
+        self._abandoned = False
         self._axes: dict[str, int | None] = {}
         self._calls: dict[str, int] = {}
         self._channels_first: bool | None = None
 
     def begin(self, summary: Summary) -> None:
         """From now on outputs go to `summary`; sets hooks if there are none."""
+        if self._abandoned:
+            return
         self._summary = summary
         self._calls.clear()
+        self._listening = True
         if not self._handles:
             for name, module in observable(self._model):
                 if not isinstance(module, torch.jit.ScriptModule):
                     self._handles.append(module.register_forward_hook(Tap(self, name)))
 
     def end(self) -> None:
+        """Takes the hooks away until `begin`."""
+        self._listening = False
+        if not self._abandoned:
+            self.detach()
+
+    def abandon(self) -> None:
+        """Measures no more, but leaves the hooks: a graph compiled with them needs them.
+
+        Taking one away would make torch.compile compile again.
+        """
+        self._listening = False
+        self._abandoned = True
+
+    def detach(self) -> None:
         """Takes the hooks away."""
+        self._listening = False
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
@@ -132,7 +153,7 @@ class Activations:
     def measure(self, name: str, module: nn.Module, output: object) -> None:
         """Queues one output."""
         tensor = first_floating(output)
-        if tensor is None:
+        if tensor is None or not self._listening:
             return
         if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
             return  # what is captured here would run again at every replay of the CUDA graph

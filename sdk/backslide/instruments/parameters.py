@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from backslide.instruments.names import plain
 from backslide.summary import Units
 
 BY_ROW = (nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
@@ -63,7 +64,9 @@ class Parameters:
             for name, tensor in module.named_parameters(path, recurse=False):
                 if id(tensor) not in self._named:
                     kind = type(module).__name__
-                    self._named[id(tensor)] = Named(name, path, kind, _units(module, tensor))
+                    self._named[id(tensor)] = Named(
+                        plain(name), plain(path), kind, _units(module, tensor)
+                    )
 
 
 def trained(groups: Iterable[dict[str, list[Tensor]]]) -> list[Tensor]:

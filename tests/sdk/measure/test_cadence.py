@@ -1,5 +1,7 @@
 """The budget holds, on a clock that is only numbers."""
 
+from itertools import pairwise
+
 import pytest
 
 from backslide.cadence import GRACE_SECONDS, LONGEST, Cadence
@@ -33,12 +35,12 @@ def test_the_budget_holds(price, overhead):
     sampled = simulate(cadence, 30_000, 0.05, price)
     forced = price * 30_000 / LONGEST
     assert cadence.spent <= max(GRACE_SECONDS, overhead * cadence.elapsed, forced) + price + 0.1
-    assert max(b - a for a, b in zip(sampled, sampled[1:], strict=False)) <= LONGEST
+    assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
 
 
 def test_at_least_one_snapshot_in_a_thousand_steps_whatever_it_costs():
     sampled = simulate(Cadence(0.01), 5_000, 0.001, 10.0)
-    assert max(b - a for a, b in zip(sampled, sampled[1:], strict=False)) <= LONGEST
+    assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
     assert len(sampled) >= 5
 
 

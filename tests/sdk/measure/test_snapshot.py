@@ -51,7 +51,9 @@ def test_decodes_what_was_encoded():
 
 
 def test_counts_that_differ_from_the_catalogue_are_kept():
-    table = decode(encode(snapshot(counts=np.array([32, 4096, 1]))), {CATALOGUE.digest: CATALOGUE})
+    table = decode(
+        encode(snapshot(counts=np.array([32, 4096, 1]))), {CATALOGUE.digest: CATALOGUE}
+    )
     assert table["count"].to_pylist() == [32, 4096, 1]
 
 
@@ -92,7 +94,7 @@ def test_an_unknown_catalogue_is_a_key_error():
 
 @pytest.mark.parametrize("keep", [1, 30, 60, 200])
 def test_a_torn_tail_is_noticed(keep):
-    with pytest.raises(ValueError, match="cut off|damaged"):
+    with pytest.raises(ValueError, match=r"cut off|damaged"):
         decode(encode(snapshot())[:keep], {CATALOGUE.digest: CATALOGUE})
 
 

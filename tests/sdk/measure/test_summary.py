@@ -34,7 +34,9 @@ def expected_histogram(values: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 def test_moments_match_numpy(dtype):
-    tensor = (torch.randn(300, 257, generator=torch.Generator().manual_seed(0)) * 3 + 1).to(dtype)
+    tensor = (torch.randn(300, 257, generator=torch.Generator().manual_seed(0)) * 3 + 1).to(
+        dtype
+    )
     rows = summarize(tensor)
     values = tensor.double().numpy()
     assert rows.count[0] == values.size

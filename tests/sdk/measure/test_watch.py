@@ -2,6 +2,7 @@
 
 import copy
 import io
+import random
 
 import numpy as np
 import pytest
@@ -91,6 +92,15 @@ def test_network_figures():
     assert snapshot.scalars[Metric.UPDATE_RATIO] == pytest.approx(
         ((new - old).norm() / new.norm()).item(), rel=1e-4
     )
+
+
+def test_the_share_of_time_is_measured():
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    watch = Watch(model, [optimizer], overhead=None)
+    for step in range(3):
+        train_step(model, optimizer)
+        (snapshot,) = watch.step(step)
     assert 0 < snapshot.scalars[Metric.OVERHEAD] < 1
 
 
@@ -136,8 +146,6 @@ def test_training_is_bit_identical_with_and_without():
 
 
 def test_numpy_and_python_generators_are_left_alone():
-    import random
-
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watch = Watch(model, [optimizer])
@@ -204,10 +212,12 @@ def test_channels_are_units_after_a_convolution_and_features_after_a_linear_laye
         model[0].bias[0] = -100.0
         model[3].bias[:2] = -100.0
     watch = Watch(model, overhead=None)
-    model(torch.randn(16, 2, 8))
+    output = model(torch.randn(16, 2, 8))
     (snapshot,) = watch.step(0)
+    dead = (output == 0).all(0).float().mean().item()
+    assert dead >= 2 / 5
     assert snapshot.row("1", "activation")["dead_fraction"] == pytest.approx(1 / 4)
-    assert snapshot.row("4", "activation")["dead_fraction"] == pytest.approx(2 / 5)
+    assert snapshot.row("4", "activation")["dead_fraction"] == pytest.approx(dead)
 
 
 def test_a_model_without_an_optimizer_has_activations_and_weights():
@@ -562,10 +572,12 @@ def test_a_failing_hook_reports_and_leaves_training_alone(monkeypatch):
     assert any("out of memory" in problem for problem in watch.problems)
 
 
+# TorchScript is deprecated, and still in use.
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_a_scripted_part_is_reported():
     model = nn.Sequential(nn.Linear(8, 16), torch.jit.script(nn.Linear(16, 3)))
     watch = Watch(model, overhead=None)
-    assert any("ScriptModule" in problem for problem in watch.problems)
+    assert any("scripted" in problem for problem in watch.problems)
     model(batch()[0])
     (snapshot,) = watch.step(0)
     assert names(snapshot, "activation") == ["0"]
@@ -598,7 +610,7 @@ def test_compiling_a_watched_model_breaks_no_graph_and_causes_no_recompilation()
         train_step(compiled, optimizer)
         assert len(watch.step(step)) == 1
     assert len(graphs) == 1
-    assert any("no module ran" in problem for problem in watch.problems)
+    assert any("no module of this model ran" in problem for problem in watch.problems)
 
 
 def test_the_graph_is_in_the_order_of_calls():
