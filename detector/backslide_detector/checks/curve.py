@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backslide_detector.evidence import Floats, Ints, Series
 
@@ -13,13 +14,28 @@ _FIRST: Final = 5
 _RECENT: Final = 0.1
 
 
+_HUGE: Final = 1.7e308  # MLflow stores infinity as 1.797e308
+
+
+def is_finite(values: Floats) -> NDArray[np.bool_]:
+    """False for NaN, for infinities, and for what MLflow writes in their place."""
+    return np.isfinite(values) & (np.abs(values) < _HUGE)
+
+
+def trailing_nonfinite(series: Series) -> int:
+    """How many of the newest values in a row are not finite."""
+    finite = is_finite(series.values)[::-1]
+    return int(finite.argmax()) if finite.any() else len(finite)
+
+
 @dataclass(frozen=True)
 class Curve:
     """The finite part of a series.
 
     Attributes:
         n: number of finite values.
-        initial: median of the first five values.
+        initial: median of the first five values; the very first where the others have already
+            shot up, which a single step can do.
         final: median of the last tenth (at least five values, where there are as many).
         levels: medians of consecutive windows, shape (b,), b at most `BLOCKS`.
         steps: last step of each window, shape (b,).
@@ -47,7 +63,7 @@ class Curve:
 
 def curve(series: Series) -> Curve | None:
     """Summarises a series; None without a finite value."""
-    finite = np.isfinite(series.values)
+    finite = is_finite(series.values)
     values, steps = series.values[finite], series.steps[finite]
     n = len(values)
     if not n:
@@ -55,12 +71,16 @@ def curve(series: Series) -> Curve | None:
     windows = np.array_split(np.arange(n), min(BLOCKS, max(1, n // _FIRST)) if n > 40 else n)
     levels = np.array([np.median(values[w]) for w in windows])
     around = np.concatenate([values[w] - m for w, m in zip(windows, levels, strict=True)])
+    noise = float(1.4826 * np.median(np.abs(around)))
+    initial = float(np.median(values[:_FIRST]))
+    if initial - values[0] > max(0.5 * abs(values[0]), 6.0 * noise):
+        initial = float(values[0])
     recent = min(n, max(_FIRST, int(n * _RECENT)))
     return Curve(
         n=n,
-        initial=float(np.median(values[:_FIRST])),
+        initial=initial,
         final=float(np.median(values[-recent:])),
         levels=levels,
         steps=steps[[w[-1] for w in windows]],
-        noise=float(1.4826 * np.median(np.abs(around))),
+        noise=noise,
     )

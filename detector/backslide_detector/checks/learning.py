@@ -15,17 +15,19 @@ from typing import Final
 
 import numpy as np
 
-from backslide_detector.checks.curve import Curve, curve
+from backslide_detector.checks.curve import Curve, curve, is_finite, trailing_nonfinite
 from backslide_detector.evidence import RunEvidence, Series
 
 FEW_STEPS: Final = 100
 """Losses of fewer steps cannot show that nothing is learned: warm-up may not be over."""
 _STUCK_LOSS: Final = 0.03
+_STUCK_BLINDLY: Final = 0.01  # when nothing but the loss's own start is known
 _STUCK_ERROR: Final = 0.10
 _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 _POOR: Final = 0.75
+_BAD_START: Final = 3.0
 
 
 class State(StrEnum):
@@ -50,6 +52,9 @@ class Learning:
         initial_loss, final_loss: medians of the first steps and of the last tenth.
         guess_loss: cross-entropy in nats of always guessing the class shares.
         chance: error of always guessing the largest class.
+        classes: number of classes.
+        first_loss: the very first training loss, when it was logged in the first steps.
+        error_skill: `skill` from the error alone, training before validation.
         curve: the training loss summed up.
     """
 
@@ -62,12 +67,23 @@ class Learning:
     final_loss: float | None = None
     guess_loss: float | None = None
     chance: float | None = None
+    classes: int | None = None
+    first_loss: float | None = None
+    error_skill: float | None = None
     curve: Curve | None = field(default=None, repr=False)
 
     @property
     def failing(self) -> bool:
         """The run is known to learn nothing."""
         return self.state is State.FAILING
+
+    @property
+    def bad_start(self) -> bool:
+        """The first loss, before any step had an effect, was far above a constant guess."""
+        if self.first_loss is None or not self.guess_loss:
+            return False
+        # A class-weighted or untrained guess costs ln(classes), also where counts are uneven.
+        return self.first_loss > _BAD_START * max(self.guess_loss, math.log(self.classes or 2))
 
     @property
     def poor(self) -> bool:
@@ -84,10 +100,6 @@ def assess(
     learning_rate: Series | None,
 ) -> Learning:
     """Weighs the loss against a constant guess and its start, and the error against chance."""
-    if loss is not None and _nonfinite_end(loss):
-        return Learning(
-            State.FAILING, "The training loss is no longer a number.", diverged=True
-        )
     shares = class_shares(run)
     shape = curve(loss) if loss is not None else None
     facts = _Facts(
@@ -96,7 +108,14 @@ def assess(
         chance=float(1.0 - shares.max()) if shares is not None else None,
         training_error=_recent(training_error),
         validation_error=_recent(validation_error, fallback=_predicted_error(run)),
+        classes=len(shares) if shares is not None else None,
+        first_loss=_first(loss),
+        regression=_regression(run),
     )
+    if loss is not None and _lost(loss, finished=run.finished):
+        return facts.answer(
+            State.FAILING, "The training loss is no longer a number.", lost=True
+        )
     if _warming_up(run, learning_rate, shape):
         return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
     return facts.weigh()
@@ -111,12 +130,20 @@ class _Facts:
     chance: float | None
     training_error: float | None
     validation_error: float | None
+    classes: int | None
+    first_loss: float | None
+    regression: tuple[float, float] | None
+    """R² on held-out data, and the variance of its targets."""
 
     def weigh(self) -> Learning:
         """One clear sign of learning is enough; failing takes all signs together."""
         from_errors = self._skill(self.training_error)
         from_loss = self.loss_skill()
-        on_validation = self._skill(self.validation_error)
+        on_validation = (
+            self._skill(self.validation_error)
+            if self.regression is None
+            else self.regression[0]
+        )
         heard = [s for s in (from_errors, from_loss, on_validation) if s is not None]
         if not heard:
             return self.answer(
@@ -131,7 +158,7 @@ class _Facts:
             for skill, limit in (
                 (from_errors, _STUCK_ERROR),
                 (on_validation, _STUCK_ERROR),
-                (from_loss, _STUCK_LOSS),
+                (from_loss, _STUCK_LOSS if self.guess else _STUCK_BLINDLY),
             )
             if skill is not None
         ]
@@ -165,7 +192,11 @@ class _Facts:
         if start <= 0.0 or self.shape.levels.min() < 0.0:
             # A likelihood has no natural zero: only a fall well beyond the noise counts.
             fall = start - end
-            return fall / abs(start) if start and fall > 5 * self.shape.noise else None
+            clear = start != 0.0 and fall > 5 * self.shape.noise
+            return min(1.0, fall / abs(start)) if clear else None
+        if self.regression is not None and self.regression[0] < _STUCK_ERROR:
+            # Squared errors fall to the targets' variance by learning no more than their mean.
+            return min(1.0 - end / start, 1.0 - end / self.regression[1])
         return 1.0 - end / start
 
     def _is_cross_entropy(self) -> bool:
@@ -203,7 +234,9 @@ class _Facts:
         text = ", ".join(parts)
         return f"{text[:1].upper()}{text[1:]}."
 
-    def answer(self, state: State, sentence: str, *, skill: float | None = None) -> Learning:
+    def answer(
+        self, state: State, sentence: str, *, skill: float | None = None, lost: bool = False
+    ) -> Learning:
         """The result with all numbers attached."""
         validation = self._skill(self.validation_error)
         learned = self._skill(self.training_error) or self.loss_skill()
@@ -214,12 +247,15 @@ class _Facts:
             state,
             sentence,
             skill=skill,
-            diverged=state is State.FAILING and self.diverged(),
+            diverged=lost or (state is State.FAILING and self.diverged()),
             generalises=generalises,
             initial_loss=self.shape.initial if self.shape else None,
             final_loss=self.shape.final if self.shape else None,
             guess_loss=self.guess,
             chance=self.chance,
+            classes=self.classes,
+            first_loss=self.first_loss,
+            error_skill=self._skill(self.training_error) or validation,
             curve=self.shape,
         )
 
@@ -239,18 +275,46 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     return shares / shares.sum() if len(shares) > 1 else None
 
 
-def _nonfinite_end(loss: Series) -> bool:
+def _lost(loss: Series, *, finished: bool) -> bool:
     """Did the loss stop being a number for good? One bad batch that passes is none of that."""
-    recent = loss.values[-min(len(loss), 5) :]
-    return len(recent) > 0 and not np.isfinite(recent).any()
+    count = trailing_nonfinite(loss)
+    return count >= 5 or (finished and count >= 1)
+
+
+def _first(loss: Series | None) -> float | None:
+    """The loss of the first step, while no update had an effect on it yet."""
+    if (
+        loss is None
+        or not len(loss)
+        or loss.steps[0] > 1
+        or not is_finite(loss.values[:1]).all()
+    ):
+        return None
+    return float(loss.values[0])
 
 
 def _recent(series: Series | None, fallback: float | None = None) -> float | None:
     """Median of the newest tenth, at least three values."""
-    values = series.values[np.isfinite(series.values)] if series is not None else np.empty(0)
+    values = series.values[is_finite(series.values)] if series is not None else np.empty(0)
     if not len(values):
         return fallback
     return float(np.median(values[-max(3, len(values) // 10) :]))
+
+
+def _regression(run: RunEvidence) -> tuple[float, float] | None:
+    """R² and variance of the targets on held-out data; None for classes."""
+    for name, table in sorted(run.predictions.items(), reverse=True):
+        if (
+            len(table) > 1
+            and not name.startswith("train")
+            and isinstance(table.targets[0], float)
+        ):
+            targets = table.targets.astype(np.float64)
+            errors = targets - table.predictions.astype(np.float64)
+            variance = float(targets.var())
+            if variance > 0.0 and np.isfinite(errors).all():
+                return max(-1.0, 1.0 - float(np.mean(errors**2)) / variance), variance
+    return None
 
 
 def _predicted_error(run: RunEvidence) -> float | None:

@@ -71,7 +71,7 @@ def test_a_module_without_check_and_an_unknown_name_fail_at_load():
     with pytest.raises(CheckError, match="no function check"):
         check_in(module())
     with pytest.raises(CheckError, match="'bad-mood' has no place"):
-        check_in(module("backslide_detector.checks.signal.bad_mood", check=lambda: Clear()))
+        check_in(module("backslide_detector.checks.signal.bad_mood", check=Clear))
 
 
 def test_missing_evidence_is_a_reason_and_never_clear():
@@ -84,7 +84,7 @@ def test_a_crash_stays_inside_its_check():
         raise ZeroDivisionError("boom")
 
     crashed, clear = run_checks(
-        EMPTY, [made("dead-units", broken), made("nan-or-inf", lambda: Clear())]
+        EMPTY, [made("dead-units", broken), made("nan-or-inf", Clear)]
     )
     assert isinstance(crashed.outcome, Crashed)
     assert crashed.outcome.error == "ZeroDivisionError: boom"
@@ -100,7 +100,7 @@ def test_the_likeliest_root_cause_comes_first():
         EMPTY,
         [
             made("stalled-run", lambda: Skipped("no")),
-            made("overfitting", lambda: Clear()),
+            made("overfitting", Clear),
             made("underfitting", lambda: Clear(note="seen")),
             made("loss-not-decreasing", found()),
             made("nan-or-inf", found()),

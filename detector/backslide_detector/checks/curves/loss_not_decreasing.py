@@ -1,23 +1,23 @@
 """The training loss does not go down.
 
 What it looks for:
-    A training loss that, over the whole run, stays where it began or where always guessing the
-    class shares would put it, or that ends above its start. The medians of the first steps and
-    of the last tenth are compared; an error at chance confirms it, an error below chance
-    refutes it.
+    A training loss that, over the whole run, stays where it began or where always guessing
+    the class shares would put it, or that ends above its start. The medians of the first
+    steps and of the last tenth are compared; an error at chance confirms it, an error below
+    chance refutes it.
 
 Why it matters:
     The run uses up its budget and learns nothing.
 
 What to do:
-    Look at the findings above this one first: they are likelier causes. If there is none, try
-    to overfit 32 examples (`backslide.small_data_test`): a network that cannot is a defect in
-    the code, one that can points at the data or the learning rate.
+    Look at the findings above this one first: they are likelier causes. If there is none,
+    try to overfit 32 examples (`backslide.small_data_test`): a network that cannot is a
+    defect in the code, one that can points at the data or the learning rate.
 
 When it is wrong:
     A run that starts from good weights has little left to lower; without an error or class
-    counts this looks the same. Adversarial and reinforcement losses need not fall. Fewer than
-    100 losses are not judged.
+    counts this looks the same. Adversarial and reinforcement losses need not fall. Fewer
+    than 100 losses are not judged.
 
 References:
     Karpathy (2019), A Recipe for Training Neural Networks. Zhang et al. (2021), AutoTrainer

@@ -1,0 +1,93 @@
+"""The network learns its training data by heart.
+
+What it looks for:
+    A validation loss that passed its lowest point and has since risen for at least three
+    evaluations, by at least a fifth and by at least 5 % of what there was to learn (the
+    loss of a constant guess), while the training loss is below half of it.
+
+Why it matters:
+    From the lowest point on, training made the model worse on new data.
+
+What to do:
+    Keep the weights of the best validation step (early stopping). Then more data or
+    augmentation, weight decay or dropout, or a smaller network. If validation is no better
+    than chance, suspect the labels.
+
+When it is wrong:
+    The validation loss can rise while the error stays low: the model grows overconfident,
+    not worse. With a validation error below a tenth of chance this is a note. Single epochs
+    never count, and dropout and augmentation make the training loss look worse than it is,
+    never better.
+
+References:
+    Prechelt (1998), Early Stopping - But When? Guo et al. (2017), On Calibration of Modern
+    Neural Networks, ICML: loss and error part company.
+"""
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from backslide_detector.checks.curve import curve, is_finite
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_PATIENCE = 3
+_RISE = 1.2
+_SHARE = 0.05
+_GOOD = 0.1
+
+
+def check(
+    loss: Series,
+    validation_loss: Series,
+    learning: Learning,
+    validation_error: Series | None = None,
+) -> Found | Clear | Skipped:
+    """Compares the recent validation loss with its lowest level, and with the training loss."""
+    finite = is_finite(validation_loss.values)
+    values, steps = validation_loss.values[finite], validation_loss.steps[finite]
+    training = curve(loss)
+    if len(values) < 2 * _PATIENCE or training is None:
+        return Skipped("fewer than six validation losses")
+    best = int(values.argmin())
+    after = values[best:]
+    now = float(np.median(values[-_PATIENCE:]))
+    lowest = float(values[best])
+    scale = learning.guess_loss or abs(training.initial)
+    rising = (
+        len(after) > _PATIENCE
+        and now > _RISE * lowest
+        and now - lowest > _SHARE * scale
+        and training.final < 0.5 * now
+        and _trend(after) > 0.0
+    )
+    if not rising:
+        return Clear()
+    error = None if validation_error is None else float(np.median(validation_error.values[-3:]))
+    text = (
+        f"The validation loss rose from {lowest:.3g} at step {steps[best]} to {now:.3g}, while "
+        f"the training loss is {training.final:.3g}"
+    )
+    if error is not None and learning.chance and error < _GOOD * learning.chance:
+        return Clear(f"{text}; the validation error stays low ({error:.1%}).")
+    chance = learning.generalises is False
+    return Found(
+        Severity.FAILING if chance else Severity.WARNING,
+        f"{text}." + (" On validation data it is no better than chance." if chance else ""),
+        "Check that inputs and labels belong together: what is learned does not carry over."
+        if chance
+        else f"Keep the weights of step {steps[best]}; then more data, augmentation or weight "
+        "decay.",
+        since_step=int(steps[best]),
+        numbers={"lowest": lowest, "now": now, "training": training.final},
+    )
+
+
+def _trend(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    """Mann-Kendall on at most 40 block medians: Kendall's tau if p < 0.05, else 0."""
+    blocks = np.array_split(values, min(len(values), 40))
+    levels = [float(np.median(block)) for block in blocks]
+    result = kendalltau(np.arange(len(levels)), levels, alternative="greater")
+    # Four points in strict order reach p = 0.042, the least evidence accepted.
+    return float(result.statistic) if result.pvalue < 0.05 else 0.0

@@ -1,0 +1,68 @@
+"""One class crowds out the others.
+
+What it looks for:
+    Training data in which the largest class has at least ten times as many examples as the
+    smallest, together with held-out predictions in which classes as rare as that are found
+    in fewer than three of ten cases, while the largest is predicted more often than it
+    occurs.
+
+Why it matters:
+    Always answering the large class is almost right in training, so the small ones are not
+    learned.
+
+What to do:
+    Weight the loss by the inverse class frequency or sample the classes evenly, collect
+    more of the rare ones, and judge by recall per class.
+
+When it is wrong:
+    Imbalance alone is no fault: where the rare classes are found, this is a note.
+
+References:
+    Buda et al. (2018), A systematic study of the class imbalance problem in convolutional
+    neural networks. Amazon SageMaker Debugger, rule ClassImbalance (ratio 10).
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.evidence import DataSummary, Predictions
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_RATIO = 10.0
+_RECALL = 0.3
+
+
+def check(
+    data: Mapping[str, DataSummary], predictions: Mapping[str, Predictions]
+) -> Found | Clear | Skipped:
+    """Compares training counts with the recall of rare classes on held-out data."""
+    counts = next((data[n].class_counts for n in ("train", "training") if n in data), {})
+    counts = {str(label): count for label, count in counts.items() if count > 0}
+    chosen = held_out(predictions)
+    if len(counts) < 2 or chosen is None:
+        return Skipped("needs class counts of the training data and held-out predictions")
+    name, table = chosen
+    largest = max(counts, key=lambda label: counts[label])
+    rare = [label for label in counts if counts[label] * _RATIO <= counts[largest]]
+    if not rare:
+        return Clear()
+    targets, predicted = table.targets.astype(str), table.predictions.astype(str)
+    concerned = np.isin(targets, rare)
+    if not concerned.any():
+        return Skipped("the held-out split has no example of the rare classes")
+    recall = float(np.asarray(table.correct)[concerned].mean())
+    share, true = float((predicted == largest).mean()), float((targets == largest).mean())
+    text = (
+        f"Class {largest!r} has {counts[largest]} training examples, {len(rare)} classes have "
+        f"a tenth of that or less; {recall:.0%} of the latter are recognised on {name}"
+    )
+    if recall >= _RECALL or share <= true:
+        return Clear(f"{text}.")
+    return Found(
+        Severity.WARNING,
+        f"{text}, while {largest!r} is predicted for {share:.0%} and right for {true:.0%}.",
+        "Weight the loss by inverse class frequency or sample the classes evenly.",
+        numbers={"recall": recall, "largest_share": share, "rare_classes": float(len(rare))},
+    )

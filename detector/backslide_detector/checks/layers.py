@@ -1,0 +1,71 @@
+"""Reading layer histories: which tensors are weight matrices, and windows of many snapshots."""
+
+import warnings
+from typing import Final
+
+import numpy as np
+
+from backslide_detector.evidence import Floats, Ints, LayerHistory
+
+FEW_SNAPSHOTS: Final = 3
+_RECENT: Final = 0.25
+_SCALES: Final = ("Norm", "Embedding")  # by class name: scales and lookup tables, no matrices
+
+
+def matrices(history: LayerHistory) -> list[int]:
+    """Indices of weight matrices and kernels; not biases, norms, embeddings."""
+    return [
+        index
+        for index, (layer, kind) in enumerate(zip(history.layers, history.kinds, strict=True))
+        if ("weight" in layer.rpartition(".")[2] or not kind)
+        and not any(word in kind for word in _SCALES)
+    ]
+
+
+def early(values: Floats) -> Floats:
+    """Median over the first quarter of the snapshots, shape (s, ...) to (...)."""
+    return _median(values[: _window(values)])
+
+
+def recent(values: Floats) -> Floats:
+    """Median over the last quarter of the snapshots, shape (s, ...) to (...)."""
+    return _median(values[-_window(values) :])
+
+
+def typical(values: Floats) -> Floats:
+    """Median over all snapshots, shape (s, ...) to (...)."""
+    return _median(values)
+
+
+def _window(values: Floats) -> int:
+    return max(FEW_SNAPSHOTS, int(len(values) * _RECENT))
+
+
+def _median(values: Floats) -> Floats:
+    """Median over the first axis without the gaps; NaN where there are only gaps."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # numpy warns about all-NaN columns
+        return np.asarray(np.nanmedian(values, axis=0), dtype=np.float64)
+
+
+def norm(history: LayerHistory, which: list[int]) -> Floats:
+    """Euclidean norm of the chosen tensors together, shape (s,); NaN where not measured."""
+    squares = history.rms[:, which] ** 2 * history.count[which]
+    total = np.sqrt(np.nansum(squares, axis=1))
+    return np.where(np.isnan(squares).all(axis=1), np.nan, total)
+
+
+def update_ratio(updates: LayerHistory, weights: LayerHistory) -> tuple[Ints, Floats]:
+    """Steps and norm of the update over norm of the weights, matrices together, shape (s,).
+
+    All matrices together, because one that starts at zero is moved by infinitely many times its
+    size in its first step, and rightly so.
+    """
+    names = {weights.layers[i]: i for i in matrices(weights)}
+    both = [i for i in matrices(updates) if updates.layers[i] in names]
+    steps, rows, columns = np.intersect1d(updates.steps, weights.steps, return_indices=True)
+    moved = norm(updates, both)[rows]
+    size = norm(weights, [names[updates.layers[i]] for i in both])[columns]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        # Weights that decay to nothing must not make their last steps look large.
+        return steps, np.where(size > 0.0, moved / np.fmax(size, size[:1]), np.nan)

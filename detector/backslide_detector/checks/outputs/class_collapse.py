@@ -1,0 +1,62 @@
+"""Most classes are never predicted.
+
+What it looks for:
+    On a held-out split: predictions that use at most half of the classes among the targets,
+    with one class predicted at least three times as often as it occurs, and an error worse
+    than half of chance.
+
+Why it matters:
+    The network has given up on the other classes; an average over all hides it.
+
+What to do:
+    Check the class counts of the training data (see class-imbalance), then the learning
+    rate and the loss weights.
+
+When it is wrong:
+    Classes with fewer than five examples in the split are left out. Early in a run collapse
+    is common; predictions are usually logged at the end.
+
+References:
+    Buda et al. (2018), A systematic study of the class imbalance problem in convolutional
+    neural networks.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.evidence import Predictions
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_RARE = 5
+_OFTEN = 3.0
+_ALL_THE_SAME = 0.99
+
+
+def check(predictions: dict[str, Predictions]) -> Found | Clear | Skipped:
+    """Counts the classes that are predicted at all."""
+    chosen = held_out(predictions)
+    if chosen is None:
+        return Skipped("no held-out split has 30 predictions")
+    name, table = chosen
+    if isinstance(table.targets[0], float | np.floating):
+        return Skipped("the predictions are numbers, not classes")
+    targets, predicted = table.targets.astype(str), table.predictions.astype(str)
+    classes, counts = np.unique(targets, return_counts=True)
+    classes = classes[counts >= _RARE]
+    if len(classes) < 3:
+        return Skipped("fewer than three classes have five examples")
+    never = [label for label in classes if not (predicted == label).any()]
+    answers, given = np.unique(predicted, return_counts=True)
+    top = int(given.argmax())
+    share, true = given[top] / len(table), (targets == answers[top]).mean()
+    chance = 1.0 - counts.max() / len(table)
+    collapsed = len(never) * 2 >= len(classes) and share > _OFTEN * true
+    if not collapsed or table.error < 0.5 * chance or share >= _ALL_THE_SAME:
+        return Clear()
+    return Found(
+        Severity.FAILING,
+        f"{len(never)} of {len(classes)} classes are never predicted on {name}; "
+        f"{answers[top]!r} is predicted for {share:.0%} and right for {true:.0%}.",
+        "Check the class counts of the training data, then the learning rate and loss weights.",
+        numbers={"never": float(len(never)), "share": float(share), "true_share": float(true)},
+    )

@@ -1,0 +1,69 @@
+"""The network answers the same to everything.
+
+What it looks for:
+    On a held-out split with at least 30 examples of several classes: one prediction for 99
+    % of them. For numbers: predictions with less than a thousandth of the spread of the
+    targets.
+
+Why it matters:
+    Whatever the error says, the input plays no part in the answer.
+
+What to do:
+    Look at the findings above first (dead units, learning rate, weight decay). If there are
+    none, look at the last layer: a softmax over a single unit is always one; a ReLU can be
+    stuck at zero.
+
+When it is wrong:
+    Where one class makes up nearly all targets, answering it always is close to right; a
+    class with more than nine tenths of the targets is not counted.
+
+References:
+    Cao et al. (2022), DeepFD, ICSE; Stack Overflow questions 31880720 and 33969059.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.evidence import Predictions
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_SAME = 0.99
+_COMMON = 0.9
+_SPREAD = 1e-3
+
+
+def check(predictions: dict[str, Predictions]) -> Found | Clear | Skipped:
+    """Judges the largest share of one answer, or the spread of numeric ones."""
+    chosen = held_out(predictions)
+    if chosen is None:
+        return Skipped("no held-out split has 30 predictions")
+    name, table = chosen
+    if isinstance(table.targets[0], float | np.floating):
+        targets = table.targets.astype(np.float64)
+        spread = float(np.std(table.predictions.astype(np.float64)))
+        limit = _SPREAD * float(np.std(targets))
+        if not spread < limit:
+            return Clear()
+        text = (
+            f"The predictions on {name} have a standard deviation of {spread:.2g}, the targets "
+            f"of {np.std(targets):.2g}"
+        )
+        numbers = {"spread": spread}
+    else:
+        answers, counts = np.unique(table.predictions.astype(str), return_counts=True)
+        top = int(counts.argmax())
+        share = float(counts[top] / len(table))
+        common = float((table.targets.astype(str) == answers[top]).mean())
+        if share < _SAME or common > _COMMON:
+            return Clear()
+        text = (
+            f"{share:.1%} of {len(table)} predictions on {name} are {answers[top]!r}, "
+            f"which is right for {common:.1%}"
+        )
+        numbers = {"share": share, "true_share": common}
+    return Found(
+        Severity.FAILING,
+        f"{text}.",
+        "Mend the findings above first; without any, look at the last activation.",
+        numbers=numbers,
+    )

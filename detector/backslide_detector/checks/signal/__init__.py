@@ -1,0 +1,1 @@
+"""What becomes of activations and gradients on their way through the network."""

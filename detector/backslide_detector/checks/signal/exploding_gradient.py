@@ -1,0 +1,75 @@
+"""Gradients blow up.
+
+What it looks for:
+    In a run that fails to learn: a gradient norm that grew to twenty times its early level
+    and stayed there, or one that is above a thousand from the first step.
+
+Why it matters:
+    Each step throws the weights further away; units die, the loss turns to NaN.
+
+What to do:
+    Check that gradients are cleared before each backward pass and that the initialisation
+    fits the activations; then lower the learning rate, or clip the gradient norm at 1.
+
+When it is wrong:
+    Regression on targets in raw units has large gradients and learns all the same,
+    recurrent networks spike, warm-up lets norms grow: a run that learns gets a note at
+    most.
+
+References:
+    Pascanu et al. (2013), On the difficulty of training recurrent neural networks, ICML.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.layers import FEW_SNAPSHOTS, norm, recent
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import LayerHistory
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_GROWTH = 20.0
+_LARGE = 1e3
+
+
+def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
+    """Compares the gradient norm with its own start."""
+    if len(gradients.steps) < FEW_SNAPSHOTS:
+        return Skipped("fewer than three snapshots of the gradients")
+    norms = norm(gradients, list(range(len(gradients.layers))))
+    known = np.isfinite(norms)
+    if not known.any():
+        return Skipped("no snapshot has finite gradients")
+    start = float(norms[known][0])
+    late = float(recent(np.where(norms > 0.0, norms, np.nan)))
+    grown = start > 0.0 and late > _GROWTH * start
+    large = start > _LARGE
+    peak = float(norms[known].max())
+    finite = bool((gradients.nonfinite_fraction[-1] == 0.0).all())
+    if not (grown or large):
+        return Clear()
+    if not learning.failing:
+        return Clear(f"The gradient norm went from {start:.2g} to {peak:.2g}; the run learns.")
+    high = norms > max(_GROWTH * start, _LARGE)
+    odd = (gradients.nonfinite_fraction > 0.0).any(axis=1)
+    began = 0 if large else int((high | odd).argmax())
+    layer = gradients.module(_blown_up(gradients, began))
+    end = f"{late if grown else peak:.2g}" + ("" if finite else ", then out of range")
+    return Found(
+        Severity.FAILING,
+        f"The gradient norm went from {start:.2g} at step {gradients.steps[0]} to {end}. "
+        f"{learning.sentence}",
+        "Check that gradients are cleared before each backward pass and how the weights are "
+        "initialised; then lower the learning rate or clip the gradient norm.",
+        layer=layer,
+        since_step=int(gradients.steps[began]),
+        numbers={"start": start, "peak": peak},
+        stop=learning.diverged,
+    )
+
+
+def _blown_up(gradients: LayerHistory, row: int) -> int:
+    """The tensor with non-finite gradients, else with the largest, in one snapshot."""
+    odd = gradients.nonfinite_fraction[row] > 0.0
+    if odd.any():
+        return int(odd.argmax())
+    return int(np.nan_to_num(gradients.rms[row], nan=-1.0).argmax())

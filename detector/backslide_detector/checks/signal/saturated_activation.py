@@ -1,0 +1,76 @@
+"""Sigmoid or tanh units stuck at their bounds.
+
+What it looks for:
+    Hidden layers with bounded activations whose outputs lie at the bounds: more than half
+    of the units stay there on nearly all examples, or the spread of the outputs is what it
+    would be if they took no other values, in a run that learns poorly.
+
+Why it matters:
+    At a bound the slope is almost zero, so almost no gradient passes.
+
+What to do:
+    Scale the inputs to zero mean and unit variance, use a smaller initialisation (Glorot),
+    put a normalisation layer before the activation, or lower the learning rate.
+
+When it is wrong:
+    Confident outputs and gates are meant to sit at their bounds. The last layer is not
+    judged, gates inside recurrent modules are not seen, and a run that learns well gets a
+    note.
+
+References:
+    Glorot & Bengio (2010), Understanding the difficulty of training deep feedforward neural
+    networks, AISTATS. For a variable on [a, b] with mean m the variance is at most (b -
+    m)(m - a), reached only at the bounds (Bhatia & Davis 2000).
+"""
+
+import numpy as np
+
+from backslide_detector.checks.layers import FEW_SNAPSHOTS, recent
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import Floats, LayerHistory
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_UNITS = 0.5
+_SPREAD = 0.9
+_BOUNDS = {"Sigmoid": (0.0, 1.0), "Hardsigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
+
+
+def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
+    """Judges the last quarter of the snapshots."""
+    measured = np.isfinite(activations.saturated_fraction).any(axis=0)
+    measured &= activations.depth < activations.depth.max()
+    if not measured.any():
+        return Skipped("no hidden layer has a bounded activation")
+    if len(activations.steps) < FEW_SNAPSHOTS:
+        return Skipped("fewer than three snapshots of the activations")
+    units = np.where(measured, np.nan_to_num(recent(activations.saturated_fraction)), 0.0)
+    spread = np.where(measured, np.nan_to_num(recent(_spread(activations))), 0.0)
+    bad = (units > _UNITS) | (spread > _SPREAD)
+    if not bad.any():
+        return Clear()
+    first = int(bad.argmax())
+    name = activations.layers[first]
+    text = (
+        f"The outputs of {name} sit at their bounds: {units[first]:.0%} of its units on nearly "
+        f"all examples, and {spread[first]:.0%} of the largest possible variance"
+    )
+    if not learning.poor:
+        return Clear(f"{text}; the run learns.")
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        "Scale the inputs, use a smaller initialisation, or normalise before the activation.",
+        layer=name,
+        since_step=int(activations.steps[0]),
+        numbers={"saturated_fraction": float(units[first]), "spread": float(spread[first])},
+    )
+
+
+def _spread(activations: LayerHistory) -> Floats:
+    """Variance as a share of the most that the mean allows, shape (s, l); 1 at the bounds."""
+    low = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[0] for kind in activations.kinds])
+    high = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[1] for kind in activations.kinds])
+    room = (high - activations.mean) * (activations.mean - low)
+    at_one_bound = room < 1e-3 * (high - low) ** 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(at_one_bound, 1.0, activations.std**2 / room)

@@ -1,0 +1,1 @@
+"""How the optimizer moves the weights, and from where."""

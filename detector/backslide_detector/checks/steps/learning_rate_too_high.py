@@ -1,0 +1,96 @@
+"""Steps are too large for the loss to go down.
+
+What it looks for:
+    In a run that fails to learn, from a sane start: a training loss that shot up to one and
+    a half times its start, or a step that moved the weight matrices by more than a fifth of
+    their size. In a run that learns poorly: steps that move them by a tenth again and
+    again.
+
+Why it matters:
+    The steps jump over every valley. Often they kill units or end in NaN, so those findings
+    below are its consequences.
+
+What to do:
+    Divide the learning rate by ten, or warm it up over the first few hundred steps. If the
+    rate is usual for the optimizer, check that gradients are cleared before each backward
+    pass and that the loss is a mean over the batch, not a sum.
+
+When it is wrong:
+    Layers that start at zero are moved by many times their size at first, so all matrices
+    are taken together. Large rates with one-cycle schedules, clipping or batch norm learn
+    well, and what learns is not reported. A start that is already far above a constant
+    guess is the initialisation's fault.
+
+References:
+    Smith & Topin (2018), Super-Convergence. Bottou (2012), Stochastic Gradient Descent
+    Tricks: updates of about a thousandth of the weights are usual.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.curve import is_finite
+from backslide_detector.checks.layers import typical, update_ratio
+from backslide_detector.checks.learning import Learning, State
+from backslide_detector.evidence import LayerHistory, Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_RISE = 1.5
+_JUMP = 0.2
+_OFTEN = 0.1
+
+
+def check(
+    loss: Series,
+    learning: Learning,
+    updates: LayerHistory | None = None,
+    weights: LayerHistory | None = None,
+    learning_rate: Series | None = None,
+) -> Found | Clear | Skipped:
+    """Looks for a loss that rose, and for steps as large as the weights."""
+    if updates is None or weights is None:
+        steps, ratios = np.empty(0, np.int64), np.empty(0)
+    else:
+        steps, ratios = update_ratio(updates, weights)
+    if not learning.poor:
+        return Clear()
+    if learning.bad_start:
+        return Clear("The loss began far above a constant guess, before any step was made.")
+    finite = is_finite(loss.values)
+    values = loss.values[finite]
+    lost = learning.state is not State.LEARNING
+    rose = _rose(values) if lost else None
+    jumped = bool((ratios > _JUMP).any()) and lost
+    often = len(ratios) >= 5 and float(typical(ratios)) > _OFTEN
+    if rose is None and not jumped and not often:
+        return Clear()
+    parts = []
+    since = None
+    if rose is not None:
+        since = int(loss.steps[finite][rose])
+        parts.append(f"The training loss shot up from {values[0]:.3g} to {values.max():.3g}")
+    if jumped or often:
+        largest = int(np.nanargmax(ratios))
+        since = min(int(steps[largest]), since if since is not None else int(steps[largest]))
+        parts.append(f"steps moved the weights by up to {ratios[largest]:.0%} of their size")
+    if learning_rate is not None:
+        parts.append(f"the learning rate reached {np.nanmax(learning_rate.values):.3g}")
+    text = ", ".join(parts)
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{text[:1].upper()}{text[1:]}. {learning.sentence}",
+        "Divide the learning rate by ten or warm it up; check that gradients are cleared "
+        "before each backward pass.",
+        since_step=since,
+        numbers={"update_ratio": float(np.nanmax(ratios))} if jumped or often else {},
+        stop=learning.diverged,
+    )
+
+
+def _rose(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int | None:
+    """First position from which five losses in a row have a median far above the start."""
+    if len(values) < 6 or values[0] <= 0.0:
+        return 1 if len(values) > 1 and values[-1] > 10 * _RISE * abs(values[0]) else None
+    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, 5), axis=1)
+    spread = np.median(np.abs(np.diff(values)))
+    high = medians > max(_RISE * values[0], values[0] + 5.0 * min(spread, values[0]))
+    return int(high.argmax()) if high.any() else None

@@ -1,0 +1,105 @@
+"""Steps are too small to get anywhere.
+
+What it looks for:
+    Healthy gradients, but steps that over most of the run moved every weight matrix by less
+    than a hundred-thousandth of its size, in a run that has not learned. Or a learning rate
+    that spent three quarters of the run below a thousandth of where it started.
+
+Why it matters:
+    The budget ends before the network has left its start.
+
+What to do:
+    Multiply the learning rate by ten until the loss moves within a hundred steps. If a
+    schedule is used, check whether it counts batches or epochs.
+
+When it is wrong:
+    During warm-up and at the end of a schedule small steps are right; the whole run is
+    judged, and not while the rate is still rising. Fine-tuning moves little and has learned
+    already.
+
+References:
+    Smith (2017), Cyclical Learning Rates for Training Neural Networks (the range test).
+"""
+
+import numpy as np
+
+from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices, typical
+from backslide_detector.checks.learning import Learning, State
+from backslide_detector.evidence import Floats, LayerHistory, Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_RATIO = 1e-5
+_GRADIENT = 1e-6
+_FALL = 1e-3
+
+
+def check(
+    learning: Learning,
+    gradients: LayerHistory | None = None,
+    updates: LayerHistory | None = None,
+    weights: LayerHistory | None = None,
+    learning_rate: Series | None = None,
+) -> Found | Clear | Skipped:
+    """Judges the largest relative step over all matrices, and the schedule."""
+    if learning_rate is None and (updates is None or weights is None):
+        return Skipped("neither updates nor a learning rate were recorded")
+    if learning.state is State.LEARNING or learning.diverged:
+        return Clear()
+    if learning.curve is None:
+        return Skipped("no training loss says whether the run learns")
+    sentence = None
+    numbers = {}
+    if gradients is not None and updates is not None and weights is not None:
+        ratio, size = _largest(updates, weights), _typical_gradient(gradients)
+        if np.isfinite(ratio) and ratio < _RATIO and size > _GRADIENT and _moves(updates):
+            sentence = (
+                f"A typical step moves no weight matrix by more than {ratio:.0e} of its size"
+            )
+            numbers = {"update_ratio": ratio, "gradient": size}
+    if sentence is None and learning_rate is not None and _fell_early(learning_rate):
+        rates = learning_rate.values
+        sentence = (
+            f"The learning rate fell from {np.nanmax(rates):.2g} to {rates[-1]:.2g} early"
+        )
+        numbers = {"peak_rate": float(np.nanmax(rates)), "last_rate": float(rates[-1])}
+    if sentence is None:
+        return Clear()
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{sentence}. {learning.sentence}",
+        "Multiply the learning rate by ten until the loss moves; check whether the schedule "
+        "counts batches or epochs.",
+        since_step=0,
+        numbers=numbers,
+    )
+
+
+def _largest(updates: LayerHistory, weights: LayerHistory) -> float:
+    """Typical step of the matrix that moves most, relative to its size."""
+    ratios = [
+        float(typical(updates.rms[:, i]) / typical(weights.rms[:, weights.layers.index(layer)]))
+        for i in matrices(updates)
+        if (layer := updates.layers[i]) in weights.layers
+        if typical(weights.rms[:, weights.layers.index(layer)]) > 0.0
+    ]
+    return max(ratios, default=float("nan"))
+
+
+def _typical_gradient(gradients: LayerHistory) -> float:
+    """Largest typical gradient among the matrices."""
+    chosen = matrices(gradients)
+    if not chosen:
+        return 0.0
+    sizes: Floats = typical(gradients.rms[:, chosen])
+    return float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 0.0
+
+
+def _moves(updates: LayerHistory) -> bool:
+    """Was there any step at all? Weights that never move are another check's."""
+    return len(updates.steps) >= FEW_SNAPSHOTS and bool((updates.abs_max > 0.0).any())
+
+
+def _fell_early(rate: Series) -> bool:
+    """Was the rate below a thousandth of its start for three quarters of the run?"""
+    late = rate.values[len(rate) // 4 :]
+    return len(rate) >= 20 and bool(np.nanmax(late) < _FALL * rate.values[0])

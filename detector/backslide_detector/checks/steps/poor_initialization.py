@@ -1,0 +1,72 @@
+"""The weights start out far too large.
+
+What it looks for:
+    In a run that learns poorly: a loss that in the very first step is three times what a
+    constant guess would cost, or activations that grow more than a thousandfold from the
+    first to the last layer in the first snapshot.
+
+Why it matters:
+    The network begins with wrong answers that it is sure of; it has to unlearn them first,
+    through saturated units and exploding gradients.
+
+What to do:
+    Use He initialisation for ReLU and Glorot for tanh and sigmoid, and scale the inputs to
+    about zero mean and unit variance.
+
+When it is wrong:
+    A loss that is summed over the batch starts high as well; if the run learns, it is not
+    reported. Without class counts only the activations are judged.
+
+References:
+    He et al. (2015), Delving Deep into Rectifiers, ICCV. Karpathy (2019), A Recipe for
+    Training Neural Networks: verify the loss at the start.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import LayerHistory
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_GROWTH = 1e3
+
+
+def check(
+    learning: Learning, activations: LayerHistory | None = None
+) -> Found | Clear | Skipped:
+    """Judges the first loss, and the growth over depth in the first snapshot."""
+    if learning.guess_loss is None and activations is None:
+        return Skipped("neither class counts nor activations were recorded")
+    parts = []
+    numbers = {}
+    if learning.bad_start and learning.first_loss is not None:
+        parts.append(
+            f"The first loss was {learning.first_loss:.3g}, a constant guess costs "
+            f"{learning.guess_loss:.3g}"
+        )
+        numbers["first_loss"] = learning.first_loss
+    growth = float("nan") if activations is None else _growth(activations)
+    if growth > _GROWTH:
+        parts.append(f"Activations grow {growth:.0e} times from the first layer to the last")
+        numbers["growth"] = growth
+    if not parts:
+        return Clear()
+    text = ". ".join(parts)
+    if not learning.poor:
+        return Clear(f"{text}. The run learns.")
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        "Initialise with He (ReLU) or Glorot (tanh, sigmoid), and scale the inputs.",
+        since_step=0,
+        numbers=numbers,
+    )
+
+
+def _growth(activations: LayerHistory) -> float:
+    """Size of the deepest outputs over that of the first ones, before the second step."""
+    if activations.steps[0] > 1:
+        return float("nan")
+    sizes = activations.rms[0]
+    sizes = sizes[np.isfinite(sizes) & (sizes > 0.0)]
+    return float(sizes[-1] / sizes[0]) if len(sizes) > 2 else float("nan")

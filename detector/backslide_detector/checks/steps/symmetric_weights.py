@@ -1,0 +1,54 @@
+"""All weights of a layer start out equal.
+
+What it looks for:
+    Two or more weight matrices without any spread in the first snapshot (all zero, or all
+    the same number), in a run that fails to learn.
+
+Why it matters:
+    Units with equal weights get equal gradients and stay copies of each other; with zeros
+    no gradient passes at all.
+
+What to do:
+    Initialise weights at random (He, Glorot); only biases may start at zero. Remove a
+    `constant_`, `zeros_` or `ones_` that hit the weights as well.
+
+When it is wrong:
+    A zero start is right for the last layer of a residual branch or for an output layer:
+    one such matrix is not counted, and what learns is not reported.
+
+References:
+    Goodfellow, Bengio & Courville (2016), Deep Learning, section 8.4 (breaking symmetry).
+"""
+
+import numpy as np
+
+from backslide_detector.checks.layers import matrices
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import LayerHistory
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_SPREAD = 0.01
+
+
+def check(weights: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
+    """Compares the spread of each matrix with its size in the first snapshot."""
+    chosen = [i for i in matrices(weights) if weights.count[i] > 1]
+    if len(chosen) < 2:
+        return Skipped("fewer than two weight matrices were recorded")
+    std, rms = weights.std[0, chosen], weights.rms[0, chosen]
+    equal = [i for i, flat in zip(chosen, std <= _SPREAD * rms, strict=True) if flat]
+    if len(equal) < 2:
+        return Clear()
+    names = ", ".join(weights.module(i) for i in equal[:5])
+    text = f"All weights are equal ({np.mean(weights.mean[0, equal]):.3g}) in {names}"
+    if not learning.failing:
+        return Clear(f"{text}; the run learns.")
+    return Found(
+        Severity.FAILING,
+        f"{text}. {learning.sentence}",
+        "Initialise the weights at random (He, Glorot); only biases may start at zero.",
+        layer=weights.module(equal[0]),
+        since_step=int(weights.steps[0]),
+        numbers={"layers": float(len(equal))},
+        stop=True,
+    )

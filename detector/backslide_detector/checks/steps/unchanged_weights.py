@@ -1,0 +1,109 @@
+"""Weights that should move do not.
+
+What it looks for:
+    Trainable weights that are the same in all snapshots although they have a gradient (they
+    are in no optimizer, or it never steps), or that never get a gradient (something before
+    them is detached, or they are not used), in a run that does not learn well.
+
+Why it matters:
+    That part of the network stays as random as it began.
+
+What to do:
+    Check that `optimizer.step()` is called, that the optimizer was given the parameters of
+    this model, and that no `detach()`, `.data`, `no_grad()` or conversion to numpy cuts the
+    graph. Set `requires_grad_(False)` on what is meant to be frozen.
+
+When it is wrong:
+    Parameters declared frozen are not watched at all. Some are frozen by leaving them out
+    of the optimizer, and some heads are unused on purpose: if the run learns well, this is
+    a note. Exact zeros in the gradient belong to other checks (dead units, weights that are
+    all equal).
+
+References:
+    Jiang et al. (2025), TrainCheck, OSDI: silent errors in training. Amazon SageMaker
+    Debugger, rule UnchangedTensor.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.layers import FEW_SNAPSHOTS
+from backslide_detector.checks.learning import Learning, State
+from backslide_detector.evidence import LayerHistory
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_FEW_STEPS = 20
+_ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in float32 rounding
+
+
+def check(
+    weights: LayerHistory,
+    learning: Learning,
+    gradients: LayerHistory | None = None,
+    updates: LayerHistory | None = None,
+) -> Found | Clear | Skipped:
+    """Finds tensors whose statistics are identical in all snapshots."""
+    span = int(weights.steps[-1] - weights.steps[0])
+    if len(weights.steps) < FEW_SNAPSHOTS or span < _FEW_STEPS:
+        return Skipped("too few snapshots of the weights")
+    still = [i for i in range(len(weights.layers)) if _same(weights, i)]
+    still = [i for i in still if not _moved(updates, weights.layers[i])]
+    reached = [
+        i
+        for i in still
+        if _size(gradients, weights.layers[i]) > _ROUNDED * np.nanmax(weights.abs_max[:, i])
+    ]
+    cut_off = [i for i in still if np.isnan(_size(gradients, weights.layers[i]))]
+    guilty = sorted(reached + cut_off)
+    if not guilty:
+        return Clear()
+    everything = len(guilty) == len(weights.layers)
+    if everything and gradients is None:
+        why = "the optimizer never stepped"
+        advice = "Call optimizer.step() after loss.backward()."
+    elif reached:
+        why = "they have gradients, but no optimizer moves them"
+        advice = (
+            "Give the optimizer the parameters of this model: optimizer(model.parameters())."
+        )
+    else:
+        why = "they never get a gradient"
+        advice = "Look for detach(), .data or no_grad() between these layers and the loss."
+    names = ", ".join(dict.fromkeys(weights.module(i) for i in guilty[:8]))
+    text = (
+        f"{len(guilty)} of {len(weights.layers)} trainable tensors did not change in {span} "
+        f"steps ({names}): {why}"
+    )
+    if learning.state is State.LEARNING and not learning.poor:
+        return Clear(f"{text}. The run learns.")
+    return Found(
+        Severity.FAILING if everything or learning.failing else Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        advice,
+        layer=weights.module(guilty[0]),
+        since_step=int(weights.steps[0]),
+        numbers={"unchanged": float(len(guilty)), "tensors": float(len(weights.layers))},
+        stop=everything,
+    )
+
+
+def _same(weights: LayerHistory, index: int) -> bool:
+    """Are all statistics of a tensor the same in every snapshot that has it?"""
+    columns = (weights.mean, weights.std, weights.rms, weights.abs_max)
+    rows = np.stack([column[:, index] for column in columns], axis=1)
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    return len(rows) >= FEW_SNAPSHOTS and bool((rows == rows[0]).all())
+
+
+def _moved(updates: LayerHistory | None, layer: str) -> bool:
+    """Did any update of the tensor differ from zero? Tiny ones can escape its statistics."""
+    if updates is None or layer not in updates.layers:
+        return False
+    return bool((updates.abs_max[:, updates.layers.index(layer)] > 0.0).any())
+
+
+def _size(gradients: LayerHistory | None, layer: str) -> float:
+    """Largest gradient of the tensor over all snapshots; NaN when it never had one."""
+    if gradients is None or layer not in gradients.layers:
+        return float("nan")
+    column = gradients.abs_max[:, gradients.layers.index(layer)]
+    return float(np.nanmax(column)) if np.isfinite(column).any() else float("nan")
