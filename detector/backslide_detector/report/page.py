@@ -38,6 +38,7 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
         links: where to go on; only web addresses are linked.
     """
     parts = [build(judgement, new, old) for build in SECTIONS]
+    sections = [part for part in parts if isinstance(part, Section)]
     css = _stylesheet()
     return (
         _environment()
@@ -45,7 +46,8 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
         .render(
             css=css,
             policy=_policy(css),
-            sections=[part for part in parts if isinstance(part, Section)],
+            contents=view.contents(judgement, sections),
+            sections=sections,
             gaps=view.gaps(
                 judgement, new, [part for part in parts if isinstance(part, Absent)]
             ),

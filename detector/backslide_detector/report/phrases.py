@@ -8,6 +8,9 @@ from backslide_detector.judgement import Estimand
 
 CONFIDENCE = "95 %"
 
+INFINITE = 1e300
+"""From here on a number stands for infinity: MLflow stores it as 1.8e308."""
+
 VERDICTS = {
     Verdict.IMPROVED: "Improved",
     Verdict.REGRESSED: "Regressed",
@@ -78,7 +81,7 @@ def number(value: float | None) -> str:
     """Any number with three significant digits; `NaN`, `infinite` and `unknown` in words."""
     if value is None or math.isnan(value):
         return "NaN" if value is not None else "unknown"
-    if math.isinf(value):
+    if abs(value) >= INFINITE:
         return "infinite" if value > 0 else "−infinite"
     if value == int(value) and abs(value) < 1e6:
         return f"{int(value):,}".replace("-", "−")

@@ -1,6 +1,6 @@
 """What each part of the page says, in words and tables; the template only arranges it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backslide.contract import Health, Verdict
@@ -11,7 +11,7 @@ from backslide_detector.report import phrases
 from backslide_detector.report.links import Links
 from backslide_detector.report.markdown import address
 from backslide_detector.report.pictures.intervals import intervals
-from backslide_detector.report.section import Absent, Block, Figure, Table
+from backslide_detector.report.section import Absent, Block, Figure, Section, Table
 
 QUESTIONS = ("This model against that model", "This recipe against that recipe")
 CHANGES = 200
@@ -112,6 +112,18 @@ def facts(judgement: Judgement) -> list[Fact]:
         seen = phrases.points(retrain.mde, signed=False)
         shown.append(Fact("smallest detectable difference", seen, "seen 4 times out of 5"))
     return shown
+
+
+def contents(judgement: Judgement, sections: Sequence[Section]) -> list[tuple[str, str]]:
+    """(key, title) of everything on the page, in order."""
+    found = len(judgement.findings)
+    return [
+        *([("sure", "How sure is that?")] if answers(judgement) else []),
+        *([("changed", "What changed")] if judgement.retrain.changed else []),
+        ("findings", f"Findings ({found})" if found else "Findings"),
+        *((section.key, section.title) for section in sections),
+        ("method", "Method and gaps"),
+    ]
 
 
 def answers(judgement: Judgement) -> Block | None:

@@ -37,13 +37,13 @@ def summary(judgement: Judgement) -> str:
         return shorten(verdict, SUMMARY_LIMIT)
     check, found = judgement.findings[0]
     if judgement.retrain.verdict in {Verdict.FIRST, Verdict.NONE}:
-        return shorten(f"{check}: {plain(found.sentence)}", SUMMARY_LIMIT)
-    where = f" in {plain(found.layer)}" if found.layer else ""
-    more = len(judgement.findings) - 1
-    inside = f" Inside: {check}{where}" + (f" and {more} more." if more else ".")
-    return shorten(verdict, max(SUMMARY_LIMIT - len(inside), SUMMARY_LIMIT // 2)) + (
-        inside if len(inside) <= SUMMARY_LIMIT // 2 else ""
-    )
+        return shorten(plain(f"{check}: {found.sentence}"), SUMMARY_LIMIT)
+    where = f" in {shorten(plain(found.layer), VALUE_LIMIT)}" if found.layer else ""
+    others = len(judgement.findings) - 1
+    inside = f" Inside: {plain(check)}{where}" + (f" and {others} more." if others else ".")
+    room = SUMMARY_LIMIT - len(inside)
+    said = f"{shorten(verdict, room)}{inside}" if room > 0 else shorten(verdict, SUMMARY_LIMIT)
+    return plain(said)
 
 
 def note(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links: Links) -> str:
@@ -79,7 +79,7 @@ def _sections(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -
 def _verdict(judgement: Judgement) -> str:
     retrain = judgement.retrain
     lines = [f"**{VERDICTS[retrain.verdict]}.** {_sentence(retrain.sentence)}"]
-    names = ", ".join(escape(check) for check, _ in judgement.findings[:FINDINGS_SHOWN])
+    names = ", ".join(_value(check) for check, _ in judgement.findings[:FINDINGS_SHOWN])
     lines.append(f"Health: **{judgement.health.value}**" + (f" ({names})." if names else "."))
     if retrain.cause:
         lines.append(f"Likely cause: {', '.join(CAUSES[cause] for cause in retrain.cause)}.")
@@ -130,7 +130,7 @@ def _finding(check: str, found: Found) -> str:
     if found.since_step is not None:
         facts.append(f"since step {found.since_step:,}")
     return (
-        f"**{escape(check)}** ({', '.join(facts)}): {_sentence(found.sentence)}"
+        f"**{_value(check)}** ({', '.join(facts)}): {_sentence(found.sentence)}"
         f" *Try first:* {_sentence(found.advice)}"
     )
 
@@ -140,9 +140,9 @@ def _remarks(judgement: Judgement) -> list[str]:
     for result in judgement.results:
         match result.outcome:
             case Clear(note=str(text)):
-                remarks.append(f"{escape(result.check)}: {_sentence(text)}")
+                remarks.append(f"{_value(result.check)}: {_sentence(text)}")
             case Crashed(error=error):
-                remarks.append(f"{escape(result.check)} itself failed: {_sentence(error)}")
+                remarks.append(f"{_value(result.check)} itself failed: {_sentence(error)}")
             case _:
                 continue
     return [*remarks, *(_sentence(problem) for problem in judgement.problems)]

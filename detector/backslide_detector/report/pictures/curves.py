@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
 from backslide_detector.evidence import Floats, Series
-from backslide_detector.report.phrases import number, percent
+from backslide_detector.report.phrases import INFINITE, number, percent
 from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, fitted, label
 
@@ -32,10 +33,15 @@ class Line:
     broken: Floats
 
 
+def finite(values: Floats) -> NDArray[np.bool_]:
+    """Which values are numbers; MLflow stores infinity as 1.8e308."""
+    return np.abs(values) < INFINITE
+
+
 def thinned(series: Series) -> Line:
     """Groups neighbouring points; the range of each group is kept beside its mean."""
     groups = np.array_split(np.arange(len(series)), min(POINTS, len(series)))
-    values = np.where(np.isfinite(series.values), series.values, np.nan)
+    values = np.where(finite(series.values), series.values, np.nan)
     parts = [values[group][~np.isnan(values[group])] for group in groups]
     none = np.nan
 
@@ -64,18 +70,19 @@ def curve(
 
     Args:
         title: the quantity.
-        new: the judged run's series; at least one finite value.
-        old: the predecessor's.
+        new: the judged run's series, not empty.
+        old: the predecessor's, not empty.
         last_step: right end of the axis, the same in all panels.
         share: the values are shares of one, shown in percent from zero.
         since: step to mark: where the worst finding began.
     """
-    lines = [("old", thinned(old))] if old is not None and np.isfinite(old.values).any() else []
+    lines = [("old", thinned(old))] if old is not None else []
     lines.append(("new", thinned(new)))
     unit = 100.0 if share else 1.0
     reach = np.concatenate([np.concatenate([each.low, each.high]) for _, each in lines]) * unit
     across = Scale(0.0, max(last_step, 1), LEFT, RIGHT)
-    up = fitted(reach, BOTTOM, TOP, zero=share)
+    shown = reach if np.isfinite(reach).any() else np.array([0.0, 1.0])
+    up = fitted(shown, BOTTOM, TOP, zero=share)
     parts = [*_frame(across, up, "%" if share else "")]
     if since is not None:
         parts.append(svg.line(across(since), TOP, across(since), BOTTOM, "since"))

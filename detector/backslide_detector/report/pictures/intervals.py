@@ -1,6 +1,7 @@
 """Both questions as intervals around "no difference"."""
 
 import math
+from typing import TypeGuard
 
 from markupsafe import Markup
 
@@ -28,14 +29,14 @@ def intervals(
         svg.words(axis(0) - 10, 14, "← better", "tick good", "end"),
         svg.words(axis(0) + 10, 14, "worse →", "tick bad"),
     ]
-    if margin is not None and math.isfinite(margin):
+    if _possible(margin):
         left, right = axis(-margin * 100), axis(margin * 100)
         parts.append(svg.rectangle(left, TOP, right - left, bottom - TOP, "margin"))
     for tick in axis.ticks(7):
         parts.append(svg.line(axis(tick), TOP, axis(tick), bottom, "grid"))
         written = ("+" if tick > 0 else "") + label(tick, axis)
         parts.append(svg.words(axis(tick), bottom + 18, written, "tick", "middle"))
-    if mde is not None and math.isfinite(mde):
+    if _possible(mde):
         ends = (axis(-mde * 100), axis(mde * 100))
         parts += [svg.line(end, TOP, end, bottom, "mde") for end in ends]
     parts.append(svg.line(axis(0), TOP - 4, axis(0), bottom + 4, "zero"))
@@ -54,7 +55,7 @@ def _axis(
     ends = [-each for each in (margin, mde) if each is not None] + [margin, mde]
     for _, answer in answers:
         ends += [answer.effect, *(answer.interval or ())]
-    known = [end * 100 for end in ends if end is not None and math.isfinite(end)]
+    known = [end * 100 for end in ends if _possible(end)]
     low, high = min([*known, -1e-4]), max([*known, 1e-4])
     room = 0.18 * (high - low)
     return Scale(min(low * 1.1, -room), max(high * 1.1, room), LEFT, RIGHT)
@@ -67,13 +68,13 @@ def _answer(question: str, answer: Estimand, axis: Scale, top: float) -> list[Ma
         svg.words(0, middle - 3, subject, "name"),
         svg.words(0, middle + 13, f"against {other}"),
     ]
-    if answer.effect is None or not math.isfinite(answer.effect):
+    if not _possible(answer.effect):
         return [
             *parts,
             svg.words(LEFT + 8, middle + 4, "cannot tell from these runs", "tick halo"),
         ]
     kind = _direction(answer)
-    if answer.interval is not None and all(map(math.isfinite, answer.interval)):
+    if answer.interval is not None and all(map(_possible, answer.interval)):
         low, high = (axis(bound * 100) for bound in answer.interval)
         parts.append(svg.line(low, middle, high, middle, f"whisker {kind}"))
         parts += [
@@ -83,6 +84,11 @@ def _answer(question: str, answer: Estimand, axis: Scale, top: float) -> list[Ma
     parts.append(svg.tag("circle", cx=at, cy=middle, r=6, class_=f"dot {kind}"))
     value = phrases.points(answer.effect)
     return [*parts, svg.words(at, middle - 12, value, "value halo", "middle")]
+
+
+def _possible(difference: float | None) -> TypeGuard[float]:
+    """Differences of two shares lie between −1 and 1; NaN does not."""
+    return difference is not None and abs(difference) <= 1
 
 
 def _direction(answer: Estimand) -> str:

@@ -72,16 +72,17 @@ def _dead(chosen: list[Tensor], new: LayerHistory, old: LayerHistory | None) -> 
             continue
         peak = known[np.argmax(shares[known])]
         name = new.layers[t.index]
-        before = old.dead_fraction[-1, there[name]] if old and name in there else None
-        rows.append(
-            (
-                name,
-                t.kind or "–",
-                percent(float(shares[known[0]])),
-                f"{percent(float(shares[peak]))} at step {int(new.steps[peak]):,}",
-                percent(float(shares[known[-1]])),
-                "–" if before is None else percent(float(before)),
-            )
-        )
-    head = ("layer", "kind", "first", "most", "last", "predecessor, last")
-    return Table("Dead units in numbers", head, tuple(rows), words=2)
+        row = [
+            name,
+            t.kind or "–",
+            percent(float(shares[known[0]])),
+            f"{percent(float(shares[peak]))} at step {int(new.steps[peak]):,}",
+            percent(float(shares[known[-1]])),
+        ]
+        if old is not None:
+            before = old.dead_fraction[-1, there[name]] if name in there else None
+            row.append("–" if before is None else percent(float(before)))
+        rows.append(tuple(row))
+    head = ("layer", "kind", "first", "most", "last")
+    before_head = ("predecessor, last",) if old is not None else ()
+    return Table("Dead units in numbers", head + before_head, tuple(rows), words=2)

@@ -8,7 +8,7 @@ from backslide_detector import names
 from backslide_detector.evidence import RunEvidence, Series
 from backslide_detector.judgement import Judgement
 from backslide_detector.report.phrases import number, percent
-from backslide_detector.report.pictures.curves import curve
+from backslide_detector.report.pictures.curves import curve, finite
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
 
 TITLE = "Loss and error over training"
@@ -29,6 +29,7 @@ def curves(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -> S
         return Absent(TITLE, "The run logged no loss or error more than once.")
     last = max(int(s.steps[-1]) for _, mine, theirs, _ in found for s in (mine, theirs) if s)
     since = judgement.findings[0][1].since_step if judgement.findings else None
+    last = max(last, since or 0)
     figures = tuple(
         Figure(
             curve(title, mine, theirs, last, share=share, since=since),
@@ -43,7 +44,7 @@ def curves(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -> S
     legend.append(("range", "range of neighbouring steps"))
     if since is not None:
         legend.append(("since", f"first finding, step {since:,}"))
-    if any(not np.isfinite(s.values).all() for _, a, b, _ in found for s in (a, b) if s):
+    if any(not finite(s.values).all() for _, a, b, _ in found for s in (a, b) if s):
         legend.append(("broken", "NaN or infinite"))
     lead = "Lower is better. An axis becomes logarithmic where the values span two decades."
     tables = tuple(_table(*each) for each in found)
@@ -56,12 +57,10 @@ def _found(
 ) -> Iterator[tuple[str, Series, Series | None, bool]]:
     for title, find, share in _QUANTITIES:
         mine = find(new.series)
-        if mine is None or len(mine) < 2 or not np.isfinite(mine.values).any():
+        if mine is None or len(mine) < 2:
             continue
         theirs = find(old.series) if old is not None else None
-        if theirs is not None and not np.isfinite(theirs.values).any():
-            theirs = None
-        yield title, mine, theirs, share
+        yield title, mine, theirs or None, share
 
 
 def _caption(mine: Series, theirs: Series | None, *, share: bool) -> str:
@@ -70,7 +69,7 @@ def _caption(mine: Series, theirs: Series | None, *, share: bool) -> str:
     return said + (f", predecessor {write(theirs.last)}" if theirs is not None else "")
 
 
-def _table(title: str, mine: Series, theirs: Series | None, share: bool) -> Table:  # unpacked
+def _table(title: str, mine: Series, theirs: Series | None, share: bool) -> Table:
     write = percent if share else number
     steps = np.unique(np.linspace(0, len(mine) - 1, ROWS).round().astype(int))
     rows = []

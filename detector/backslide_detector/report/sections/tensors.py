@@ -116,25 +116,23 @@ def table(
     there = {name: i for i, name in enumerate(old.layers)} if old is not None else {}
     rows = []
     for t in chosen:
-        counts = new.histogram[:, t.index]
         name = new.layers[t.index]
-        before = _size(old.histogram[:, there[name]], -1) if old and name in there else "–"
-        rows.append(
-            (
-                name,
-                t.kind or "–",
-                f"{int(new.count[t.index]):,}",
-                _size(counts, 0),
-                _size(counts, -1),
-                before,
-                percent(float(new.zero_fraction[-1, t.index])),
-            )
-        )
-    head = (
-        "tensor", "kind", "elements",
-        "median size, first", "last", "predecessor, last", "zeros, last",
-    )  # fmt: skip
-    return Table(f"The {what} in numbers", head, tuple(rows), words=2)
+        counts = new.histogram[:, t.index]
+        row = [
+            name,
+            t.kind or "–",
+            f"{int(new.count[t.index]):,}",
+            percent(float(new.zero_fraction[-1, t.index])),
+            _size(counts, 0),
+            _size(counts, -1),
+        ]
+        if old is not None:
+            known = name in there
+            row.append(_size(old.histogram[:, there[name]], -1) if known else "–")
+        rows.append(tuple(row))
+    head = ("tensor", "kind", "elements", "zeros, last", "median size, first", "last")
+    before = ("predecessor, last",) if old is not None else ()
+    return Table(f"The {what} in numbers", head + before, tuple(rows), words=2)
 
 
 def _legend(
