@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final
 
-from backslide.contract import Metric, Tag
+from backslide.contract import Health, Metric, Tag, Verdict
 from backslide_detector.act import alerts, writeback
 from backslide_detector.act.addresses import links
 from backslide_detector.act.channels import Channel
@@ -246,8 +246,13 @@ def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], 
     if pinned is not None and pinned not in heads:
         heads |= {h.run_id: h for h in detector.store.heads([pinned])}
     heads.pop(head.run_id, None)
-    runs = [remembered.get(h.run_id) or from_head(h, detector.mapping) for h in heads.values()]
-    return heads, runs
+    listed = (remembered.get(h.run_id) or from_head(h, detector.mapping) for h in heads.values())
+    return heads, [run for run in listed if run.run_id in remembered or not _unjudgeable(run)]
+
+
+def _unjudgeable(run: PastRun) -> bool:
+    """True for a run whose analysis crashed: a retrain measured against it says nothing."""
+    return run.verdict is Verdict.NONE and run.health is Health.UNKNOWN
 
 
 def _ended(run: RunEvidence, head: RunHead) -> RunEvidence:
