@@ -13,6 +13,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -142,6 +143,8 @@ def load(**flags: object) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise UserError(_one_line(error)) from None
+    except SettingsError as error:
+        raise UserError(f"{error}: it must be JSON") from None
     except TOMLDecodeError as error:
         raise UserError(f"{FILE}: {error}") from None
 

@@ -1,7 +1,6 @@
 """Where alerts go: the log and a signed webhook."""
 
 import base64
-import binascii
 import hmac
 import ipaddress
 import json
@@ -133,7 +132,7 @@ def _plain(
 def _key(secret: str) -> bytes:
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
+    except ValueError:
         key = b""
     if len(key) < LEAST_SECRET_BYTES:
         raise UserError(

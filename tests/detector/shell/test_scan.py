@@ -241,9 +241,7 @@ def a_live_run(**changes):
 def test_a_live_run_gets_its_health_and_no_verdict(ledger, monkeypatch):
     store = a_store(a_run(0), a_live_run())
     finding = Found(Severity.FAILING, "The loss is NaN.", "Lower the rate.", stop=True)
-    monkeypatch.setattr(
-        engine, "run_checks", lambda *a, **k: (Result("nan-or-inf", finding),)
-    )
+    monkeypatch.setattr(engine, "run_checks", lambda *a, **k: (Result("nan-or-inf", finding),))
     mail = Mailbox()
     parts = a_detector(store, ledger, channels={"mail": mail})
     list(scan(parts))
