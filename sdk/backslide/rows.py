@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ TINY: Final = 1e-30
 """Mean squares below this may have lost elements whose squares float32 can't hold."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What is known on the host about one queued tensor.
 
     Attributes:
@@ -74,6 +73,18 @@ class Rows:
     unsaturated: dict[int, NDArray[np.bool_]]
 
 
+_NONE = np.empty(0)
+NO_ROWS: Final = Rows(
+    _NONE.astype(np.int64),
+    _NONE.astype(np.int64),
+    *(_NONE,) * 7,
+    np.empty((0, HISTOGRAM_BINS), np.int32),
+    {},
+    {},
+)
+"""What a step without any tensor leaves."""
+
+
 @dataclass(frozen=True, eq=False)
 class Pieces:
     """Results of one device on the host, one item an entry.
@@ -118,20 +129,22 @@ def merge(pieces: list[Pieces]) -> Rows:
     weight of its elements.
     """
     entries = [entry for piece in pieces for entry in piece.entries]
-    empty = np.empty((0, 4)), np.empty((0, HISTOGRAM_BINS), np.int32)
-    values = np.concatenate([empty[0], *(piece.values for piece in pieces)])
-    calls = np.concatenate([empty[1], *(piece.histogram for piece in pieces)])
+    if not entries:
+        return NO_ROWS
+    values = np.concatenate([piece.values for piece in pieces])
+    calls = np.concatenate([piece.histogram for piece in pieces])
     names = np.array([entry.key for entry in entries], np.int64)
-    keys, row = np.unique(names, return_inverse=True)
-    count = np.bincount(row, [entry.count for entry in entries], len(keys))
+    order = np.argsort(names, kind="stable")
+    keys, first = np.unique(names[order], return_index=True)
+    elements = np.array([entry.count for entry in entries], np.int64)
     share = np.array([entry.count / entry.reduced for entry in entries])
-    square_sum = np.bincount(row, values[:, 1] * share, len(keys))
-    abs_max = np.zeros(len(keys))
-    histogram = np.zeros((len(keys), HISTOGRAM_BINS), np.int32)
-    np.add.at(histogram, row, calls)
+    values[:, :2] *= share[:, None]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is mended below
-        np.maximum.at(abs_max, row, np.abs(values[:, 2:]).max(1, initial=0.0))
-        mean = np.bincount(row, values[:, 0] * share, len(keys)) / count
+        count = np.add.reduceat(elements[order], first)
+        total, square_sum = np.add.reduceat(values[order, :2], first).T
+        abs_max = np.maximum.reduceat(np.abs(values[order, 2:]).max(1), first)
+        histogram = np.add.reduceat(calls[order], first)
+        mean = total / count
         mean_square = square_sum / count
         variance = mean_square - mean**2
         std, rms = np.sqrt(np.maximum(variance, 0.0)), np.sqrt(mean_square)
@@ -140,21 +153,23 @@ def merge(pieces: list[Pieces]) -> Rows:
     flags = [units for piece in pieces for units in piece.active]
     rows = Rows(
         keys,
-        count.astype(np.int64),
+        count,
         mean,
         std,
         rms,
         abs_max,
         histogram[:, ZERO_BIN] / np.maximum(histogram.sum(1), 1),
         np.zeros(len(keys)),
-        square_sum,
+        square_sum.copy(),
         histogram,
         _active(entries, flags, bounded=False),
         _active(entries, flags, bounded=True),
     )
     samples = [sample for piece in pieces for sample in piece.samples]
     for index in np.flatnonzero(~trusted).tolist():
-        _read_sample(rows, index, [samples[call] for call in np.flatnonzero(row == index)])
+        _read_sample(
+            rows, index, [samples[call] for call in np.flatnonzero(names == keys[index])]
+        )
     return rows
 
 

@@ -2,13 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from itertools import accumulate
+from typing import Self, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backslide.rows import KEYS, SHIFT, Entry, Pieces, Rows, fold, merge
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 @dataclass(frozen=True)
@@ -125,8 +129,8 @@ class Parcel:
             entries,
             values,
             fold(exponents.view(np.int32).reshape(-1, KEYS)),
-            np.split(samples, np.cumsum([entry.sampled for entry in entries])[:-1]),
-            np.split(active > 0, np.cumsum([entry.units for entry in entries])[:-1]),
+            _cut(samples, [entry.sampled for entry in entries]),
+            _cut(active > 0, [entry.units for entry in entries]),
         )
         return everything.unscaled(contexts, self.context) if len(contexts) else everything
 
@@ -147,6 +151,12 @@ class Transfer:
         return merge([parcel.pieces() for parcel in self._parcels])
 
 
+def _cut(array: NDArray[Number], lengths: list[int]) -> list[NDArray[Number]]:
+    """Successive views of an array (np.split, which this is, takes five times as long)."""
+    ends = list(accumulate(lengths))
+    return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+
+
 def _context_scalars(queue: Queue, device: torch.device) -> list[Tensor]:
     """Scale and skip flag of each context, as scalars."""
     scalars = []
@@ -163,8 +173,8 @@ def _exponents(samples: Tensor, lengths: list[int]) -> Tensor:
     """Occurrences of each sign and exponent by row: int32, shape (rows * KEYS,)."""
     keys = (samples * 2.0**SHIFT).view(torch.int32) >> 23
     keys &= KEYS - 1
-    starts = torch.arange(0, len(lengths) * KEYS, KEYS, dtype=torch.int32)
-    rows = torch.repeat_interleave(starts, torch.tensor(lengths))
+    starts = np.arange(0, len(lengths) * KEYS, KEYS, np.int32)
+    rows = torch.from_numpy(np.repeat(starts, lengths))
     if samples.device.type == "cpu":
         keys += rows
         return torch.bincount(keys, minlength=len(lengths) * KEYS).int()

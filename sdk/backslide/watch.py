@@ -24,6 +24,7 @@ from backslide.instruments.graph import Graph
 from backslide.instruments.names import unwrapped
 from backslide.instruments.parameters import Parameters
 from backslide.instruments.steps import Steps
+from backslide.instruments.tensors import local
 from backslide.layout import Layout
 from backslide.meter import Meter
 from backslide.snapshot import Snapshot
@@ -97,8 +98,8 @@ class Watch:
         self._layout = Layout()
         self._graph = Graph()
         self._assembler = Assembler(self._layout, self._graph.depth)
-        self._parameters = Parameters(bare)
-        self._steps = Steps(optimizers, self._parameters, self._layout, self._meter, self._fail)
+        self._parameters = Parameters(bare, self._layout)
+        self._steps = Steps(optimizers, self._parameters, self._meter, self._fail)
         self._activations = (
             None if model is None or bare is None else self._outputs(model, bare)
         )
@@ -173,12 +174,12 @@ class Watch:
         """The instrument on a model's outputs, if hooks can fire in it."""
         for name, module in bare.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
-                where = name or type(module).__name__
-                self._fail(f"activations inside {where} are not measured: a ScriptModule")
+                part = name or type(module).__name__
+                self._fail(f"activations inside {part} are not measured: a ScriptModule")
                 break
         if compiled(model):
             self._fail(
-                "activations are not measured: the model is compiled, and hooks would break its "
+                "activations are not measured: the model is compiled and hooks would break its "
                 "graph; gradients, weights and updates are measured"
             )
             return None
@@ -226,7 +227,9 @@ class Watch:
     def _send(self, step: int, sample: _Sample) -> None:
         """Starts the copy of a sampled step's results."""
         if not self._steps.optimizers:
-            self._steps.weights(sample.summary, self._parameters.trained())
+            for parameter in self._parameters.trained():
+                row = self._parameters.of(parameter).weight
+                sample.summary.add(row, local(parameter.detach()))
         self._flying.append((step, time.time(), sample.summary.finish()))
         if (
             self._activations is not None

@@ -4,27 +4,24 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from backslide.instruments.parameters import Named
 from backslide.instruments.tensors import local
-from backslide.summary import Summary, Units
+from backslide.summary import Summary
 from backslide.transfer import Scaled
 
 
 def gradients(
-    summary: Summary,
-    keys: list[int],
-    parameters: list[Tensor],
-    units: list[Units | None],
-    scaled: Scaled | None,
+    summary: Summary, parameters: list[Tensor], named: list[Named], scaled: Scaled | None
 ) -> None:
     """Queues the gradient of each parameter that has one."""
-    for key, parameter, rows in zip(keys, parameters, units, strict=True):
+    for parameter, each in zip(parameters, named, strict=True):
         if parameter.grad is None:
             continue
         gradient = local(parameter.grad.detach())
         if gradient.layout == torch.strided:
-            summary.add(key, gradient, units=rows, scaled=scaled)
+            summary.add(each.gradient, gradient, units=each.units, scaled=scaled)
         else:  # some rows of an embedding: the others are no zeros of interest
-            summary.add(key, gradient.coalesce().values(), scaled=scaled)
+            summary.add(each.gradient, gradient.coalesce().values(), scaled=scaled)
 
 
 def scaling(optimizer: Optimizer) -> Scaled | None:

@@ -9,14 +9,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from backslide.contract import Role
 from backslide.instruments.gradients import gradients, has_closure, scaling
 from backslide.instruments.parameters import Named, Parameters, trained
-from backslide.instruments.updates import Before, before, update, weights
-from backslide.layout import Layout
+from backslide.instruments.updates import Before, after, before
 from backslide.meter import Meter
 from backslide.summary import Summary
-from backslide.transfer import Scaled
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +21,7 @@ class _Begun:
     """A step that has begun: what it will change, how that was, and whose gradients are new."""
 
     parameters: list[Tensor]
+    named: list[Named]
     old: Before
     closure: bool
 
@@ -44,8 +42,7 @@ class Steps:
 
     Args:
         optimizers: each with its own parameters; one shared by several counts for the first.
-        parameters: knows their names.
-        layout: knows their rows.
+        parameters: knows their names and rows.
         meter: told what the hooks cost.
         fail: told what could not be measured and why; a hook never raises.
     """
@@ -54,13 +51,11 @@ class Steps:
         self,
         optimizers: Iterable[Optimizer],
         parameters: Parameters,
-        layout: Layout,
         meter: Meter,
         fail: Callable[[str], None],
     ) -> None:
         """Sets the hooks."""
         self._parameters = parameters
-        self._layout = layout
         self._meter = meter
         self._fail = fail
         self._sample: _Sample | None = None
@@ -94,10 +89,6 @@ class Steps:
             handle.remove()
         self._handles.clear()
 
-    def weights(self, summary: Summary, parameters: list[Tensor]) -> None:
-        """Queues weights that no watched optimizer owns."""
-        weights(summary, self._keys(Role.WEIGHT, self._named(parameters)), parameters)
-
     def _hookable(self, optimizer: Optimizer) -> Optimizer | None:
         """The optimizer that has step hooks: wrappers (accelerate's) hold it inside."""
         inner = getattr(optimizer, "optimizer", None)
@@ -124,13 +115,14 @@ class Steps:
                 if id(tensor) not in sample.parameters
             ]
             sample.parameters.update(map(id, parameters))
+            named = [self._parameters.of(tensor) for tensor in parameters]
             scaled = scaling(optimizer)
             # With a closure, the gradients at hand are those of the step before.
             closure = has_closure(args, kwargs)
             if not closure:
-                self._gradients(sample, parameters, scaled)
+                gradients(sample.summary, parameters, named, scaled)
             old = before(parameters, sample.turn, scaled)
-            sample.begun[optimizer] = _Begun(parameters, old, closure)
+            sample.begun[optimizer] = _Begun(parameters, named, old, closure)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"gradients could not be measured: {error}")
         self._meter.seconds += perf_counter() - start
@@ -146,27 +138,10 @@ class Steps:
         try:
             begun = sample.begun.get(optimizer)
             if begun is not None:
-                parameters = begun.parameters
                 if begun.closure:
-                    self._gradients(sample, parameters, None)
-                self.weights(sample.summary, parameters)
-                keys = self._keys(Role.UPDATE, self._named(parameters))
-                update(sample.summary, keys, parameters, begun.old)
+                    gradients(sample.summary, begun.parameters, begun.named, None)
+                after(sample.summary, begun.parameters, begun.named, begun.old)
                 begun.old.kept.clear()
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"updates could not be measured: {error}")
         self._meter.seconds += perf_counter() - start
-
-    def _gradients(
-        self, sample: _Sample, parameters: list[Tensor], scaled: Scaled | None
-    ) -> None:
-        named = self._named(parameters)
-        units = [each.units for each in named]
-        keys = self._keys(Role.GRADIENT, named)
-        gradients(sample.summary, keys, parameters, units, scaled)
-
-    def _named(self, parameters: list[Tensor]) -> list[Named]:
-        return [self._parameters.of(tensor) for tensor in parameters]
-
-    def _keys(self, role: Role, named: list[Named]) -> list[int]:
-        return [self._layout.key(role, each.name, each.module, each.kind) for each in named]

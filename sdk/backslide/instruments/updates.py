@@ -6,6 +6,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from backslide.instruments.parameters import Named
 from backslide.instruments.tensors import local
 from backslide.summary import Summary, flatten, strided
 from backslide.transfer import Scaled
@@ -34,7 +35,7 @@ class Before:
 
 
 def before(parameters: list[Tensor], turn: int, scaled: Scaled | None) -> Before:
-    """Keeps what `update` will need."""
+    """Keeps what `after` will need."""
     left = COPIED
     kept = []
     for parameter in parameters:
@@ -46,19 +47,15 @@ def before(parameters: list[Tensor], turn: int, scaled: Scaled | None) -> Before
     return Before(kept, turn, scaled)
 
 
-def update(summary: Summary, keys: list[int], parameters: list[Tensor], old: Before) -> None:
-    """Queues the difference that the step made."""
+def after(summary: Summary, parameters: list[Tensor], named: list[Named], old: Before) -> None:
+    """Queues the weights after the step and the difference that it made."""
     scaled = old.scaled and old.scaled.unscaled()
-    for key, parameter, kept in zip(keys, parameters, old.kept, strict=True):
-        flat = flatten(local(parameter.detach()))
+    for parameter, each, kept in zip(parameters, named, old.kept, strict=True):
+        weight = local(parameter.detach())
+        summary.add(each.weight, weight)
+        flat = flatten(weight)
         count = flat.numel()
         if kept.numel() < count:
             flat = strided(flat, old.turn, LARGE_SAMPLE)
         difference = torch.sub(flat, kept, out=kept)
-        summary.add(key, difference, scaled=scaled, stands_for=count)
-
-
-def weights(summary: Summary, keys: list[int], parameters: list[Tensor]) -> None:
-    """Queues the weights themselves."""
-    for key, parameter in zip(keys, parameters, strict=True):
-        summary.add(key, local(parameter.detach()))
+        summary.add(each.update, difference, scaled=scaled, stands_for=count)
