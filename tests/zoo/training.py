@@ -73,8 +73,7 @@ def train(
     log_rate: bool = False,
 ) -> RunEvidence:
     """Trains as most people do and logs the loss of each step and the errors of each epoch."""
-    steps = epochs * -(-len(data.x) // batch)
-    recorder = Recorder(model, optimizer, every=max(1, steps // 60))
+    recorder = Recorder(model, optimizer)
     if classes:
         recorder.log_data("train", data.y.numpy())
     for _ in range(epochs):

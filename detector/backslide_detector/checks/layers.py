@@ -17,7 +17,7 @@ def matrices(history: LayerHistory) -> list[int]:
     return [
         index
         for index, (layer, kind) in enumerate(zip(history.layers, history.kinds, strict=True))
-        if ("weight" in layer.rpartition(".")[2] or not kind)
+        if ("weight" in layer.rpartition(".")[2] or layer.startswith("parameter."))
         and not any(word in kind for word in _SCALES)
     ]
 
@@ -66,6 +66,5 @@ def update_ratio(updates: LayerHistory, weights: LayerHistory) -> tuple[Ints, Fl
     steps, rows, columns = np.intersect1d(updates.steps, weights.steps, return_indices=True)
     moved = norm(updates, both)[rows]
     size = norm(weights, [names[updates.layers[i]] for i in both])[columns]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Weights that decay to nothing must not make their last steps look large.
-        return steps, np.where(size > 0.0, moved / np.fmax(size, size[:1]), np.nan)
+    # Weights that decay to nothing must not make their last steps look large.
+    return steps, np.where(size > 0.0, moved / np.fmax(size, size[:1]), np.nan)

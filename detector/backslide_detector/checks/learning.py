@@ -113,9 +113,9 @@ def assess(
         regression=_regression(run),
     )
     if loss is not None and _lost(loss, finished=run.finished):
-        return facts.answer(
-            State.FAILING, "The training loss is no longer a number.", lost=True
-        )
+        since = int(loss.steps[-trailing_nonfinite(loss)])
+        sentence = f"The training loss is no longer a number since step {since}."
+        return facts.answer(State.FAILING, sentence, lost=True)
     if _warming_up(run, learning_rate, shape):
         return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
     return facts.weigh()

@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, assert_never
 
+import numpy as np
+
 from backslide_detector.checks.order import CAUSAL_ORDER
 from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
@@ -120,11 +122,13 @@ def run_checks(
 def _outcome(check: Check, subject: Subject) -> Outcome:
     """One check's answer; what goes wrong inside it stays inside."""
     try:
-        arguments = {name: getattr(subject, name) for name in (*check.needs, *check.wants)}
-        for name in check.needs:
-            if arguments[name] is None:
-                return Skipped(ARGUMENTS[name])
-        return check.function(**arguments)
+        # Broken runs are what checks are for: numbers out of range are evidence, no accident.
+        with np.errstate(all="ignore"):
+            arguments = {name: getattr(subject, name) for name in (*check.needs, *check.wants)}
+            for name in check.needs:
+                if arguments[name] is None:
+                    return Skipped(ARGUMENTS[name])
+            return check.function(**arguments)
     except Exception as error:  # noqa: BLE001 - one faulty check must not cost the other answers
         return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
 

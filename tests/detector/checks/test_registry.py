@@ -1,11 +1,13 @@
 """The registry finds checks, hands them what they ask for, and keeps their failures inside."""
 
 import types
+from pathlib import Path
 
 import pytest
 
 from backslide_detector.checks import Check, load_checks, run_checks
 from backslide_detector.checks.order import CAUSAL_ORDER
+from backslide_detector.checks.page import document
 from backslide_detector.checks.registry import SECTIONS, CheckError, check_in
 from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
@@ -83,9 +85,7 @@ def test_a_crash_stays_inside_its_check():
     def broken():
         raise ZeroDivisionError("boom")
 
-    crashed, clear = run_checks(
-        EMPTY, [made("dead-units", broken), made("nan-or-inf", Clear)]
-    )
+    crashed, clear = run_checks(EMPTY, [made("dead-units", broken), made("nan-or-inf", Clear)])
     assert isinstance(crashed.outcome, Crashed)
     assert crashed.outcome.error == "ZeroDivisionError: boom"
     assert "in broken" in crashed.outcome.traceback
@@ -119,3 +119,9 @@ def test_the_likeliest_root_cause_comes_first():
         "overfitting",
         "stalled-run",
     ]
+
+
+def test_the_document_of_all_checks_is_up_to_date():
+    """Write it anew with `python -m backslide_detector.checks.page > docs/checks.md`."""
+    written = (Path(__file__).parents[3] / "docs" / "checks.md").read_text()
+    assert written == document(load_checks())

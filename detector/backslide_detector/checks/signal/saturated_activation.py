@@ -72,5 +72,4 @@ def _spread(activations: LayerHistory) -> Floats:
     high = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[1] for kind in activations.kinds])
     room = (high - activations.mean) * (activations.mean - low)
     at_one_bound = room < 1e-3 * (high - low) ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(at_one_bound, 1.0, activations.std**2 / room)
+    return np.where(at_one_bound, 1.0, activations.std**2 / room)

@@ -58,10 +58,8 @@ def check(
             numbers = {"update_ratio": ratio, "gradient": size}
     if sentence is None and learning_rate is not None and _fell_early(learning_rate):
         rates = learning_rate.values
-        sentence = (
-            f"The learning rate fell from {np.nanmax(rates):.2g} to {rates[-1]:.2g} early"
-        )
-        numbers = {"peak_rate": float(np.nanmax(rates)), "last_rate": float(rates[-1])}
+        sentence = f"The learning rate soon fell from {rates[0]:.2g} to {rates[-1]:.2g}"
+        numbers = {"first_rate": float(rates[0]), "last_rate": float(rates[-1])}
     if sentence is None:
         return Clear()
     return Found(

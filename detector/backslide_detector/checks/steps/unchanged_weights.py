@@ -36,12 +36,16 @@ _ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in floa
 
 
 def check(
-    weights: LayerHistory,
     learning: Learning,
+    *,
+    activations: LayerHistory | None = None,
+    weights: LayerHistory | None = None,
     gradients: LayerHistory | None = None,
     updates: LayerHistory | None = None,
 ) -> Found | Clear | Skipped:
     """Finds tensors whose statistics are identical in all snapshots."""
+    if weights is None:
+        return _never_stepped(activations, learning)
     span = int(weights.steps[-1] - weights.steps[0])
     if len(weights.steps) < FEW_SNAPSHOTS or span < _FEW_STEPS:
         return Skipped("too few snapshots of the weights")
@@ -83,6 +87,19 @@ def check(
         since_step=int(weights.steps[0]),
         numbers={"unchanged": float(len(guilty)), "tensors": float(len(weights.layers))},
         stop=everything,
+    )
+
+
+def _never_stepped(activations: LayerHistory | None, learning: Learning) -> Found | Skipped:
+    """Weights are read in the optimizer's step, so activations alone mean that it made none."""
+    if activations is None or len(activations.steps) < FEW_SNAPSHOTS or not learning.failing:
+        return Skipped("no weights were recorded")
+    return Found(
+        Severity.FAILING,
+        f"In {activations.steps[-1]} steps the optimizer made none. {learning.sentence}",
+        "Call optimizer.step() after loss.backward(), on the optimizer given to backslide.",
+        since_step=int(activations.steps[0]),
+        stop=True,
     )
 
 

@@ -1,0 +1,284 @@
+"""Each check finds its fault, stays clear of the healthy twin, and says when it cannot tell."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.detector.checks.builders import (
+    LOST,
+    MOVING,
+    OUTPUTS,
+    RELU,
+    RISING,
+    SNAPSHOTS,
+    STEPS,
+    STUCK,
+    WEIGHTS,
+    failing,
+    history,
+    labels,
+    noise,
+    predictions,
+    run,
+    series,
+)
+
+from backslide_detector.checks import load_checks, run_checks
+from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
+
+EMPTY = run(
+    None, activations=None, gradients=None, weights=None, updates=None, predictions={}, data={}
+)
+FADING = history(WEIGHTS, rms=[1e-8, 1e-6, 1e-4, 1e-2], abs_max=[1e-7, 1e-5, 1e-3, 1e-1])
+GROWING = history(WEIGHTS, rms=np.geomspace(1e-2, 1e2, SNAPSHOTS)[:, None])
+DEAD = history(OUTPUTS, dead_fraction=np.where(np.isnan(RELU), np.nan, 0.97))
+TANHS = {name: kind.replace("ReLU", "Tanh") for name, kind in OUTPUTS.items()}
+TANH = np.where([kind == "Tanh" for kind in TANHS.values()], 0.9, np.nan)
+AT_BOUNDS = history(TANHS, saturated_fraction=TANH, std=0.99)
+FREE = history(TANHS, saturated_fraction=TANH / 9, std=0.5)
+BROKEN = history(WEIGHTS, nonfinite_fraction=(np.arange(SNAPSHOTS) >= 20)[:, None])
+HICCUP = history(WEIGHTS, rms=1e-2, nonfinite_fraction=(np.arange(SNAPSHOTS) == 2)[:, None])
+STILL = history(WEIGHTS, rms=np.where([True, False, False, False], 0.1, MOVING))
+NO_STEP = history(WEIGHTS, rms=0.0, abs_max=0.0)
+HALF_STEP = history(WEIGHTS, rms=[0.0, 1e-4, 1e-4, 1e-4], abs_max=[0.0, 1e-3, 1e-3, 1e-3])
+CUT = history(dict(list(WEIGHTS.items())[1:]), rms=1e-2, abs_max=5e-2)
+LEAPS = history(WEIGHTS, rms=0.05, abs_max=0.2)
+CRAWL = history(WEIGHTS, rms=1e-8, abs_max=1e-7)
+SHRUNK = history(WEIGHTS, rms=np.geomspace(0.1, 1e-4, SNAPSHOTS)[:, None])
+EQUAL = history(WEIGHTS, rms=0.1, mean=0.1, std=[0.0, 0.0, 0.1, 0.1])
+DECAYED = series(np.where(np.arange(STEPS) < 5, 0.1, 1e-9))
+VAL_UP = series(np.r_[np.linspace(2, 0.8, 10), np.linspace(0.85, 2.0, 20)], every=13)
+VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
+SMOOTH_TEN = 1.4612
+WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
+ONE_ANSWER = predictions(labels(), ["3"] * 300)
+MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
+TWO_ANSWERS = predictions(labels(), ["3", "3", "3", "3", "4"] * 60)
+FEW_ZEROS = {"train": replace(run().data["train"], class_counts={"0": 900, "1": 50, "2": 50})}
+BLIND = predictions(["0", "1", "2"] * 20, ["0"] * 58 + ["1", "2"])
+SEEING = predictions(["0", "1", "2"] * 20, ["0", "1", "2"] * 20)
+NUMBERS = predictions([float(i) for i in range(60)], [30.0] * 60)
+BEATS = {"backslide/last_seen": series(np.linspace(0, 9_000, 100))}
+
+FOUND = {
+    "nan-or-inf": [
+        failing(LOST),
+        run(weights=BROKEN),
+        failing(STUCK, gradients=BROKEN),
+        failing(series([*([2.3] * STEPS), 1.797e308])),
+    ],
+    "vanishing-gradient": [failing(gradients=FADING)],
+    "exploding-gradient": [
+        failing(RISING, gradients=GROWING),
+        failing(LOST, gradients=history(WEIGHTS, rms=1e3)),
+    ],
+    "dead-units": [failing(activations=DEAD)],
+    "saturated-activation": [failing(activations=AT_BOUNDS)],
+    "unchanged-weights": [
+        failing(weights=STILL, updates=HALF_STEP),
+        failing(weights=STILL, updates=HALF_STEP, gradients=CUT),
+        failing(weights=history(WEIGHTS), updates=NO_STEP),
+        failing(weights=None, updates=None, gradients=None),
+    ],
+    "learning-rate-too-high": [failing(RISING), failing(LOST, updates=LEAPS)],
+    "learning-rate-too-low": [
+        failing(updates=CRAWL),
+        failing(updates=None, series={"lr": DECAYED}),
+    ],
+    "over-regularized": [failing(weights=SHRUNK)],
+    "symmetric-weights": [failing(weights=EQUAL)],
+    "poor-initialization": [failing(WILD)],
+    "overfitting": [run(series={"val_loss": VAL_UP}, predictions={})],
+    "loss-not-decreasing": [failing(STUCK), failing(RISING), failing(LOST)],
+    "constant-output": [run(predictions=ONE_ANSWER), run(predictions=NUMBERS, data={})],
+    "class-collapse": [run(predictions=TWO_ANSWERS)],
+    "output-loss-mismatch": [
+        run(series(np.maximum(2.3 - np.arange(STEPS) / 50, SMOOTH_TEN) + abs(noise())))
+    ],
+    "class-imbalance": [run(data=FEW_ZEROS, predictions=BLIND)],
+    "stalled-run": [run(status="RUNNING", series=BEATS)],
+}
+CLEAR = {
+    "nan-or-inf": [run(gradients=HICCUP), failing(STUCK)],
+    "vanishing-gradient": [run(gradients=FADING), failing(STUCK)],
+    "exploding-gradient": [run(gradients=GROWING), failing(STUCK)],
+    "dead-units": [run(activations=DEAD), failing(STUCK)],
+    "saturated-activation": [run(activations=AT_BOUNDS), failing(activations=FREE)],
+    "unchanged-weights": [
+        run(weights=STILL, updates=HALF_STEP),
+        failing(STUCK),
+        failing(weights=STILL, updates=CRAWL),
+    ],
+    "learning-rate-too-high": [run(updates=LEAPS), failing(STUCK), failing(WILD)],
+    "learning-rate-too-low": [run(updates=CRAWL), failing(STUCK), run(series={"lr": DECAYED})],
+    "over-regularized": [run(weights=SHRUNK), failing(STUCK)],
+    "symmetric-weights": [run(weights=EQUAL), failing(STUCK)],
+    "poor-initialization": [failing(STUCK), run()],
+    "overfitting": [
+        run(series={"val_loss": VAL_DOWN}),
+        run(series={"val_loss": VAL_UP, "val/error": series([0.02] * 30)}),
+    ],
+    "loss-not-decreasing": [run()],
+    "constant-output": [run(), run(predictions=MOSTLY_ONE)],
+    "class-collapse": [run()],
+    "output-loss-mismatch": [run(), failing(STUCK)],
+    "class-imbalance": [run(), run(data=FEW_ZEROS, predictions=SEEING)],
+    "stalled-run": [run(series=BEATS), run(status="RUNNING", series={
+        "backslide/last_seen": series([float(STEPS)])})],
+}  # fmt: skip
+SKIPPED = {
+    "nan-or-inf": EMPTY,
+    "vanishing-gradient": run(gradients=history({"0.weight": "Linear"})),
+    "dead-units": run(activations=history({"0": "Linear", "1": "Linear"})),
+    "saturated-activation": run(),
+    "unchanged-weights": run(weights=None),
+    "loss-not-decreasing": run(series([2.3] * 20), predictions={}),
+    "overfitting": run(series={"val_loss": series([1.0, 0.9])}),
+    "class-collapse": run(predictions=NUMBERS, data={}),
+    "class-imbalance": run(predictions=predictions(["1"], ["1"])),
+    "stalled-run": run(status="RUNNING"),
+}
+
+
+def outcome(name, evidence):
+    (check,) = [check for check in load_checks() if check.name == name]
+    (result,) = run_checks(evidence, [check])
+    return result.outcome
+
+
+def cases(table):
+    return [
+        pytest.param(name, evidence, id=f"{name}-{number}")
+        for name, several in table.items()
+        for number, evidence in enumerate(several if isinstance(several, list) else [several])
+    ]
+
+
+def test_every_check_has_found_and_clear_cases():
+    names = {check.name for check in load_checks()}
+    assert set(FOUND) == names
+    assert set(CLEAR) == names
+
+
+@pytest.mark.parametrize(("name", "evidence"), cases(FOUND))
+def test_the_fault_is_found(name, evidence):
+    found = outcome(name, evidence)
+    assert isinstance(found, Found), found
+    assert found.severity is not Severity.NOTE
+    assert found.sentence.endswith(".")
+    assert any(letter.isdigit() for letter in found.sentence), "a finding has numbers"
+    assert found.advice.endswith(".")
+    assert all(np.isfinite(list(found.numbers.values())))
+
+
+@pytest.mark.parametrize(("name", "evidence"), cases(CLEAR))
+def test_the_healthy_twin_is_clear(name, evidence):
+    assert isinstance(outcome(name, evidence), Clear), outcome(name, evidence)
+
+
+@pytest.mark.parametrize(("name", "evidence"), cases(SKIPPED))
+def test_what_cannot_be_told_is_skipped_with_a_reason(name, evidence):
+    found = outcome(name, evidence)
+    assert isinstance(found, Skipped), found
+    assert found.reason
+
+
+def test_nothing_is_found_in_a_run_without_evidence():
+    assert {type(result.outcome) for result in run_checks(EMPTY)} <= {Skipped, Clear}
+
+
+def test_nothing_is_found_in_a_healthy_run():
+    healthy = run(series={"val_loss": VAL_DOWN, "lr": series([1e-3] * STEPS)})
+    assert not [r for r in run_checks(healthy) if isinstance(r.outcome, Found)]
+
+
+def test_a_rate_that_is_too_high_comes_before_what_it_brings_about():
+    ruined = failing(LOST, updates=LEAPS, activations=DEAD, weights=BROKEN)
+    names = [r.check for r in run_checks(ruined) if isinstance(r.outcome, Found)]
+    assert names[:3] == ["learning-rate-too-high", "dead-units", "nan-or-inf"]
+
+
+@pytest.mark.parametrize(
+    ("name", "evidence", "layer"),
+    [
+        ("dead-units", failing(activations=DEAD), "1"),
+        ("saturated-activation", failing(activations=AT_BOUNDS), "1"),
+        ("vanishing-gradient", failing(gradients=FADING), "0"),
+        ("unchanged-weights", failing(weights=STILL, updates=HALF_STEP), "0"),
+    ],
+)
+def test_the_layer_is_named(name, evidence, layer):
+    assert outcome(name, evidence).layer == layer
+
+
+def test_nan_or_inf_names_the_first_step():
+    assert outcome("nan-or-inf", failing(LOST)).since_step == 200
+    assert outcome("nan-or-inf", run(weights=BROKEN)).since_step == 20 * STEPS // SNAPSHOTS
+
+
+def mangled():
+    """The plain run in every state that a file can leave it in."""
+    plain = failing()
+    roles = ("activations", "gradients", "weights", "updates")
+
+    def everywhere(change):
+        def column(array):
+            return change(array) if array.ndim == 2 else array
+
+        def layers(h):
+            return replace(h, **{k: column(getattr(h, k)) for k in (
+                "mean", "std", "rms", "abs_max", "zero_fraction", "nonfinite_fraction",
+                "saturated_fraction", "dead_fraction")})  # fmt: skip
+
+        return replace(
+            plain,
+            series={k: replace(s, values=change(s.values)) for k, s in plain.series.items()},
+            **{role: layers(getattr(plain, role)) for role in roles},
+        )
+
+    def cut(rows):
+        def shorter(h):
+            columns = {k: v[:rows] for k, v in vars(h).items()
+                       if isinstance(v, np.ndarray) and v.ndim >= 2}  # fmt: skip
+            return replace(h, steps=h.steps[:rows], **columns)
+
+        return replace(
+            plain,
+            series={k: type(s)(s.steps[:rows], s.values[:rows], s.times[:rows])
+                    for k, s in plain.series.items()},
+            **{role: shorter(getattr(plain, role)) for role in roles},
+        )  # fmt: skip
+
+    yield "empty", EMPTY
+    yield "no rows", cut(0)
+    yield "one row", cut(1)
+    yield "two rows", cut(2)
+    for name, value in (("nan", np.nan), ("inf", np.inf), ("zero", 0.0), ("one", 1.0),
+                        ("huge", 1.79e308), ("negative", -5.0)):  # fmt: skip
+        yield name, everywhere(lambda a, value=value: np.full_like(a, value))
+    yield "long", run(series(2.3 + noise(1_000_000)))
+    yield "one example", run(predictions=predictions(["1"], ["1"]))
+
+
+MANGLED = dict(mangled())
+
+
+@pytest.mark.parametrize("state", MANGLED)
+@pytest.mark.filterwarnings("error")
+def test_every_check_survives_and_says_the_same_twice(state):
+    evidence = MANGLED[state]
+    first = run_checks(evidence)
+    for result in first:
+        assert not isinstance(result.outcome, Crashed), result.outcome.traceback
+    assert repr(run_checks(evidence)) == repr(first)
+
+
+def test_checks_leave_the_evidence_as_it_was():
+    evidence = failing()
+    before = [h.rms.tobytes() for h in (evidence.activations, evidence.weights)]
+    for h in (evidence.activations, evidence.gradients, evidence.weights, evidence.updates):
+        for column in vars(h).values():
+            if isinstance(column, np.ndarray):
+                column.setflags(write=False)
+    assert not [r for r in run_checks(evidence) if isinstance(r.outcome, Crashed)]
+    assert before == [h.rms.tobytes() for h in (evidence.activations, evidence.weights)]
