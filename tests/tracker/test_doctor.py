@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 
 import pytest
@@ -11,6 +12,8 @@ from tests.mlflow_server import free_port
 from tests.tracker.family import BACKSLIDE
 
 from backslide.contract import Tag
+from backslide.job import WRITER_LOCK, Job, Lock
+from backslide.spool import Kind, Spool
 from backslide_tracker.doctor import OVERDUE_SECONDS
 
 
@@ -83,15 +86,27 @@ def test_a_tracking_uri_that_is_no_server(doctor):
     assert checks["server"]["seen"] == "sqlite:///mlflow.db is not a server"
 
 
-def test_a_spool_with_leftovers(doctor, tracker_url, tmp_path):
-    segment = tmp_path / "spool" / "job-1" / "segment"
-    segment.parent.mkdir(parents=True)
-    segment.write_bytes(bytes(2_500_000))
-    code, checks = doctor(tracker_url, BACKSLIDE_SPOOL_DIR=str(tmp_path / "spool"))
+def test_what_a_killed_job_left_is_found_and_a_living_one_left_alone(
+    doctor, tracker_url, tmp_path
+):
+    for name in ("killed", "training"):
+        folder = tmp_path / "spool" / name
+        folder.mkdir(parents=True)
+        Job(client=name, lineage="digits", started=0).write(folder)
+        spool = Spool(folder)
+        spool.append(Kind.SCALARS, bytes(1_000_000))
+        spool.close()
+    lock = Lock(tmp_path / "spool" / "training" / WRITER_LOCK)
+    assert lock.acquire()
+    env = {"BACKSLIDE_SPOOL_DIR": str(tmp_path / "spool")}
+    code, checks = doctor(tracker_url, **env)
     assert code == 1
     assert wrong(checks) == ["left over"]
-    assert checks["left over"]["seen"] == "1 files, 2.5 MB not shipped"
-    assert "backslide sync" in checks["left over"]["mend"]
+    assert checks["left over"]["seen"] == "1 killed or offline jobs left 1.0 MB unshipped"
+    assert checks["left over"]["mend"] == "backslide sync"
+    shutil.rmtree(tmp_path / "spool" / "killed")
+    assert doctor(tracker_url, **env)[0] == 0
+    lock.release()
 
 
 def test_a_spool_that_cannot_be_written(doctor, tracker_url, tmp_path):

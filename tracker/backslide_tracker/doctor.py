@@ -15,6 +15,9 @@ import click
 import requests
 
 from backslide.contract import Tag
+from backslide.job import JOB, SHIPPER_LOCK, WRITER_LOCK, held
+from backslide.spool import used_bytes
+from backslide.sync import default_folder
 from backslide_tracker.server import MINIMUM_MLFLOW, check_port, make_writable, state_home
 
 PATIENCE_SECONDS = 5
@@ -54,7 +57,7 @@ def examine(tracking_uri: str) -> Iterator[Check]:
     """Looks at everything, nearest first: Python, disk, server, detector."""
     yield from _packages()
     yield _directory("state", state_home())
-    yield from _spool(Path(os.environ.get("BACKSLIDE_SPOOL_DIR") or state_home() / "spool"))
+    yield from _spool(default_folder())
     server = _server(tracking_uri)
     yield server
     if server.ok:
@@ -93,15 +96,18 @@ def _spool(directory: Path) -> Iterator[Check]:
     writable = _directory("spool", directory)
     yield writable
     if writable.ok:
-        left = [path for path in directory.rglob("*") if path.is_file()]
-        size = sum(path.stat().st_size for path in left) / 1e6
+        jobs = {path.parent for path in directory.rglob(JOB)}
+        lost = {
+            job for job in jobs if not (held(job / WRITER_LOCK) or held(job / SHIPPER_LOCK))
+        }
+        size = sum(map(used_bytes, lost)) / 1e6
         yield Check(
             "left over",
-            ok=not left,
-            seen=f"{len(left)} files, {size:.1f} MB not shipped"
-            if left
-            else "nothing unshipped",
-            mend="`backslide sync` once no training job is running",
+            ok=not lost,
+            seen=f"{len(lost)} killed or offline jobs left {size:.1f} MB unshipped"
+            if lost
+            else f"nothing; {len(jobs)} jobs are being shipped",
+            mend="backslide sync",
         )
 
 
