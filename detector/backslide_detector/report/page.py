@@ -5,6 +5,7 @@ No script runs in it: the policy in its head allows the one style sheet, by its 
 pictures that lie in the file itself, nothing more.
 """
 
+import re
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
@@ -96,4 +97,6 @@ def _stylesheet() -> Markup:
 
 def _harmless(value: object) -> object:
     """Text for people: on one line, bounded, without invisible characters; markup as it is."""
-    return value if isinstance(value, Markup) else shorten(plain(value), LONGEST)
+    if isinstance(value, Markup):
+        return value
+    return re.sub(r"(?<=\d) (?=%)", "\u00a0", shorten(plain(value), LONGEST))

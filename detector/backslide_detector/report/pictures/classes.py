@@ -9,8 +9,8 @@ from backslide_detector.report.phrases import percent, shorten
 from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, label
 
-WIDTH, TOP, ROW = 720.0, 40.0, 24.0
-NAMES, ERRORS, BARS = 120.0, (130.0, 410.0), (450.0, 704.0)
+WIDTH, TOP, ROW = 620.0, 40.0, 24.0
+NAMES, ERRORS, BARS = 96.0, (106.0, 350.0), (385.0, 616.0)
 
 
 def classes(rows: Sequence[ClassOutcome]) -> Markup:

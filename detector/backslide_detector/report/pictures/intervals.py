@@ -10,7 +10,7 @@ from backslide_detector.report import phrases
 from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, label
 
-WIDTH, LEFT, RIGHT, TOP, ROW = 720.0, 180.0, 704.0, 26.0, 54.0
+WIDTH, LEFT, RIGHT, TOP, ROW = 620.0, 140.0, 608.0, 26.0, 54.0
 
 
 def intervals(
@@ -32,7 +32,7 @@ def intervals(
     if _possible(margin):
         left, right = axis(-margin * 100), axis(margin * 100)
         parts.append(svg.rectangle(left, TOP, right - left, bottom - TOP, "margin"))
-    for tick in axis.ticks(7):
+    for tick in axis.ticks(6):
         parts.append(svg.line(axis(tick), TOP, axis(tick), bottom, "grid"))
         written = ("+" if tick > 0 else "") + label(tick, axis)
         parts.append(svg.words(axis(tick), bottom + 18, written, "tick", "middle"))

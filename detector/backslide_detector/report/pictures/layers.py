@@ -9,10 +9,10 @@ from markupsafe import Markup
 from backslide_detector.evidence import Floats
 from backslide_detector.report.pictures import png, svg
 
-WIDTH, LEFT, RIGHT, TOP = 720.0, 216.0, 704.0, 8.0
+WIDTH, LEFT, RIGHT, TOP = 620.0, 206.0, 616.0, 8.0
 LETTERS = 29
 """Letters that fit beside the grid."""
-KEY = 150.0
+KEY = 130.0
 """Width of the colour scale."""
 
 
@@ -113,11 +113,11 @@ def _key(title: str, colours: Colours, top: float) -> list[Markup]:
 def _special(values: Floats, top: float) -> list[Markup]:
     """The keys of the cells off the scale, those that occur."""
     kinds = (
-        (np.isnan(values), "missing", "not measured", 112),
-        (np.isneginf(values), "allzero", "all exactly zero", 122),
+        (np.isnan(values), "missing", "not measured", 104),
+        (np.isneginf(values), "allzero", "all exactly zero", 114),
         (np.isposinf(values), "notfinite", "NaN or infinite", 0),
     )
-    parts, at = [], LEFT + KEY + 18
+    parts, at = [], LEFT + KEY + 16
     for cells, class_, meaning, width in kinds:
         if cells.any():
             parts += [
