@@ -100,7 +100,8 @@ def facts(judgement: Judgement) -> list[Fact]:
     split = f"{retrain.split} error" if retrain.split else "error"
     shown = []
     if retrain.new_error is not None:
-        before = f"before: {phrases.percent(retrain.old_error)}" if retrain.old_error else ""
+        old = retrain.old_error
+        before = "" if old is None else f"before: {phrases.percent(old)}"
         shown.append(Fact(split, phrases.percent(retrain.new_error), before))
     if model.effect is not None:
         bounds = f"95 % interval {phrases.between(*model.interval)}" if model.interval else ""
@@ -150,9 +151,9 @@ def answers_table(judgement: Judgement) -> Table:
         effect = "–" if answer.effect is None else phrases.points(answer.effect)
         chance = "–" if answer.pvalue is None else phrases.pvalue(answer.pvalue)
         how = " – ".join(filter(None, (answer.method, answer.reason))) or "–"
-        rows.append(
-            (question, how, effect, bounds, chance, f"{answer.n:,}" if answer.n else "–")
-        )
+        subject = question.partition(" against ")[0]
+        count = f"{answer.n:,}" if answer.n else "–"
+        rows.append((subject, how, effect, bounds, chance, count))
     names = ("question", "method", "difference", "95 % interval", "p-value", "n")
     return Table("Both answers in numbers", names, tuple(rows), words=2)
 

@@ -52,6 +52,12 @@ def test_says_verdict_findings_changes_and_problems():
         assert part in said
 
 
+def test_an_error_of_zero_before_is_said():
+    retrain = replace(JUDGEMENT.retrain, old_error=0.0)
+    said = Page(page(replace(JUDGEMENT, retrain=retrain), BARE_RUN, None, LINKS)).said()
+    assert "before: 0.0 %" in said
+
+
 def test_every_entry_of_the_contents_leads_to_a_heading():
     targets = [link[1:] for link in PAGE.values("href") if link.startswith("#")]
     assert {"sure", "changed", "findings", "curves", "classes", "gradients"} <= set(targets)
