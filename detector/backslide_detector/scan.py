@@ -246,7 +246,9 @@ def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], 
     if pinned is not None and pinned not in heads:
         heads |= {h.run_id: h for h in detector.store.heads([pinned])}
     heads.pop(head.run_id, None)
-    listed = (remembered.get(h.run_id) or from_head(h, detector.mapping) for h in heads.values())
+    listed = [
+        remembered.get(h.run_id) or from_head(h, detector.mapping) for h in heads.values()
+    ]
     return heads, [run for run in listed if run.run_id in remembered or not _unjudgeable(run)]
 
 

@@ -1,0 +1,174 @@
+"""The store on a real MLflow server: what is found, read exactly, and written."""
+
+import json
+import time
+import uuid
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.entities import Metric as Row
+from tests.detector.shell.builders import a_detector, a_ledger
+from tests.detector.shell.plain_runs import log_run
+
+from backslide.contract import SHARED_VIEW_TAG, Artifact, Metric, Tag
+from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRefusedError
+from backslide_detector.scan import scan
+from backslide_detector.store import Writes
+from backslide_detector.store.server import MlflowStore
+
+HOSTILE = [
+    "it's",
+    'say "x"',
+    'it\'s "both"',
+    "50%_\\",
+    "<script>alert(1)</script>",
+    "ü" * 5_000,
+]
+
+
+@pytest.fixture
+def client(mlflow_server: str) -> MlflowClient:
+    return MlflowClient(mlflow_server)
+
+
+@pytest.fixture
+def experiment(client: MlflowClient) -> str:
+    return client.create_experiment(f"shell-{uuid.uuid4().hex}")
+
+
+@pytest.fixture
+def store(client: MlflowClient, mlflow_server: str, experiment: str) -> MlflowStore:
+    return MlflowStore(mlflow_server, (client.get_experiment(experiment).name,))
+
+
+def found(store: MlflowStore) -> list[str]:
+    return [head.run_id for head in store.changed(time.time())]
+
+
+def test_ended_live_and_dead_runs_are_found_oldest_first(client, experiment, store):
+    now = time.time()
+    ended = log_run(client, experiment, 0.05)
+    plain = log_run(client, experiment, None, status=None)
+    live, dead = (log_run(client, experiment, None, status=None) for _ in range(2))
+    client.log_metric(live, Metric.LAST_SEEN, now)
+    client.log_metric(dead, Metric.LAST_SEEN, now - 10_000)
+    assert found(store) == [ended, live, dead]
+    assert plain not in found(store), "without a heartbeat it may run on for ever"
+    client.set_tag(dead, Tag.VERDICT, "none")
+    assert found(store) == [ended, live]
+
+
+def test_more_rows_than_the_server_tells_at_once_are_read_exactly(client, experiment, store):
+    run_id = log_run(client, experiment, None, steps=6_001)
+    start = client.get_run(run_id).info.start_time
+    rows = [Row("odd", v, start, s) for s, v in enumerate([1.0, float("nan"), float("inf")])]
+    client.log_batch(run_id, metrics=rows)
+    (head,) = store.heads([run_id])
+    run = store.read(head)
+    loss = run.series["loss"]
+    assert loss.steps.tolist() == list(range(6_001))
+    assert loss.values[5_000] == pytest.approx(2.3 * 0.9**5_000)
+    assert loss.times[1] == pytest.approx(start / 1_000 + 0.001)
+    odd = run.series["odd"].values
+    assert odd[0] == 1.0
+    assert np.isnan(odd[1])
+    assert odd[2] > 1e308
+    assert run.problems == ()
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
+def test_lineages_of_any_name_are_found_and_no_other(client, experiment, store, name):
+    mine = log_run(client, experiment, 0.05, lineage=name)
+    log_run(client, experiment, 0.05, lineage="i_s" + name[3:])
+    assert [head.run_id for head in store.lineage(name)] == [mine]
+
+
+def test_a_run_belongs_to_the_model_that_it_was_registered_as(client, experiment, store):
+    model = f"model-{uuid.uuid4().hex[:8]}"
+    client.create_registered_model(model)
+    runs = [log_run(client, experiment, 0.05, lineage=None) for _ in range(2)]
+    for run_id in runs:
+        source = f"{client.get_run(run_id).info.artifact_uri}/model"
+        client.create_model_version(model, source, run_id=run_id)
+    assert {head.lineage for head in store.heads(runs)} == {model}
+    assert {head.run_id for head in store.lineage(model)} == set(runs)
+
+
+def test_data_inputs_and_tags_of_plain_mlflow_are_evidence(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05)
+    data = Dataset("digits", "abc123", "local", "{}", profile=json.dumps({"num_rows": 1797}))
+    client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "test")])])
+    client.set_tag(run_id, "mlflow.source.git.commit", "c0ffee")
+    run = store.read(store.heads([run_id])[0])
+    assert (run.data["test"].digest, run.data["test"].rows) == ("abc123", 1797)
+    assert run.provenance.git_commit == "c0ffee"
+    assert run.error is not None
+    assert (run.error.rate, run.error.examples) == (0.05, 2_000)
+
+
+def test_artifacts_that_are_no_use_are_problems(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05)
+    for path, text in {
+        f"{Artifact.LAYERS}/part-00000.parquet": "PAR1 and nothing",
+        f"{Artifact.SCALARS}/part-00000.parquet": "",
+        f"{Artifact.PREDICTIONS}/test.parquet": "x",
+        f"{Artifact.DATA}/train.json": '{"rows": -3, "class_counts": {"a": "b"}}',
+        Artifact.PROVENANCE: "[" * 100_000,
+        Artifact.GRAPH: '{"nodes": [1, {"name": 2}]}',
+        f"{Artifact.ROOT}/surprise.pkl": "cos\nsystem\n(S'touch /tmp/owned'\ntR.",
+    }.items():
+        client.log_text(run_id, text, path)
+    run = store.read(store.heads([run_id])[0])
+    assert len(run.problems) == 4, run.problems
+    assert run.error is not None
+    assert run.data["train"].rows is None
+
+
+def test_a_deleted_run_is_gone_whatever_one_wants_of_it(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05)
+    (head,) = store.heads([run_id])
+    client.delete_run(run_id)
+    assert store.heads([run_id]) == []
+    with pytest.raises(RunGoneError):
+        store.read(head)
+    with pytest.raises(RunGoneError):
+        store.write(run_id, Writes(marks={Tag.VERDICT: "none"}))
+    with pytest.raises(RunGoneError):
+        store.read(replace(head, run_id="f" * 32))
+
+
+def test_refusal_and_absence_are_told_apart(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05)
+    with pytest.raises(TrackerRefusedError):
+        store.write(run_id, Writes(metrics={"no [such] key": 1.0}))
+    with pytest.raises(TrackerAwayError, match=r"does not answer: .*Connection refused"):
+        MlflowStore("http://127.0.0.1:9").changed(0.0)
+
+
+def test_scan_writes_all_and_a_second_scan_nothing(
+    client, experiment, store, mlflow_server, tmp_path
+):
+    first = log_run(client, experiment, 0.05)
+    second = log_run(client, experiment, 0.12)
+    empty = client.create_run(experiment).info.run_id
+    client._tracking_client.set_terminated(empty)
+    ledger = a_ledger(tmp_path)
+    parts = a_detector(store, ledger, uri=mlflow_server)
+    assert [o.judgement.run_id for o in scan(parts)] != []
+    runs = {run_id: client.get_run(run_id) for run_id in (first, second, empty)}
+    assert [r.data.tags[Tag.VERDICT] for r in runs.values()] == ["first", "regressed", "none"]
+    assert runs[second].data.tags[Tag.COMPARED_TO] == first
+    assert runs[second].data.metrics[Metric.ERROR_DELTA] == pytest.approx(0.07)
+    written = {item.path for item in client.list_artifacts(second, Artifact.ROOT)}
+    assert written == {Artifact.REPORT, Artifact.VERDICT}
+    assert client.list_artifacts(empty, Artifact.ROOT) == []
+    view = json.loads(client.get_experiment(experiment).tags[SHARED_VIEW_TAG])
+    assert view["name"] == "backslide verdicts"
+
+    assert list(scan(parts)) == []
+    ledger.close()
+    assert client.get_run(second).data.to_dictionary() == runs[second].data.to_dictionary()
+    assert len(client.get_metric_history(second, Metric.ERROR_DELTA)) == 1
