@@ -27,14 +27,18 @@ def tango_interval(
     """
     require_counts(n, broken=broken, fixed=fixed, discordant=broken + fixed)
     require_share(level=level)
-    z = float(stats.norm.ppf((1 + level) / 2))
+    return score_limits(broken, fixed, n, float(stats.norm.ppf((1 + level) / 2)))
+
+
+def score_limits(broken: int, fixed: int, n: int, critical: float) -> tuple[float, float]:
+    """Differences whose score statistic lies within +-critical, for any critical value >= 0."""
     estimate = (broken - fixed) / n
 
     def low(delta: float) -> float:
-        return _score(broken, fixed, n, delta) - z
+        return _score(broken, fixed, n, delta) - critical
 
     def high(delta: float) -> float:
-        return _score(broken, fixed, n, delta) + z
+        return _score(broken, fixed, n, delta) + critical
 
     # The score falls strictly in delta, is 0 at the estimate and unbounded only towards +-1.
     tolerance = 1e-12

@@ -1,0 +1,111 @@
+"""Means of a loss or another continuous measure of two models on the same examples."""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from backslide_detector.stats.comparison import Comparison, require_share
+
+RESAMPLES: Final = 2_000
+MANY_UNITS: Final = 4_000
+"""Beyond this many units the interval is Student's: the jackknife of BCa is quadratic, and a mean
+of so many is normal to within the bootstrap's own error."""
+
+
+def paired_mean_difference(
+    new: ArrayLike,
+    old: ArrayLike,
+    *,
+    groups: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Comparison:
+    """Compare mean losses on common examples, by bootstrap over examples or groups of them.
+
+    The interval is the bias-corrected and accelerated bootstrap (Efron 1987, JASA 82:171-185;
+    Student's beyond `MANY_UNITS` units), resampling whole groups where examples come in groups (a patient, a document). The p-value
+    is of the paired t test, with cluster-robust variance for groups.
+
+    Args:
+        new: loss of each example under the new model, shape (n,).
+        old: the same under the old model, shape (n,).
+        groups: group of each example, shape (n,); None when examples are independent.
+        level: coverage of the interval.
+
+    Raises:
+        ValueError: different lengths, values that are not finite, or fewer than two units.
+    """
+    require_share(level=level)
+    ours, theirs = np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)
+    if ours.ndim != 1 or ours.shape != theirs.shape:
+        raise ValueError(f"losses must have one equal length, not {ours.shape}, {theirs.shape}")
+    difference = ours - theirs
+    if not np.all(np.isfinite(difference)):
+        raise ValueError("losses must be finite; leave out examples without one")
+    sums, counts = _units(difference, groups)
+    if len(sums) < 2:
+        raise ValueError("a paired comparison of means needs at least two examples or groups")
+
+    effect = float(sums.sum() / counts.sum())
+    residuals = sums - effect * counts
+    units = len(sums)
+    error = float(np.sqrt(units / (units - 1) * np.sum(residuals**2)) / counts.sum())
+    # A constant difference has no spread but for rounding.
+    constant = error <= 1e-12 * max(abs(effect), 1e-300)
+    statistic = 0.0 if constant and effect == 0 else np.inf if constant else effect / error
+    many = units > MANY_UNITS
+    interval = (effect, effect)
+    if not constant:
+        half = float(stats.t.ppf((1 + level) / 2, units - 1)) * error
+        interval = (effect - half, effect + half) if many else _bca(sums, counts, level)
+    method = f"{'Student' if many else 'BCa bootstrap'} interval, paired t test"
+    return Comparison(
+        statistic=float(np.copysign(statistic, effect)) if constant else float(statistic),
+        pvalue=float(2 * stats.t.sf(abs(statistic), units - 1)),
+        effect=effect,
+        interval=interval,
+        n=len(difference),
+        method=method if groups is None else f"{method}, by {units:,} groups",
+    )
+
+
+def _units(
+    difference: NDArray[np.float64], groups: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Sum and number of examples of each unit that is resampled."""
+    if groups is None:
+        return difference, np.ones_like(difference)
+    labels = np.asarray(groups)
+    if labels.shape != difference.shape:
+        raise ValueError(f"groups must have shape {difference.shape}, not {labels.shape}")
+    codes = np.unique(labels, return_inverse=True)[1]
+    return _sums(codes, difference), _sums(codes, np.ones_like(difference))
+
+
+def _sums(codes: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sum of the values of each code."""
+    return np.asarray(np.bincount(codes, values), dtype=np.float64)
+
+
+def _bca(
+    sums: NDArray[np.float64], counts: NDArray[np.float64], level: float
+) -> tuple[float, float]:
+    """BCa interval of a ratio of sums over units; the random numbers are always the same."""
+    def ratio(
+        total: NDArray[np.float64], size: NDArray[np.float64], axis: int = -1
+    ) -> NDArray[np.float64]:
+        return np.asarray(total.sum(axis=axis) / size.sum(axis=axis))
+
+    interval = stats.bootstrap(
+        (sums, counts),
+        ratio,
+        paired=True,
+        vectorized=True,
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="BCa",
+        batch=200,
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
