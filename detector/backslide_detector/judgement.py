@@ -54,6 +54,7 @@ class RetrainVerdict:
         margin: half-width of the equivalence region, as a fraction.
         cause: most likely first.
         advice: what would settle it, or what to do next.
+        behaviour: what else changed between the models, also at equal error; a sentence each.
     """
 
     verdict: Verdict
@@ -70,6 +71,7 @@ class RetrainVerdict:
     cause: tuple[Cause, ...] = ()
     changed: tuple[Change, ...] = ()
     advice: str | None = None
+    behaviour: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

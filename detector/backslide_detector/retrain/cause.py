@@ -1,6 +1,7 @@
 """What differs between two runs, and what of it may explain the difference in error."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from backslide.contract import Cause, Verdict
 from backslide_detector.evidence import DataSummary, RunEvidence
@@ -148,7 +149,7 @@ def _code_changes(new: RunEvidence, old: RunEvidence) -> list[Change]:
     pairs = [
         ("git commit", theirs.git_commit, ours.git_commit),
         ("uncommitted changes", theirs.git_diff_digest, ours.git_diff_digest),
-        ("source", theirs.source, ours.source),
+        ("source", _file_name(theirs.source), _file_name(ours.source)),
     ]
     known = ours.git_commit is not None and theirs.git_commit is not None
     found = [
@@ -162,6 +163,11 @@ def _code_changes(new: RunEvidence, old: RunEvidence) -> list[Change]:
     if known and not found and before and after and before != after:
         found.append(Change(Cause.CODE, "working tree", before, after))
     return found
+
+
+def _file_name(source: str | None) -> str | None:
+    """The entry point without the folder: a job's folder differs from machine to machine."""
+    return None if source is None else PurePath(source).name
 
 
 def _seed_changes(new: RunEvidence, old: RunEvidence) -> list[Change]:

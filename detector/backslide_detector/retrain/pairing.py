@@ -40,6 +40,11 @@ class Pairing:
         """Examples newly right."""
         return int(np.count_nonzero(self.old_wrong & ~self.new_wrong))
 
+    @cached_property
+    def outcome(self) -> NDArray[np.int8]:
+        """Of each example: 0 right in both, 1 broken, 2 fixed, 3 wrong in both; shape (n,)."""
+        return np.asarray(self.new_wrong + 2 * self.old_wrong.astype(np.int8), dtype=np.int8)
+
     @property
     def new_error(self) -> float:
         """Error rate of the new model on the common examples."""
@@ -53,14 +58,17 @@ class Pairing:
 
 def pair(new: Predictions, old: Predictions) -> Pairing:
     """Match examples by id, whatever their order; of repeated ids the first counts."""
+    our_hashes, new_rows = _first_rows(new.ids)
     if len(new) == len(old) and np.array_equal(new.ids, old.ids):
-        new_rows = old_rows = _first_rows(new.ids)
+        old_rows = new_rows
     else:
-        old_first = _first_rows(old.ids)
-        new_first = _first_rows(new.ids)
-        found = pd.Index(old.ids[old_first]).get_indexer(pd.Index(new.ids[new_first]))
+        their_hashes, old_first = _first_rows(old.ids)
+        found = pd.Index(their_hashes).get_indexer(pd.Index(our_hashes))
         common = found >= 0
-        new_rows, old_rows = new_first[common], old_first[found[common]]
+        new_rows, old_rows = new_rows[common], old_first[found[common]]
+        # Two ids of equal hash come up once in some ten million test sets of a million.
+        really = np.asarray(new.ids[new_rows] == old.ids[old_rows], dtype=np.bool_)
+        new_rows, old_rows = new_rows[really], old_rows[really]
 
     same = np.asarray(new.targets[new_rows] == old.targets[old_rows], dtype=np.bool_)
     new_rows, old_rows = new_rows[same], old_rows[same]
@@ -72,6 +80,11 @@ def pair(new: Predictions, old: Predictions) -> Pairing:
     )
 
 
-def _first_rows(ids: NDArray[np.object_]) -> Ints:
-    """Rows at which each id occurs for the first time."""
-    return np.flatnonzero(~pd.Index(ids).duplicated()).astype(np.int64)
+def _first_rows(ids: NDArray[np.object_]) -> tuple[Ints, Ints]:
+    """Hashes of the ids, each once, and the row at which each comes first.
+
+    Python keeps the hash inside the string, and integers join several times faster.
+    """
+    hashes = np.fromiter(map(hash, ids), np.int64, len(ids))
+    first = np.flatnonzero(~pd.Index(hashes).duplicated()).astype(np.int64)
+    return hashes[first], first

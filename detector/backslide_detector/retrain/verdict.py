@@ -7,6 +7,12 @@ from typing import Final
 from backslide.contract import Verdict
 from backslide_detector.evidence import ErrorRate, RunEvidence
 from backslide_detector.judgement import Estimand, RetrainVerdict
+from backslide_detector.retrain.behaviour import (
+    behaviour_sentences,
+    compare_behaviour,
+    data_sentences,
+    mix_sentence,
+)
 from backslide_detector.retrain.cause import (
     advice_on_causes,
     causes,
@@ -125,7 +131,8 @@ def _compare(
 ) -> RetrainVerdict:
     """The verdict when both runs state an error on the same split."""
     changed = changes(new, old)
-    measured = _measure(new, old, error, before)
+    measured, behaviour = _measure(new, old, error, before)
+    behaviour += data_sentences(new.data, old.data)
     if measured is None:
         silent = new if not error.examples else old
         return RetrainVerdict(
@@ -146,6 +153,7 @@ def _compare(
                 effect=error.rate - before.rate,
                 reason="the number of test examples is unknown",
             ),
+            behaviour=behaviour,
             changed=changed,
             cause=causes(
                 Verdict.INCONCLUSIVE,
@@ -193,6 +201,7 @@ def _compare(
         margin=margin,
         cause=cause,
         changed=changed,
+        behaviour=behaviour,
         advice=_advice(verdict, measured, margin)
         or advice_on_causes(cause, changed, beyond_noise=recipe.beyond_noise),
     )
@@ -210,21 +219,30 @@ def _decide(measured: _Measured, margin: float) -> Verdict:
 
 def _measure(
     new: RunEvidence, old: RunEvidence, error: ErrorRate, before: ErrorRate
-) -> _Measured | None:
-    """A paired comparison where enough examples are common, else an unpaired one."""
+) -> tuple[_Measured | None, tuple[str, ...]]:
+    """A paired comparison where enough examples are common, else an unpaired one.
+
+    Returns:
+        What was measured, or None without the number of examples, and sentences on behaviour.
+    """
     ours, theirs = new.predictions.get(error.split), old.predictions.get(error.split)
-    advice = None
+    advice: str | None = None
+    said: tuple[str, ...] = ()
     if ours is not None and theirs is not None and len(ours) and len(theirs):
         pairing = pair(ours, theirs)
         if len(pairing) >= max(PAIRED_SHARE * min(len(ours), len(theirs)), 1):
-            return _paired(pairing, of=min(len(ours), len(theirs)))
+            behaviour = compare_behaviour(ours, theirs, pairing)
+            said = behaviour_sentences(behaviour) if behaviour is not None else ()
+            return _paired(pairing, of=min(len(ours), len(theirs))), said
+        mix = mix_sentence(ours, theirs)
+        said = () if mix is None else (mix,)
         advice = (
             f"Only {count(len(pairing), 'test example')} of {len(theirs):,} are in both runs: "
             "evaluate the old model on the new test set as well, then the two can be paired."
         )
     if not error.examples or not before.examples:
-        return None
-    return _unpaired(error, before, advice)
+        return None, said
+    return _unpaired(error, before, advice), said
 
 
 def _paired(pairing: Pairing, *, of: int) -> _Measured:

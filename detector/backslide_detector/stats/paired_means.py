@@ -10,8 +10,8 @@ from backslide_detector.stats.comparison import Comparison, require_share
 
 RESAMPLES: Final = 2_000
 MANY_UNITS: Final = 4_000
-"""Beyond this many units the interval is Student's: the jackknife of BCa is quadratic, and a mean
-of so many is normal to within the bootstrap's own error."""
+"""Beyond this many units the interval is Student's: the jackknife of BCa is quadratic, and a
+mean of so many is normal to within the bootstrap's own error."""
 
 
 def paired_mean_difference(
@@ -24,8 +24,9 @@ def paired_mean_difference(
     """Compare mean losses on common examples, by bootstrap over examples or groups of them.
 
     The interval is the bias-corrected and accelerated bootstrap (Efron 1987, JASA 82:171-185;
-    Student's beyond `MANY_UNITS` units), resampling whole groups where examples come in groups (a patient, a document). The p-value
-    is of the paired t test, with cluster-robust variance for groups.
+    Student's beyond `MANY_UNITS` units), resampling whole groups where examples come in groups
+    (a patient, a document). The p-value is of the paired t test, with cluster-robust variance
+    for groups.
 
     Args:
         new: loss of each example under the new model, shape (n,).
@@ -92,6 +93,7 @@ def _bca(
     sums: NDArray[np.float64], counts: NDArray[np.float64], level: float
 ) -> tuple[float, float]:
     """BCa interval of a ratio of sums over units; the random numbers are always the same."""
+
     def ratio(
         total: NDArray[np.float64], size: NDArray[np.float64], axis: int = -1
     ) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import stats
 
 from backslide_detector.stats.comparison import Comparison, require_counts, require_share
+from backslide_detector.stats.mcnemar import Alternative
 from backslide_detector.stats.tango import score_limits
 
 PRIOR_PHI: Final = 1.3
@@ -51,7 +52,13 @@ def overdispersion(null_scores: Sequence[float]) -> Overdispersion:
 
 
 def quasi_mcnemar(
-    broken: int, fixed: int, n: int, dispersion: Overdispersion, *, level: float = 0.95
+    broken: int,
+    fixed: int,
+    n: int,
+    dispersion: Overdispersion,
+    *,
+    level: float = 0.95,
+    alternative: Alternative = "two-sided",
 ) -> Comparison:
     """Compare two recipes, one trained model of each, on `n` common examples.
 
@@ -65,6 +72,7 @@ def quasi_mcnemar(
         n: all common examples.
         dispersion: from seed pairs of the lineage or the fleet.
         level: of the interval.
+        alternative: "greater" asks whether more were broken than fixed.
 
     Raises:
         ValueError: counts that cannot be, or a level outside (0, 1).
@@ -77,9 +85,20 @@ def quasi_mcnemar(
     quantile = float(stats.t.ppf((1 + level) / 2, dispersion.df))
     return Comparison(
         statistic=statistic,
-        pvalue=float(2 * stats.t.sf(abs(statistic), dispersion.df)),
+        pvalue=_tail(statistic, dispersion.df, alternative),
         effect=(broken - fixed) / n,
         interval=score_limits(broken, fixed, n, quantile * math.sqrt(dispersion.phi)),
         n=n,
         method=f"quasi-McNemar test (phi {dispersion.phi:.2f}), inflated Tango interval",
     )
+
+
+def _tail(statistic: float, df: float, alternative: Alternative) -> float:
+    """P-value of a t statistic."""
+    match alternative:
+        case "two-sided":
+            return float(2 * stats.t.sf(abs(statistic), df))
+        case "greater":
+            return float(stats.t.sf(statistic, df))
+        case "less":
+            return float(stats.t.cdf(statistic, df))

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from backslide_detector.retrain.by_class import by_class, by_slice
+from backslide_detector.retrain.groups import by_class, by_slice
 from backslide_detector.retrain.pairing import pair
 
 

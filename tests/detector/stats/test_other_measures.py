@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
 from backslide_detector.stats.calibration_error import expected_calibration_error
 from backslide_detector.stats.kitagawa import kitagawa_split
@@ -147,6 +148,12 @@ def test_multiplicity_on_the_example_of_benjamini_and_hochberg():
     for adjust in (holm, benjamini_hochberg):
         with pytest.raises(ValueError, match="p-values"):
             adjust([0.5, math.nan])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_holm_agrees_with_statsmodels(seed):
+    pvalues = np.random.default_rng(seed).random(30) ** 4
+    assert holm(pvalues) == pytest.approx(multipletests(pvalues, method="holm")[1])
 
 
 def cell(*names):
