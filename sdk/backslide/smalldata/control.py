@@ -1,0 +1,238 @@
+"""Do the labels mean anything? A model that learns must beat targets dealt out at random."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from backslide.smalldata.data import Examples, tensors
+from backslide.smalldata.forward import observe
+from backslide.smalldata.memorise import adam
+from backslide.smalldata.recipe import Recipe
+from backslide.smalldata.swap import RATES
+from backslide.smalldata.task import Task
+from backslide.smalldata.verdict import Defect, Kind
+
+EPOCHS: Final = 60
+BATCH: Final = 32
+LOOK_EVERY: Final = 5
+PERMUTATIONS: Final = 200
+INFORMATIVE: Final = 3.0
+BEYOND_DOUBT: Final = 6.0
+"""Training ends at this z. It is far above `INFORMATIVE`, as looking often favours chance."""
+NEIGHBOURS: Final = 5
+FEATURES: Final = 2_048
+MAPPED: Final = 0.5
+"""Skill after renumbering the classes. Below it, a renaming fits the noise of a class pattern."""
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far predictions agree with targets beyond what permuted targets would give.
+
+    Attributes:
+        score: Accuracy, AUC or correlation.
+        chance: Its mean over permutations of the targets.
+        z: The distance of the two in standard deviations over the permutations.
+    """
+
+    score: float
+    chance: float
+    z: float
+
+    @property
+    def skill(self) -> float:
+        """Share of the way from chance to perfect."""
+        return (self.score - self.chance) / max(1 - self.chance, 1e-12)
+
+    def __str__(self) -> str:
+        return f"{self.score:.3f} against {self.chance:.3f} by chance (z = {self.z:.1f})"
+
+
+@dataclass
+class _Learner:
+    """One training on the small set, looked at now and then."""
+
+    recipe: Recipe
+    train: Examples
+    heldout: Examples
+    task: Task
+    epochs: int = 0
+
+    def learn(
+        self,
+        optimizer_of: Callable[[nn.Module], torch.optim.Optimizer] | None = None,
+    ) -> Agreement:
+        """Trains until the held-out agreement is beyond doubt, or `EPOCHS` are over."""
+        torch.manual_seed(0)
+        self.model = self.recipe.model()
+        self.optimizer = (optimizer_of or self.recipe.opt_fn)(self.model)
+        shuffler = torch.Generator().manual_seed(0)
+        found = Agreement(0.0, 0.0, 0.0)
+        for self.epochs in range(1, EPOCHS + 1):
+            order = torch.randperm(len(self.train), generator=shuffler)
+            for rows in order.split(BATCH):
+                # A last batch of one example upsets batch norm in any training loop.
+                if len(rows) > 1:
+                    self.recipe.step(self.model, self.optimizer, self.train.take(rows))
+            if self.epochs % LOOK_EVERY == 0:
+                found = self.agreement()
+                if found.z >= BEYOND_DOUBT:
+                    break
+        return found
+
+    def predict(self, examples: Examples, *, training: bool = False) -> Tensor:
+        parts = [
+            observe(
+                self.model,
+                self.optimizer,
+                self.recipe.step_fn,
+                examples.take(rows),
+                training=training,
+            ).output
+            for rows in torch.arange(len(examples)).split(BATCH)
+            if len(rows) > 1
+        ]
+        return torch.cat([part for part in parts if part is not None])
+
+    def agreement(self, *, training: bool = False) -> Agreement:
+        output = self.predict(self.heldout, training=training)
+        return agreement(self.task, output, self.heldout.take(range(len(output))))
+
+
+def control(
+    recipe: Recipe, train: Examples, heldout: Examples, task: Task
+) -> tuple[Defect | None, str, dict[str, float]]:
+    """Trains on a little real data and compares with permuted held-out targets.
+
+    Permuting the held-out targets breaks their pairing with the inputs and keeps everything
+    else, the predictions included, so that no second training is needed.
+
+    Returns:
+        A defect if there is one, a sentence with the figures, and the figures by name.
+    """
+    own = _Learner(recipe, train, heldout, task)
+    found = own.learn()
+    sentence = (
+        f"Trained on {len(train)} examples for {own.epochs} epochs, the held-out "
+        f"{task.association_name} over {len(heldout)} examples is {found}."
+    )
+    numbers = {"heldout": found.score, "heldout_chance": found.chance, "heldout_z": found.z}
+    if found.z >= INFORMATIVE:
+        return None, sentence, numbers
+    return _explain(own, found), sentence, numbers
+
+
+def agreement(task: Task, output: Tensor, examples: Examples) -> Agreement:
+    """Agreement of predictions with targets, against a permutation null."""
+    score = task.association(output, examples.targets)
+    shuffler = torch.Generator().manual_seed(0)
+    null = torch.tensor(
+        [
+            task.association(
+                output,
+                examples.targets_of(torch.randperm(len(examples), generator=shuffler)),
+            )
+            for _ in range(PERMUTATIONS)
+        ],
+        dtype=torch.float64,
+    )
+    chance, spread = float(null.mean()), float(null.std())
+    z = (score - chance) / spread if spread > 1e-12 else 0.0
+    return Agreement(score, chance, z)
+
+
+def _explain(own: _Learner, found: Agreement) -> Defect:
+    """Why nothing was learnt that carries over to held-out examples."""
+    task = own.task
+    as_trained = own.agreement(training=True)
+    if as_trained.z >= BEYOND_DOUBT:
+        sentence = (
+            f"In training mode the same model reaches {as_trained} on the held-out examples, in "
+            f"evaluation mode {found}."
+        )
+        return Defect(Kind.CODE, "train-eval-mismatch", sentence)
+    mapped = _mapped(own)
+    if mapped is not None and mapped.z >= BEYOND_DOUBT and mapped.skill >= MAPPED:
+        sentence = (
+            "Held-out classes match the predictions once they are renumbered: "
+            f"{task.association_name} {mapped}."
+        )
+        return Defect(Kind.DATA, "label-mapping", sentence)
+    neighbours = nearest(task, own.train, own.heldout)
+    if neighbours.z < INFORMATIVE:
+        sentence = (
+            f"Held-out {task.association_name} is {found}; {NEIGHBOURS} nearest neighbours "
+            f"do no better: {neighbours}."
+        )
+        return Defect(Kind.DATA, "labels-carry-no-information", sentence)
+    with_adam = _with_adam(own)
+    if with_adam is not None:
+        sentence = (
+            f"With Adam at {RATES[0]:g} the same step reaches {with_adam} on held-out examples, "
+            f"your optimizer {found}."
+        )
+        return Defect(Kind.OPTIMIZER, "learns-too-slowly", sentence)
+    fit = agreement(task, own.predict(own.train), own.train)
+    kind, cause = (
+        (Kind.CODE, "does-not-generalise") if fit.skill > 0.5 else (Kind.CAPACITY, "underfits")
+    )
+    sentence = (
+        f"{NEIGHBOURS} nearest neighbours predict held-out targets ({neighbours}), this model "
+        f"does not ({found}); on its own training examples it reaches {fit.score:.3f}."
+    )
+    return Defect(kind, cause, sentence)
+
+
+def _with_adam(own: _Learner) -> Agreement | None:
+    other = _Learner(own.recipe, own.train, own.heldout, own.task)
+    try:
+        found = other.learn(lambda model: adam(own.recipe, model, RATES[0]))
+    except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
+        return None
+    return found if found.z >= INFORMATIVE else None
+
+
+def _mapped(own: _Learner) -> Agreement | None:
+    """Agreement after renaming predicted classes, learnt on one half and tried on the other."""
+    truth = own.task.groups(own.heldout.targets)
+    output = own.predict(own.heldout)
+    if truth is None or output.ndim != 2 or output.shape[1] < 2:
+        return None
+    truth, guess = truth[: len(output)].cpu(), output.argmax(1)
+    half = len(guess) // 2
+    counts = torch.zeros(output.shape[1], int(truth.max()) + 1)
+    counts.index_put_((guess[:half], truth[:half]), torch.ones(half), accumulate=True)
+    renamed = nn.functional.one_hot(counts.argmax(1)[guess[half:]], counts.shape[1])
+    rest = own.heldout.take(torch.arange(half, len(guess)))
+    return agreement(own.task, renamed.double(), rest)
+
+
+def nearest(task: Task, train: Examples, heldout: Examples) -> Agreement:
+    """What the nearest training examples say about held-out targets."""
+    reference, query = _features(train), _features(heldout)
+    if reference is None or query is None or reference.shape[1] != query.shape[1]:
+        return Agreement(0.0, 0.0, 0.0)
+    centre, spread = reference.mean(0), reference.std(0).clamp_min(1e-6)
+    distance = torch.cdist((query - centre) / spread, (reference - centre) / spread)
+    near = distance.topk(min(NEIGHBOURS, len(train)), largest=False).indices
+    return agreement(task, _vote(task, train, near), heldout)
+
+
+def _vote(task: Task, train: Examples, near: Tensor) -> Tensor:
+    groups = task.groups(train.targets)
+    if groups is not None and task.association_name == "accuracy":
+        groups = groups.cpu()
+        return nn.functional.one_hot(groups, int(groups.max()) + 1).double()[near].mean(1)
+    values = torch.as_tensor(train.targets).cpu().double()
+    return values.reshape(len(values), -1)[near].mean(1)
+
+
+def _features(examples: Examples) -> Tensor | None:
+    columns = [t.detach().cpu().double().reshape(len(t), -1) for t in tensors(examples.inputs)]
+    if not columns:
+        return None
+    flat = torch.cat(columns, dim=1)
+    return flat[:, :: max(1, -(-flat.shape[1] // FEATURES))]

@@ -1,0 +1,146 @@
+"""Seeing what goes into a model and comes out of it while the user's own step runs."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, ClassVar, Self, TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from backslide.smalldata.data import Examples, tensors
+from backslide.smalldata.task import output_tensor
+
+Step: TypeAlias = Callable[[nn.Module, torch.optim.Optimizer, Any, Any], object]
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the model: what the user's step gave it, and its predictions."""
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    output: Tensor | None
+
+    @property
+    def fed(self) -> list[Tensor]:
+        """The tensors that the model was given."""
+        return [t for t in tensors([*self.args, dict(self.kwargs)]) if t.ndim > 0]
+
+
+class Tap:
+    """Keeps the arguments and the output of the first call of a model within the block."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.call = Call((), {}, None)
+
+    def __enter__(self) -> Self:
+        self._hook = self._model.register_forward_hook(self._keep, with_kwargs=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hook.remove()
+
+    def _keep(
+        self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
+    ) -> None:
+        if self.call.output is None:
+            self.call = Call(args, kwargs, output_tensor(output))
+
+
+class _Seen(BaseException):
+    """Ends the user's step after the forward pass; no `except Exception` of theirs holds it."""
+
+
+def observe(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    step: Step,
+    examples: Examples,
+    *,
+    training: bool = False,
+) -> Call:
+    """Lets the user's own step call the model on some examples, and goes no further.
+
+    The step is left as soon as the model has answered, before any loss or update. The modules
+    are in evaluation mode for that call whatever the step sets; with `training`, in the mode
+    that the step has them in.
+    """
+    modes = {module: module.training for module in model.modules()}
+    seen: list[Call] = []
+
+    def switch(*_: object) -> None:
+        if not training:
+            model.eval()
+
+    def leave(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: object) -> None:
+        output = output_tensor(out)
+        seen.append(
+            Call(args, kwargs, None if output is None else output.detach().cpu().clone())
+        )
+        raise _Seen
+
+    hooks = [
+        model.register_forward_pre_hook(switch),
+        model.register_forward_hook(leave, with_kwargs=True),
+    ]
+    try:
+        with torch.no_grad():
+            step(model, optimizer, examples.inputs, examples.targets)
+    except _Seen:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for module, mode in modes.items():
+            module.training = mode
+    return seen[0] if seen else Call((), {}, None)
+
+
+class NoDropout(TorchFunctionMode):
+    """Lets every dropout pass its input on, so that memorising is not a matter of luck.
+
+    Works on calls, not on modules, so that functional dropout is covered and batch norm stays in
+    the mode the user has it in. Recurrent layers keep theirs (it is inside a fused kernel).
+    """
+
+    _PASS: ClassVar = {
+        functional.dropout,
+        functional.dropout1d,
+        functional.dropout2d,
+        functional.dropout3d,
+        functional.alpha_dropout,
+        functional.feature_alpha_dropout,
+        torch.dropout,
+        torch.feature_dropout,
+    }
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],  # torch calls it like this
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401  # whatever the function returns
+        given = dict(kwargs or {})
+        if func in self._PASS:
+            return args[0] if args else given["input"]
+        if func is functional.scaled_dot_product_attention:
+            # query, key, value, mask, dropout
+            args = args[:4] + ((0.0, *args[5:]) if len(args) > 4 else ())
+            if "dropout_p" in given:
+                given["dropout_p"] = 0.0
+        if func is functional.multi_head_attention_forward:
+            # Its signature is fixed: the eleventh argument is dropout_p.
+            args = (*args[:10], 0.0, *args[11:]) if len(args) > 10 else args
+            if "dropout_p" in given:
+                given["dropout_p"] = 0.0
+        return func(*args, **given)

@@ -1,0 +1,291 @@
+"""Memorising failed: exchange one part at a time for one that works, and see which it was."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from backslide.smalldata.data import Examples, Tree
+from backslide.smalldata.forward import observe
+from backslide.smalldata.memorise import Fit, adam, memorise
+from backslide.smalldata.preflight import Preflight
+from backslide.smalldata.recipe import Recipe
+from backslide.smalldata.task import Task, Unscored, Values, output_tensor
+from backslide.smalldata.verdict import Defect, Kind
+
+RATES: Final = (3e-3, 3e-4)
+"""Adam's for shallow networks, and for those that it upsets."""
+PAIR_SEEDS: Final = 3
+"""Initialisations tried on two examples; a narrow layer may be born dead."""
+SWAP_PATIENCE: Final = 2
+TINY_UPDATE: Final = 1e-4
+OUTSIDE: Final = 0.2
+SAME: Final = 1e-4
+EXACT: Final = ("constant-input", "outputs-are-probabilities", "dead-layer", "zero-gradient")
+"""Symptoms that explain a failure by themselves, without a further swap."""
+
+Forward: TypeAlias = Callable[[nn.Module, torch.optim.Optimizer, Examples], object]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A training that could not memorise.
+
+    Attributes:
+        recipe: The user's parts.
+        examples: What could not be memorised.
+        first: What the preflight saw.
+        own: The failed attempt with everything as the user has it.
+        steps: Steps for each further attempt.
+    """
+
+    recipe: Recipe
+    examples: Examples
+    first: Preflight
+    own: Fit
+    steps: int
+
+    @property
+    def task(self) -> Task:
+        """What the targets ask for."""
+        return self.first.task
+
+    def symptom(self, *causes: str) -> Defect | None:
+        """The first of the preflight's symptoms with one of these causes."""
+        return next((s for s in self.first.symptoms if s.cause in causes), None)
+
+
+def blame(case: Case) -> Defect:
+    """Names the part that keeps the user's training from memorising.
+
+    The suspects are heard in order, so that a part is blamed only when those before it have been
+    cleared; a symptom counts once the optimizer has.
+    """
+    for suspect in (
+        _unbounded,
+        _optimizer,
+        _exact_symptom,
+        _range,
+        _unscored,
+        _loss_or_step,
+        _input_preparation,
+        _non_finite,
+        _vanishing,
+        _constant,
+    ):
+        defect = suspect(case)
+        if defect is not None:
+            return defect
+    return _too_small(case)
+
+
+def _unbounded(case: Case) -> Defect | None:
+    if not case.own.unbounded:
+        return None
+    sentence = (
+        f"The loss fell from {case.own.initial:.3g} to {case.own.final:.3g} and on, below zero."
+    )
+    return Defect(Kind.CODE, "loss-unbounded-below", sentence)
+
+
+def _optimizer(case: Case) -> Defect | None:
+    own = case.own
+    with_adam = _swapped_optimizer(case)
+    if with_adam is None:
+        return None
+    rate, fit = with_adam
+    if not own.finite or own.highest > 1.5 * own.initial:
+        cause = "learning-rate-too-high"
+    elif own.update_ratio < TINY_UPDATE:
+        cause = "learning-rate-too-low"
+    else:
+        cause = "optimizer-settings"
+    sentence = (
+        f"With Adam at {rate:g} in its place the same step memorises in {fit.steps} steps; "
+        f"your optimizer took the loss from {own.initial:.3g} to {own.final:.3g} in "
+        f"{own.steps}, and its first update moved the weights by {own.update_ratio:.1e} of "
+        "their length."
+    )
+    return Defect(Kind.OPTIMIZER, cause, sentence, {"update_ratio": own.update_ratio})
+
+
+def _swapped_optimizer(case: Case) -> tuple[float, Fit] | None:
+    recipe = case.recipe
+    for rate in RATES:
+        model = recipe.model()
+        step = partial(recipe.step, model, adam(recipe, model, rate))
+        try:
+            fit = memorise(model, step, case.examples, case.task, case.steps, SWAP_PATIENCE)
+        except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
+            return None
+        if fit.passed:
+            return rate, fit
+    return None
+
+
+def _exact_symptom(case: Case) -> Defect | None:
+    return case.symptom(*EXACT)
+
+
+def _unscored(case: Case) -> Defect | None:
+    if not isinstance(case.task, Unscored):
+        return None
+    sentence = "Neither your optimizer nor Adam could memorise the examples."
+    return Defect(Kind.CODE, "cannot-memorise", sentence)
+
+
+def _loss_or_step(case: Case) -> Defect | None:
+    if not _reference(case, case.examples, _as_fed(case.recipe)):
+        return None
+    sentence = "With a plain loss and step, and Adam, the same model memorises the examples."
+    shapes = case.symptom("shape-broadcast")
+    return shapes or Defect(Kind.CODE, "loss-or-step", sentence)
+
+
+def _input_preparation(case: Case) -> Defect | None:
+    if case.first.fed_as_given or not _reference(case, case.examples, _as_given):
+        return None
+    sentence = "Given its inputs as they are in the data, the model memorises the examples."
+    return Defect(Kind.CODE, "input-preparation", sentence)
+
+
+def _non_finite(case: Case) -> Defect | None:
+    if case.own.finite:
+        return None
+    sentence = f"The loss was {case.own.final} after {case.own.steps} steps, with Adam as well."
+    return Defect(Kind.CODE, "non-finite", sentence)
+
+
+def _vanishing(case: Case) -> Defect | None:
+    return case.symptom("vanishing-gradient")
+
+
+def _as_fed(recipe: Recipe) -> Forward:
+    """Calls the model with what the user's own step makes of the inputs."""
+
+    def forward(
+        model: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples
+    ) -> object:
+        call = observe(model, optimizer, recipe.step_fn, examples)
+        return model(*call.args, **call.kwargs)
+
+    return forward
+
+
+def _as_given(model: nn.Module, _: torch.optim.Optimizer, examples: Examples) -> object:
+    """Calls the model with the inputs of the data."""
+    match examples.inputs:
+        case dict():
+            return model(**examples.inputs)
+        case tuple() | list():
+            return model(*examples.inputs)
+        case _:
+            return model(_floating(examples.inputs))
+
+
+def _floating(inputs: Any) -> Tree:  # noqa: ANN401  # a tensor, or an array from a dataset
+    return torch.as_tensor(inputs)
+
+
+def _reference(case: Case, examples: Examples, forward: Forward, seed: int = 0) -> bool:
+    """Whether a plain training step with Adam memorises the examples."""
+    for rate in RATES:
+        model = case.recipe.model(seed)
+        # The user's step wants its own optimizer to be called with; it never gets to step.
+        step = partial(
+            _plain_step,
+            case,
+            forward,
+            model,
+            case.recipe.opt_fn(model),
+            adam(case.recipe, model, rate),
+        )
+        try:
+            if memorise(model, step, examples, case.task, case.steps, SWAP_PATIENCE).passed:
+                return True
+        except Exception:  # noqa: BLE001  # inputs or outputs that only the user's step understands
+            return False
+    return False
+
+
+def _plain_step(
+    case: Case,
+    forward: Forward,
+    model: nn.Module,
+    own: torch.optim.Optimizer,
+    reference: torch.optim.Optimizer,
+    examples: Examples,
+) -> float:
+    output = output_tensor(forward(model, own, examples))
+    loss = None if output is None else case.task.loss(output, examples.targets)
+    if loss is None:
+        raise ValueError("the outputs do not fit the targets")
+    reference.zero_grad()
+    loss.backward()
+    reference.step()
+    return float(loss.detach())
+
+
+def _range(case: Case) -> Defect | None:
+    """Targets that the last activation cannot reach."""
+    if not isinstance(case.task, Values):
+        return None
+    output = _after(case)
+    if output is None:
+        return None
+    targets = torch.as_tensor(case.examples.targets).double()
+    low, high = float(output.min()), float(output.max())
+    for floor, ceiling in ((0.0, 1.0), (-1.0, 1.0), (0.0, math.inf), (-math.inf, 0.0)):
+        outside = float(((targets < floor) | (targets > ceiling)).double().mean())
+        within = low >= floor and high <= ceiling
+        touched = low <= floor + 0.02 or high >= ceiling - 0.02
+        if within and touched and outside > OUTSIDE:
+            sentence = (
+                f"Outputs stay between {low:.3g} and {high:.3g}, but {outside:.0%} of the "
+                f"targets lie outside [{floor:g}, {ceiling:g}]."
+            )
+            return Defect(Kind.CODE, "output-range", sentence, {"outside": outside})
+    return None
+
+
+def _constant(case: Case) -> Defect | None:
+    output = _after(case)
+    if output is None:
+        return None
+    spread = float(output.double().std(0).max())
+    if spread > SAME * (1 + float(output.abs().mean())):
+        return None
+    sentence = (
+        f"After {case.steps} steps the outputs for {len(case.examples)} different examples "
+        f"still differ by no more than {spread:.1e}."
+    )
+    return Defect(Kind.CODE, "constant-output", sentence, {"output_spread": spread})
+
+
+def _after(case: Case) -> Tensor | None:
+    """What a model says after some training with Adam and the user's step."""
+    model = case.recipe.model()
+    optimizer = adam(case.recipe, model, RATES[0])
+    try:
+        for _ in range(case.steps):
+            case.recipe.step(model, optimizer, case.examples)
+    except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
+        return None
+    output = observe(model, optimizer, case.recipe.step_fn, case.examples).output
+    return output if output is not None and bool(output.isfinite().all()) else None
+
+
+def _too_small(case: Case) -> Defect:
+    groups = case.task.groups(case.examples.targets)
+    other = 1 if groups is None else int((groups != groups[0]).nonzero()[0])
+    pair = case.examples.take([0, other])
+    forward, n = _as_fed(case.recipe), len(case.examples)
+    if any(_reference(case, pair, forward, seed) for seed in range(PAIR_SEEDS)):
+        sentence = f"Two examples can be memorised, {n} cannot, with a reference loss and Adam."
+        return Defect(Kind.CAPACITY, "cannot-memorise", sentence, {"examples": n})
+    sentence = "Not even two examples can be memorised with a reference loss and Adam."
+    return Defect(Kind.CODE, "cannot-memorise", sentence, {"examples": 2})

@@ -1,0 +1,233 @@
+"""How well outputs agree with targets, for the kinds of targets there are."""
+
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from backslide.smalldata.data import Examples, Tree
+
+DENSE_PASS: Final = 0.95
+"""Where each example has many targets, some of them cannot be told apart by any model, such as
+the first words of sentences that begin alike."""
+
+
+class Task(Protocol):
+    """One kind of targets."""
+
+    name: str
+    score_name: str
+    association_name: str
+    passes_at: float
+
+    def groups(self, targets: Tree) -> Tensor | None:
+        """The class of each example, shape (n,), where examples have one."""
+
+    def score(self, output: Tensor, targets: Tree) -> float | None:
+        """How well the outputs fit, 1 at best; None where they cannot be compared."""
+
+    def association(self, output: Tensor, targets: Tree) -> float:
+        """How much the outputs tell about the targets, insensitive to scale where that helps."""
+
+    def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        """A reference loss that is known to be right; None where there is none."""
+
+
+class Classes:
+    """One class index (or one-hot row) an example or position."""
+
+    name = "classification"
+    score_name = "accuracy"
+    association_name = "accuracy"
+
+    def __init__(self, targets: Tensor) -> None:
+        self._one_hot = targets.is_floating_point()
+        self.passes_at = DENSE_PASS if self._index(targets).ndim > 1 else 0.99
+
+    def _index(self, targets: Tree) -> Tensor:
+        index = _tensor(targets)
+        return index.argmax(-1) if self._one_hot else index.long()
+
+    def groups(self, targets: Tree) -> Tensor | None:
+        index = self._index(targets)
+        return index if index.ndim == 1 else None
+
+    def score(self, output: Tensor, targets: Tree) -> float | None:
+        index = self._index(targets)
+        known = index >= 0  # -100 and the like mark positions to be ignored
+        hits = [
+            (scores.argmax(1) == index.to(scores.device))[known].double().mean().item()
+            for scores in _class_axis_second(output, index)
+        ]
+        return max(hits, default=None)
+
+    def association(self, output: Tensor, targets: Tree) -> float:
+        return self.score(output, targets) or 0.0
+
+    def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        index = self._index(targets)
+        scores = _class_axis_second(output, index)
+        if not scores:
+            return None
+        index = index.to(output.device)
+        best = max(scores, key=lambda s: (s.argmax(1) == index).double().mean().item())
+        return functional.cross_entropy(best.float(), index.where(index >= 0, -100))
+
+
+class Binary:
+    """Zeros and ones: one or several yes-or-no questions an example."""
+
+    name = "binary classification"
+    score_name = "AUC"
+    association_name = "AUC"
+    passes_at = 0.99
+
+    def groups(self, targets: Tree) -> Tensor | None:
+        flat = (
+            _tensor(targets).flatten(1)
+            if _tensor(targets).ndim > 1
+            else _tensor(targets)[:, None]
+        )
+        return flat[:, 0].long() if flat.shape[1] == 1 else None
+
+    def score(self, output: Tensor, targets: Tree) -> float | None:
+        truth = _tensor(targets).flatten()
+        if output.numel() != truth.numel():
+            return None
+        # Rank-based, so that scores and probabilities are judged alike.
+        values, yes = output.detach().flatten().double().cpu(), truth.cpu() > 0.5
+        if not bool(yes.any()) or bool(yes.all()):
+            return None
+        _, tied = values.unique(return_inverse=True)
+        counts = tied.bincount()
+        ranks = (counts.cumsum(0) - (counts - 1) / 2)[tied]
+        n_yes, n_no = int(yes.sum()), int((~yes).sum())
+        return float((ranks[yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+
+    def association(self, output: Tensor, targets: Tree) -> float:
+        score = self.score(output, targets)
+        return 0.5 if score is None else score
+
+    def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        truth = _tensor(targets)
+        if output.numel() != truth.numel():
+            return None
+        return functional.binary_cross_entropy_with_logits(
+            output.flatten().float(), truth.flatten().float().to(output.device)
+        )
+
+
+class Values:
+    """Real numbers: regression and reconstruction."""
+
+    name = "regression"
+    score_name = "R²"
+    association_name = "correlation"
+    passes_at = 0.9
+
+    def groups(self, targets: Tree) -> Tensor | None:  # noqa: ARG002  # values have no classes
+        return None
+
+    def score(self, output: Tensor, targets: Tree) -> float | None:
+        truth = _tensor(targets)
+        if output.numel() != truth.numel():
+            return None
+        got, want = _rows(output), _rows(truth)
+        spread = (want - want.mean(0)).square().sum()
+        residual = (got - want).square().sum()
+        return float(1 - residual / spread) if spread > 0 else None
+
+    def association(self, output: Tensor, targets: Tree) -> float:
+        got, want = _rows(output), _rows(_tensor(targets))
+        if got.shape != want.shape:
+            return 0.0
+        got, want = got - got.mean(0), want - want.mean(0)
+        scale = (got.norm(dim=0) * want.norm(dim=0)).clamp_min(1e-12)
+        return float(((got * want).sum(0) / scale).mean())
+
+    def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        truth = _tensor(targets)
+        if output.numel() != truth.numel():
+            return None
+        want = truth.flatten().float().to(output.device)
+        return functional.mse_loss(output.flatten().float(), want)
+
+
+class Unscored:
+    """Targets or outputs of a form only the user's own loss understands."""
+
+    name = "loss only"
+    score_name = "score"
+    association_name = "score"
+    passes_at = 1.0
+
+    def groups(self, targets: Tree) -> Tensor | None:  # noqa: ARG002
+        return None
+
+    def score(self, output: Tensor, targets: Tree) -> float | None:  # noqa: ARG002
+        return None
+
+    def association(self, output: Tensor, targets: Tree) -> float:  # noqa: ARG002
+        return 0.0
+
+    def loss(self, output: Tensor, targets: Tree) -> Tensor | None:  # noqa: ARG002
+        return None
+
+
+def task_of(examples: Examples, output: Tensor | None) -> Task:
+    """Recognises the task by its targets and by one batch of the model's output."""
+    if not isinstance(examples.targets, Tensor | np.ndarray) or output is None:
+        return Unscored()
+    targets = _tensor(examples.targets)
+    if not output.is_floating_point() or targets.is_complex():
+        return Unscored()
+    per_target = output[:1].numel() / max(targets[:1].numel(), 1)
+    zeros_and_ones = bool(((targets == 0) | (targets == 1)).all())
+    if targets.is_floating_point():
+        rows_sum_to_one = (
+            targets.ndim == 2
+            and targets.shape[1] > 1
+            and bool((targets >= 0).all() and (targets.sum(1) - 1).abs().max() < 1e-3)
+        )
+        if rows_sum_to_one and per_target == 1:
+            return Classes(targets)
+        return Binary() if zeros_and_ones else Values()
+    if per_target > 1:
+        return Classes(targets)
+    return Binary() if zeros_and_ones else Values()
+
+
+def output_tensor(output: object) -> Tensor | None:
+    """The tensor of predictions in what a model returned: itself, `.logits`, or the first."""
+    match output:
+        case Tensor():
+            return output
+        case Mapping():
+            return output_tensor(output.get("logits", next(iter(output.values()), None)))
+        case tuple() | list() if output:
+            return output_tensor(output[0])
+        case _:
+            logits: object = getattr(output, "logits", None)
+            return logits if isinstance(logits, Tensor) else None
+
+
+def _tensor(targets: Any) -> Tensor:  # noqa: ANN401  # a tensor or an array
+    return torch.as_tensor(targets)
+
+
+def _rows(values: Tensor) -> Tensor:
+    return values.detach().double().cpu().reshape(len(values), -1)
+
+
+def _class_axis_second(output: Tensor, index: Tensor) -> list[Tensor]:
+    """The output with its class axis in second place, each way in which the shapes allow."""
+    if output.ndim != index.ndim + 1:
+        return []
+    return [
+        output.movedim(axis, 1)
+        for axis in sorted({1, output.ndim - 1})
+        if output.shape[:axis] + output.shape[axis + 1 :] == index.shape
+    ]
