@@ -1,4 +1,4 @@
-"""The small-data test on planted faults and healthy trainings: writes `benchmarks/smalldata.md`.
+"""The small-data test on planted faults and healthy trainings; writes its page beside it.
 
 Thresholds were chosen on the part `tuned` alone. The part `held-out` (other networks, data and
 faults) was run only after they were frozen; what it showed is on the page as it came.
@@ -16,10 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import click
-
-from backslide.smalldata import SmallDataVerdict
 from benchmarks.smalldata_cases import cases
 from benchmarks.smalldata_networks import parts_of
+
+from backslide.smalldata import SmallDataVerdict
 
 PAGE = Path(__file__).with_suffix(".md")
 KINDS = ["ok", "code", "optimizer", "capacity", "data"]

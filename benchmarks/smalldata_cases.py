@@ -5,10 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader, TensorDataset
-
 from benchmarks.smalldata_networks import (
     Net,
     Parts,
@@ -21,6 +17,9 @@ from benchmarks.smalldata_networks import (
     plain,
     sgd,
 )
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 Fault = Callable[[Parts], Parts]
 
@@ -99,7 +98,9 @@ def body_output(change: Callable[[Tensor], Tensor]):
 
 
 def _freeze_first(net):
-    first = next(m for m in net.modules() if next(m.parameters(recurse=False), None) is not None)
+    first = next(
+        m for m in net.modules() if next(m.parameters(recurse=False), None) is not None
+    )
     for p in first.parameters(recurse=False):
         p.requires_grad_(False)
 
@@ -299,9 +300,7 @@ HEALTHY: dict[str, Fault] = {
     "dropout 0.3": model(lambda _: mlp(64, 10, drop=0.3)),
     "SGD 0.1": optimizer(sgd(0.1)),
     "AdamW": optimizer(adamw()),
-    "frozen body, declared": lambda p: replace(
-        model(_freeze_body)(p), expect_frozen=("body",)
-    ),
+    "frozen body, declared": lambda p: replace(model(_freeze_body)(p), expect_frozen=("body",)),
     "label smoothing 0.1": loss(lambda f, o, y: ce(o, y, label_smoothing=0.1)),
     "warm-up from zero": optimizer(_warmup),
     "zero-initialised head": model(_zero_head),

@@ -97,7 +97,11 @@ def mlp(inputs: int, outputs: int, width: int = 64, act=nn.ReLU, drop: float = 0
 
 def cnn(norm: bool = False) -> Net:
     def block(a: int, b: int) -> list[nn.Module]:
-        return [nn.Conv2d(a, b, 3, padding=1), *([nn.BatchNorm2d(b)] if norm else []), nn.ReLU()]
+        return [
+            nn.Conv2d(a, b, 3, padding=1),
+            *([nn.BatchNorm2d(b)] if norm else []),
+            nn.ReLU(),
+        ]
 
     body = nn.Sequential(*block(1, 16), *block(16, 32), nn.MaxPool2d(2), *block(32, 32))
     return Net(nn.Sequential(body, nn.AdaptiveAvgPool2d(2), nn.Flatten()), nn.Linear(128, 10))

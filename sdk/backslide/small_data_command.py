@@ -31,13 +31,13 @@ def small_data(
     per_class: int | None,
     steps: int | None,
     expect_frozen: tuple[str, ...],
-    as_json: bool,  # noqa: FBT001  # click passes options by name
+    as_json: bool,
 ) -> None:
     """Tell a code defect from a data defect in seconds.
 
-    MODULE:FUNCTION returns what small_data_test takes: a mapping with model_fn, opt_fn, step_fn,
-    train and heldout, or a tuple of them in this order. A mapping may hold per_class, steps and
-    expect_frozen too; options win.
+    MODULE:FUNCTION returns what small_data_test takes: a mapping with model_fn, opt_fn,
+    step_fn, train and heldout, or a tuple of them in this order. A mapping may hold
+    per_class, steps and expect_frozen too; options win.
 
     Exits with 0 if nothing was found, 1 if something was, 2 if the test could not be run.
     """

@@ -25,7 +25,7 @@ BEYOND_DOUBT: Final = 6.0
 NEIGHBOURS: Final = 5
 FEATURES: Final = 2_048
 MAPPED: Final = 0.5
-"""Skill after renumbering the classes. Below it, a renaming fits the noise of a class pattern."""
+"""Skill after renumbering the classes; below it, a renaming may fit a mere tendency."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Agreement:
         return (self.score - self.chance) / max(1 - self.chance, 1e-12)
 
     def __str__(self) -> str:
+        """The figures as part of a sentence."""
         return f"{self.score:.3f} against {self.chance:.3f} by chance (z = {self.z:.1f})"
 
 
@@ -73,7 +74,7 @@ class _Learner:
         found = Agreement(0.0, 0.0, 0.0)
         for self.epochs in range(1, EPOCHS + 1):
             order = torch.randperm(len(self.train), generator=shuffler)
-            for rows in order.split(BATCH):
+            for rows in _batches(order):
                 # A last batch of one example upsets batch norm in any training loop.
                 if len(rows) > 1:
                     self.recipe.step(self.model, self.optimizer, self.train.take(rows))
@@ -92,7 +93,7 @@ class _Learner:
                 examples.take(rows),
                 training=training,
             ).output
-            for rows in torch.arange(len(examples)).split(BATCH)
+            for rows in _batches(torch.arange(len(examples)))
             if len(rows) > 1
         ]
         return torch.cat([part for part in parts if part is not None])
@@ -100,6 +101,10 @@ class _Learner:
     def agreement(self, *, training: bool = False) -> Agreement:
         output = self.predict(self.heldout, training=training)
         return agreement(self.task, output, self.heldout.take(range(len(output))))
+
+
+def _batches(order: Tensor) -> list[Tensor]:
+    return [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
 
 
 def control(
@@ -150,8 +155,8 @@ def _explain(own: _Learner, found: Agreement) -> Defect:
     as_trained = own.agreement(training=True)
     if as_trained.z >= BEYOND_DOUBT:
         sentence = (
-            f"In training mode the same model reaches {as_trained} on the held-out examples, in "
-            f"evaluation mode {found}."
+            f"In training mode the same model reaches {as_trained} on the held-out examples, "
+            f"in evaluation mode {found}."
         )
         return Defect(Kind.CODE, "train-eval-mismatch", sentence)
     mapped = _mapped(own)
@@ -171,8 +176,8 @@ def _explain(own: _Learner, found: Agreement) -> Defect:
     with_adam = _with_adam(own)
     if with_adam is not None:
         sentence = (
-            f"With Adam at {RATES[0]:g} the same step reaches {with_adam} on held-out examples, "
-            f"your optimizer {found}."
+            f"With Adam at {RATES[0]:g} the same step reaches {with_adam} on held-out "
+            f"examples, your optimizer {found}."
         )
         return Defect(Kind.OPTIMIZER, "learns-too-slowly", sentence)
     fit = agreement(task, own.predict(own.train), own.train)

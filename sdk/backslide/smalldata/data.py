@@ -25,6 +25,7 @@ class Examples:
     targets: Tree
 
     def __len__(self) -> int:
+        """The number of examples."""
         return len(next(leaves(self.inputs)))
 
     def take(self, indices: Sequence[int] | Tensor) -> Self:
@@ -159,7 +160,7 @@ def _from_dataset(
 
 
 def _from_batches(batches: Iterable[Any]) -> Examples:
-    """Joins batches; of padded ones, those of the commonest shape, as others cannot be joined."""
+    """Joins batches; of padded ones those of the commonest shape, as others do not fit."""
     by_shape: dict[object, list[Examples]] = {}
     count = 0
     for batch in batches:

@@ -34,10 +34,12 @@ class Tap:
     """Keeps the arguments and the output of the first call of a model within the block."""
 
     def __init__(self, model: nn.Module) -> None:
+        """Watches `model`."""
         self._model = model
         self.call = Call((), {}, None)
 
     def __enter__(self) -> Self:
+        """Starts to watch."""
         self._hook = self._model.register_forward_hook(self._keep, with_kwargs=True)
         return self
 
@@ -47,6 +49,7 @@ class Tap:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Stops watching."""
         self._hook.remove()
 
     def _keep(
@@ -108,8 +111,8 @@ def observe(
 class NoDropout(TorchFunctionMode):
     """Lets every dropout pass its input on, so that memorising is not a matter of luck.
 
-    Works on calls, not on modules, so that functional dropout is covered and batch norm stays in
-    the mode the user has it in. Recurrent layers keep theirs (it is inside a fused kernel).
+    Works on calls, not on modules, so that functional dropout is covered and batch norm stays
+    in the mode the user has it in. Recurrent layers keep theirs (it is inside a fused kernel).
     """
 
     _PASS: ClassVar = {
@@ -130,7 +133,8 @@ class NoDropout(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401  # whatever the function returns
-        given = dict(kwargs or {})
+        """Calls `func`, without dropout."""
+        args, given = tuple(args), dict(kwargs or {})
         if func in self._PASS:
             return args[0] if args else given["input"]
         if func is functional.scaled_dot_product_attention:

@@ -39,6 +39,7 @@ class Fit:
 
     @property
     def finite(self) -> bool:
+        """Whether the loss stayed finite."""
         return math.isfinite(self.final)
 
 
@@ -48,13 +49,14 @@ def memorise(
     examples: Examples,
     task: Task,
     steps: int,
-    patience: int = 1,
+    *,
+    patience: int,
 ) -> Fit:
     """Trains on the same few examples until they are known by heart or nothing moves any more.
 
     Known by heart: the score of `task` is reached, and either the user's loss or the reference
     loss of the same outputs is down to `LOSS_SHARE`. The second way is for losses with a floor,
-    such as label smoothing. A score that is reached with a loss still falling at the end will do.
+    such as label smoothing. A score reached with a loss still falling at the end will do.
     """
     losses: list[float] = []
     before = _weights(model)
@@ -99,7 +101,12 @@ def memorise_own(recipe: Recipe, examples: Examples, task: Task, steps: int) -> 
     """Memorising with everything as the user has it."""
     model, optimizer = recipe.build()
     return memorise(
-        model, lambda e: recipe.step(model, optimizer, e), examples, task, steps, PATIENCE
+        model,
+        lambda e: recipe.step(model, optimizer, e),
+        examples,
+        task,
+        steps,
+        patience=PATIENCE,
     )
 
 

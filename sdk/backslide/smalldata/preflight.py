@@ -3,7 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from functools import partial
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,8 @@ from backslide.smalldata.verdict import Defect, Kind
 
 STEPS: Final = 2
 SECOND_LOOK: Final = 8
-"""Steps given to parameters that looked stuck: warm-up from zero, accumulation, zero-initialised
-branches and skipped mixed-precision steps all wake up within these."""
+"""Steps given to parameters that looked stuck: warm-up from zero, accumulation, branches
+initialised at zero and skipped mixed-precision steps wake up within these."""
 DEAD_SHARE: Final = 0.9
 VANISHED: Final = 1e-4
 MIXED: Final = 1e-3
@@ -45,6 +46,9 @@ class Preflight:
     notes: tuple[str, ...]
 
 
+_Training: TypeAlias = tuple[nn.Module, torch.optim.Optimizer, Examples]
+
+
 @dataclass
 class _Watch:
     """What happened to the trainable parameters over some steps."""
@@ -56,6 +60,8 @@ class _Watch:
     norms: dict[str, float] = field(default_factory=dict)
     optimizer_steps: int = 0
     just_updated: bool = False
+    followed: bool = False
+    """The optimizer once had gradients to follow."""
 
 
 def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) -> Preflight:
@@ -73,15 +79,18 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
     named = [(name, p) for name, p in recipe.trainable(model) if id(p) in held]
 
     watch, dead = _Watch(), _DeadUnits(model)
+    one_step = partial(_watched, recipe, (model, optimizer, examples), named, watch)
     with Tap(model) as tap, dead:
-        losses = [_watched(recipe, model, optimizer, examples, named, watch)]
-    for _ in range(STEPS - 1):
-        losses.append(_watched(recipe, model, optimizer, examples, named, watch))
-    while len(losses) < SECOND_LOOK and len(watch.moved & watch.nonzero) < len(named):
-        losses.append(_watched(recipe, model, optimizer, examples, named, watch))
+        first_loss = one_step()
+    taken = 1
+    while taken < STEPS or (
+        taken < SECOND_LOOK and len(watch.moved & watch.nonzero) < len(named)
+    ):
+        one_step()
+        taken += 1
 
     call = tap.call
-    dynamic = _dynamic(named, watch, len(losses))
+    dynamic = _dynamic(named, watch, taken)
     symptoms = [
         *_fed_constant(call, examples),
         *_shapes(call.output, examples, task),
@@ -97,7 +106,7 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
         tuple(defects),
         tuple(symptoms),
         _alike(list(tensors(examples.inputs)), call.fed),
-        _notes(losses[0], call.output, task),
+        _notes(first_loss, call.output, task),
     )
 
 
@@ -133,15 +142,9 @@ def _count(cause: str, names: list[str], total: int, what: str) -> Defect:
     return Defect(Kind.CODE, cause, sentence, {"parameters": len(names), "of": total})
 
 
-def _watched(
-    recipe: Recipe,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    examples: Examples,
-    named: list[Named],
-    watch: _Watch,
-) -> float:
+def _watched(recipe: Recipe, training: _Training, named: list[Named], watch: _Watch) -> float:
     """One step of the user's with hooks on every parameter's gradient."""
+    model, optimizer, examples = training
     fresh: dict[str, Tensor] = {}
     after_update = watch.just_updated
     before = {name: p.detach().clone() for name, p in named}
@@ -176,9 +179,14 @@ def _watched(
 
     def counted(*_: object) -> None:
         watch.optimizer_steps += 1
+        watch.followed |= any(p.grad is not None and bool(p.grad.any()) for _, p in named)
 
-    hooks = [parameter.register_hook(arriving(name)) for name, parameter in named]
-    hooks += [p.register_post_accumulate_grad_hook(arrived(name)) for name, p in named]
+    hooks: list[torch.utils.hooks.RemovableHandle] = []
+    for name, parameter in named:
+        hooks += [
+            parameter.register_hook(arriving(name)),  # type: ignore[no-untyped-call]  # torch's lack
+            parameter.register_post_accumulate_grad_hook(arrived(name)),  # type: ignore[no-untyped-call]  # torch's lack
+        ]
     if isinstance(optimizer, torch.optim.Optimizer):
         hooks.append(optimizer.register_step_post_hook(counted))
     try:
@@ -203,16 +211,16 @@ def _dynamic(named: list[Named], watch: _Watch, steps: int) -> list[Defect]:
         found.append(_count("no-gradient", lost, total, what))
     stuck = [name for name in names if name in watch.nonzero and name not in watch.moved]
     if stuck:
-        called = watch.optimizer_steps > 0
-        why = (
-            f"though the optimizer stepped {watch.optimizer_steps} times"
-            if called
-            else "and optimizer.step() was not called"
-        )
+        if watch.followed:
+            why = f"though the optimizer stepped {watch.optimizer_steps} times"
+        elif watch.optimizer_steps:
+            why = "as the gradients were gone by the time optimizer.step() ran"
+        else:
+            why = "and optimizer.step() was not called"
         defect = _count("not-moving", stuck, total, f"got gradients but never moved, {why}")
         found.append(
             Defect(
-                Kind.OPTIMIZER if called else Kind.CODE,
+                Kind.OPTIMIZER if watch.followed else Kind.CODE,
                 defect.cause,
                 defect.sentence,
                 {**defect.numbers, "optimizer_steps": watch.optimizer_steps},

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 import torch
@@ -46,20 +46,20 @@ def small_data_test(
 ) -> SmallDataVerdict:
     """Tells in seconds whether a training that goes wrong suffers from its code or its data.
 
-    A. A few real steps: does every parameter require, get and follow its gradient, and does each
-    example stay by itself? B. Can a handful of examples be memorised? C. If not, one part at a
-    time is exchanged for one that works. D. If so, does a model trained on a little real data
-    beat permuted targets on held-out examples?
+    A. A few real steps: does every parameter require, get and follow its gradient, and does
+    each example stay by itself? B. Can a handful of examples be memorised? C. If not, one part
+    at a time is exchanged for one that works. D. If so, does a model trained on a little real
+    data beat permuted targets on held-out examples?
 
-    The same call gives the same answer. The random state of torch, NumPy and Python is as before
-    afterwards; `train` and `heldout` are only read.
+    The same call gives the same answer. The random state of torch, NumPy and Python is put
+    back; `train` and `heldout` are only read.
 
     Args:
         model_fn: Builds a new model; its parameters may come from a checkpoint.
         opt_fn: Builds the optimizer for such a model.
-        step_fn: One training step as the real loop takes it, `step_fn(model, opt, x, y) -> loss`,
-            with zero_grad, backward and the optimizer's step. A copy made for this test would
-            not show what is wrong with the loop.
+        step_fn: One training step of the real loop, `step_fn(model, opt, x, y) -> loss`, with
+            zero_grad, backward and the optimizer's step. A copy made for this test would not
+            show what is wrong with the loop.
         train: (inputs, targets) tensors, a dataset, a `DataLoader` or a list of batches. Inputs
             may be tuples or mappings of tensors.
         heldout: The same, of examples that are not in `train`.
@@ -193,7 +193,8 @@ def _of_each(groups: Tensor, count: int) -> list[int]:
 
 
 def _commonest(groups: Tensor) -> Tensor:
-    classes, counts = groups[groups >= 0].unique(return_counts=True)
+    found = torch.unique(groups[groups >= 0], return_counts=True)
+    classes, counts = cast("tuple[Tensor, Tensor]", found)
     return classes[counts.argsort(descending=True, stable=True)[:MAX_CLASSES]]
 
 
@@ -210,7 +211,7 @@ def _control_sets(pool: Examples, rest: Examples, task: Task) -> tuple[Examples,
 @contextmanager
 def _own_randomness() -> Iterator[None]:
     """Seeds every global generator for the block, and puts back what was there."""
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]  # torch's lack
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  # user code draws from it
     with torch.random.fork_rng(devices=list(devices)):
         try:

@@ -62,8 +62,8 @@ class Case:
 def blame(case: Case) -> Defect:
     """Names the part that keeps the user's training from memorising.
 
-    The suspects are heard in order, so that a part is blamed only when those before it have been
-    cleared; a symptom counts once the optimizer has.
+    The suspects are heard in order, so that a part is blamed only when those before it have
+    been cleared; a symptom counts once the optimizer has.
     """
     for suspect in (
         _unbounded,
@@ -119,7 +119,9 @@ def _swapped_optimizer(case: Case) -> tuple[float, Fit] | None:
         model = recipe.model()
         step = partial(recipe.step, model, adam(recipe, model, rate))
         try:
-            fit = memorise(model, step, case.examples, case.task, case.steps, SWAP_PATIENCE)
+            fit = memorise(
+                model, step, case.examples, case.task, case.steps, patience=SWAP_PATIENCE
+            )
         except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
             return None
         if fit.passed:
@@ -196,16 +198,12 @@ def _reference(case: Case, examples: Examples, forward: Forward, seed: int = 0) 
     for rate in RATES:
         model = case.recipe.model(seed)
         # The user's step wants its own optimizer to be called with; it never gets to step.
-        step = partial(
-            _plain_step,
-            case,
-            forward,
-            model,
-            case.recipe.opt_fn(model),
-            adam(case.recipe, model, rate),
-        )
+        own, reference = case.recipe.opt_fn(model), adam(case.recipe, model, rate)
+        step = partial(_plain_step, case, forward, (model, own, reference))
         try:
-            if memorise(model, step, examples, case.task, case.steps, SWAP_PATIENCE).passed:
+            if memorise(
+                model, step, examples, case.task, case.steps, patience=SWAP_PATIENCE
+            ).passed:
                 return True
         except Exception:  # noqa: BLE001  # inputs or outputs that only the user's step understands
             return False
@@ -215,17 +213,16 @@ def _reference(case: Case, examples: Examples, forward: Forward, seed: int = 0) 
 def _plain_step(
     case: Case,
     forward: Forward,
-    model: nn.Module,
-    own: torch.optim.Optimizer,
-    reference: torch.optim.Optimizer,
+    training: tuple[nn.Module, torch.optim.Optimizer, torch.optim.Optimizer],
     examples: Examples,
 ) -> float:
+    model, own, reference = training
     output = output_tensor(forward(model, own, examples))
     loss = None if output is None else case.task.loss(output, examples.targets)
     if loss is None:
         raise ValueError("the outputs do not fit the targets")
     reference.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's lack
     reference.step()
     return float(loss.detach())
 

@@ -30,7 +30,7 @@ class Task(Protocol):
         """How well the outputs fit, 1 at best; None where they cannot be compared."""
 
     def association(self, output: Tensor, targets: Tree) -> float:
-        """How much the outputs tell about the targets, insensitive to scale where that helps."""
+        """How much the outputs tell about the targets, whatever their scale."""
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
         """A reference loss that is known to be right; None where there is none."""
@@ -44,6 +44,7 @@ class Classes:
     association_name = "accuracy"
 
     def __init__(self, targets: Tensor) -> None:
+        """Learns from some targets whether they are one-hot, and whether they are dense."""
         self._one_hot = targets.is_floating_point()
         self.passes_at = DENSE_PASS if self._index(targets).ndim > 1 else 0.99
 
@@ -52,10 +53,12 @@ class Classes:
         return index.argmax(-1) if self._one_hot else index.long()
 
     def groups(self, targets: Tree) -> Tensor | None:
+        """The class of each example, shape (n,), or None."""
         index = self._index(targets)
         return index if index.ndim == 1 else None
 
     def score(self, output: Tensor, targets: Tree) -> float | None:
+        """The fit, 1 at best."""
         index = self._index(targets)
         known = index >= 0  # -100 and the like mark positions to be ignored
         hits = [
@@ -65,9 +68,11 @@ class Classes:
         return max(hits, default=None)
 
     def association(self, output: Tensor, targets: Tree) -> float:
+        """What the outputs tell about the targets."""
         return self.score(output, targets) or 0.0
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        """The reference loss."""
         index = self._index(targets)
         scores = _class_axis_second(output, index)
         if not scores:
@@ -86,6 +91,7 @@ class Binary:
     passes_at = 0.99
 
     def groups(self, targets: Tree) -> Tensor | None:
+        """The class of each example, shape (n,), or None."""
         flat = (
             _tensor(targets).flatten(1)
             if _tensor(targets).ndim > 1
@@ -94,6 +100,7 @@ class Binary:
         return flat[:, 0].long() if flat.shape[1] == 1 else None
 
     def score(self, output: Tensor, targets: Tree) -> float | None:
+        """The fit, 1 at best."""
         truth = _tensor(targets).flatten()
         if output.numel() != truth.numel():
             return None
@@ -101,17 +108,19 @@ class Binary:
         values, yes = output.detach().flatten().double().cpu(), truth.cpu() > 0.5
         if not bool(yes.any()) or bool(yes.all()):
             return None
-        _, tied = values.unique(return_inverse=True)
+        _, tied = torch.unique(values, return_inverse=True)
         counts = tied.bincount()
         ranks = (counts.cumsum(0) - (counts - 1) / 2)[tied]
         n_yes, n_no = int(yes.sum()), int((~yes).sum())
         return float((ranks[yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
 
     def association(self, output: Tensor, targets: Tree) -> float:
+        """What the outputs tell about the targets."""
         score = self.score(output, targets)
         return 0.5 if score is None else score
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        """The reference loss."""
         truth = _tensor(targets)
         if output.numel() != truth.numel():
             return None
@@ -129,9 +138,11 @@ class Values:
     passes_at = 0.9
 
     def groups(self, targets: Tree) -> Tensor | None:  # noqa: ARG002  # values have no classes
+        """The class of each example, shape (n,), or None."""
         return None
 
     def score(self, output: Tensor, targets: Tree) -> float | None:
+        """The fit, 1 at best."""
         truth = _tensor(targets)
         if output.numel() != truth.numel():
             return None
@@ -141,6 +152,7 @@ class Values:
         return float(1 - residual / spread) if spread > 0 else None
 
     def association(self, output: Tensor, targets: Tree) -> float:
+        """What the outputs tell about the targets."""
         got, want = _rows(output), _rows(_tensor(targets))
         if got.shape != want.shape:
             return 0.0
@@ -149,6 +161,7 @@ class Values:
         return float(((got * want).sum(0) / scale).mean())
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
+        """The reference loss."""
         truth = _tensor(targets)
         if output.numel() != truth.numel():
             return None
@@ -165,15 +178,19 @@ class Unscored:
     passes_at = 1.0
 
     def groups(self, targets: Tree) -> Tensor | None:  # noqa: ARG002
+        """The class of each example, shape (n,), or None."""
         return None
 
     def score(self, output: Tensor, targets: Tree) -> float | None:  # noqa: ARG002
+        """The fit, 1 at best."""
         return None
 
     def association(self, output: Tensor, targets: Tree) -> float:  # noqa: ARG002
+        """What the outputs tell about the targets."""
         return 0.0
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:  # noqa: ARG002
+        """The reference loss."""
         return None
 
 

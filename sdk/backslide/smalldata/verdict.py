@@ -89,8 +89,8 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
             "otherwise check the forward pass layer by layer."
         ),
         "train-eval-mismatch": (
-            "Check batch-norm momentum and running statistics, dropout rates, and that the model "
-            "does the same in model.eval() as in model.train()."
+            "Check batch-norm momentum and running statistics, dropout rates, and that the "
+            "model does the same in model.eval() as in model.train()."
         ),
         "does-not-generalise": (
             "Compare one example's way through training and through evaluation; look for a "
@@ -99,19 +99,19 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
         "learning-rate-too-low": "Raise the learning rate in steps of ten.",
         "learning-rate-too-high": "Lower the learning rate in steps of ten, or warm it up.",
         "optimizer-settings": (
-            "Start from Adam with lr 3e-3, which works here, and bring your settings back one by "
-            "one: weight decay, clipping, momentum, schedule."
+            "Start from Adam with lr 3e-3, which works here, and bring your settings back one "
+            "by one: weight decay, clipping, momentum, schedule."
         ),
         "learns-too-slowly": "Raise the learning rate, or train longer than this test did.",
         "underfits": (
-            "Other learners find a pattern in these data that this model does not: give it more "
-            "capacity or better suited layers."
+            "Other learners find a pattern in these data that this model does not: give it "
+            "more capacity or better suited layers."
         ),
         "non-finite-data": "Find the rows with NaN or infinite values and drop or impute them.",
         "one-class": "Check how targets are read: every example has the same one.",
         "labels-carry-no-information": (
-            "Check that inputs and targets stay aligned: sorting, shuffling or joining only one "
-            "of them, file order, and off-by-one indices. Look at twenty pairs by eye."
+            "Check that inputs and targets stay aligned: sorting, shuffling or joining only "
+            "one of them, file order, and off-by-one indices. Look at twenty pairs by eye."
         ),
         "label-mapping": (
             "Build the class index once and use it for both sets: the held-out classes are "
