@@ -113,7 +113,9 @@ def page(found: list[Outcome], seeds: int) -> str:
     ]
     for part in ("tuned", "held-out"):
         some = [o for o in found if o.part == part]
-        lines += ["", f"## {part.capitalize()}, {seeds} seeds", "", summary(some), ""]
+        planned = seeds * len(list(cases(part)))
+        lines += ["", f"## {part.capitalize()}: {len(some)} of {planned} runs", ""]
+        lines += [summary(some), ""]
         lines += [*confusion(some), "", "### Not as planted", ""]
         lines += ["| network | case | seed | planted | found | kind |", "|---" * 6 + "|"]
         lines += [

@@ -120,11 +120,15 @@ def _go_on(losses: list[float], steps: int, patience: int) -> bool:
 
 
 def still_falling(losses: list[float]) -> bool:
-    """Whether the second half of a training brought a fair part of the whole fall."""
+    """Whether the second half of a training brought a fair part of the fall, or of the rest.
+
+    The latter is for targets far from zero, where the first steps bring nearly all of the fall.
+    """
     tail = max(len(losses) // 10, 1)
     middle, end = _mean(losses[len(losses) // 2 :][:tail]), _mean(losses[-tail:])
-    fall = losses[0] - end
-    return fall > REAL_FALL * abs(losses[0]) and middle - end > FAIR_SHARE * fall
+    fall, lately = losses[0] - end, middle - end
+    real = fall > REAL_FALL * abs(losses[0])
+    return real and (lately > FAIR_SHARE * fall or lately > FAIR_SHARE * abs(middle))
 
 
 def _passes(
