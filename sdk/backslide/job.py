@@ -27,6 +27,14 @@ SHIPPER_LOG: Final = "shipper.log"
 REJECTED: Final = "rejected.jsonl"
 """What MLflow refused for good, one JSON object a line, moved beside the spool at the end."""
 
+CALLS: Final = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""Environment of whoever calls MLflow for a run. Retrying is done by `delivery`: MLflow's own
+would block for minutes, and create a run twice."""
+
 DEFAULT_TRACKING_URI: Final = "http://127.0.0.1:5000"
 
 

@@ -18,13 +18,13 @@ from typing import Final
 
 import backslide.contract
 from backslide.guard import Faults
-from backslide.job import SHIPPER_LOG, RunState
+from backslide.job import CALLS, SHIPPER_LOG, RunState
 from backslide.spool import Kind, Spool
 
 TICK: Final = 1.0
 SHIPPER_STARTS: Final = 6
 """A shipper that keeps crashing is started so many times in all, ever later."""
-NICE: Final = 10
+NICE: Final = 5
 
 logger = logging.getLogger("backslide")
 
@@ -85,7 +85,6 @@ class Keeper:
         """Ends the thread; the shipper goes on until it has shipped everything."""
         self._stopped.set()
         self._thread.join(TICK)
-        self.tell_dropped()
 
     def wait_until_shipped(self, seconds: float) -> bool:
         """Waits for the shipper to empty the spool; not at all while the server is away."""
@@ -195,7 +194,7 @@ def launch_shipper(folder: Path) -> "subprocess.Popen[bytes]":
 
 def shipper_environment() -> dict[str, str]:
     """The trainer's own, such that the same copy of this package is found."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = os.environ | CALLS | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     home = str(Path(backslide.contract.__file__).parents[1])
     installed = [*site.getsitepackages(), site.getusersitepackages()]
     if home not in installed:

@@ -77,11 +77,15 @@ def unique(ids: Iterable[object]) -> list[str]:
     """Ids as text; the second "a" becomes "a#1", the third "a#2"."""
     values = ids if isinstance(ids, list | tuple) else to_array(ids).tolist()
     seen: Counter[str] = Counter()
-    names = []
+    names: dict[str, None] = {}
     for value in map(str, values):
-        names.append(f"{value}#{seen[value]}" if seen[value] else value)
+        name = f"{value}#{seen[value]}" if seen[value] else value
+        while name in names:  # an id that looks like a repeated one
+            seen[value] += 1
+            name = f"{value}#{seen[value]}"
         seen[value] += 1
-    return names
+        names[name] = None
+    return list(names)
 
 
 def _column(values: object) -> Array:

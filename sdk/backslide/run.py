@@ -275,6 +275,8 @@ class Run:
         keeper.finish_errand(ERRAND_SECONDS)
         self._finish_provenance()
         keeper.stop()
+        spool.make_room()
+        keeper.tell_dropped()
         now = time.time_ns() // 1_000_000
         self._append(Kind.END, {"status": status, "time": now})
         spool.close()

@@ -111,7 +111,7 @@ class Reader:
                 self._waiting.append((step, now, key, value.detach().reshape(()).clone()))
             else:
                 try:
-                    ready[key] = float(value.detach() if isinstance(value, tensor) else value)
+                    ready[key] = float(value.item() if hasattr(value, "item") else value)
                 except (TypeError, ValueError, RuntimeError):
                     unreadable.append(key)
         points = list(self._arrived()) if self._waiting or self._flying else []

@@ -6,16 +6,8 @@ key makes a replay the same rows; parts and files keep their names and are overw
 cursor is saved after MLflow has answered and before a segment is removed, so nothing is lost.
 """
 
-import os
-
-# Retrying is done here: MLflow's own would block for minutes, and create a run twice. These are
-# read when mlflow is imported.
-os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-# the environment must be set before mlflow is imported
 import json
+import os
 import re
 import shutil
 import sys
@@ -34,7 +26,7 @@ from mlflow.exceptions import MlflowException, RestException
 from backslide.contract import Tag
 from backslide.cursor import Row
 from backslide.delivery import AwayError, Delivery, GoneError, RejectedError
-from backslide.job import SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
+from backslide.job import CALLS, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
 
 TICK: Final = 1.0
 GIVE_UP_SECONDS: Final = 3_600.0
@@ -253,11 +245,11 @@ def wait_for_verdict(uri: str, run_id: str) -> dict[str, str]:
 
 def main(arguments: Sequence[str]) -> None:
     """`SPOOL`, or `--verdict URI RUN` to print the run's tags once it has a verdict."""
+    os.environ.update(CALLS)
     match arguments:
         case ["--verdict", uri, run_id]:
             json.dump(wait_for_verdict(uri, run_id), sys.stdout)
         case [folder]:
-            os.nice(10)
             ship(Path(folder))
         case _:
             raise SystemExit("usage: python -m backslide.shipper SPOOL | --verdict URI RUN")

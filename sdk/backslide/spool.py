@@ -10,6 +10,7 @@ A segment is closed once a younger one exists; only then may a reader pass over 
 because in the open one "damaged" and "not yet written" look the same.
 """
 
+import errno
 import os
 import struct
 import threading
@@ -35,6 +36,10 @@ SEGMENT_SHARE: Final = 0.05
 LIMIT_BYTES: Final = 256 << 20
 DROPPABLE_SHARE: Final = 0.75
 """Layer snapshots stop at this share of the limit; the rest is for scalars and outcomes."""
+
+RESERVE: Final = "reserve"
+RESERVE_BYTES: Final = 16 << 10
+"""A file that only takes up space, until the end of the run needs it."""
 
 _datasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
 
@@ -185,6 +190,7 @@ class Spool:
     def __init__(self, folder: Path, *, limit: int = LIMIT_BYTES) -> None:
         """Opens a fresh segment; raises OSError when the folder cannot be written."""
         self.folder = folder
+        (folder / RESERVE).write_bytes(bytes(RESERVE_BYTES))
         self.dropped: Counter[str] = Counter()
         self._limit = limit
         self._lock = threading.Lock()
@@ -207,26 +213,27 @@ class Spool:
         data = frame(kind, payload)
         with self._lock:
             if self._fd is None:
-                self.dropped["the spool was closed"] += 1
-                return False
+                return self._drop(kind, "the spool was closed")
             if droppable and self._used + len(data) > DROPPABLE_SHARE * self._limit:
-                self.dropped["the spool is full"] += 1
-                return False
+                return self._drop(kind, "the spool is full")
             try:
                 written = os.write(self._fd, data)
             except OSError as error:
-                self.dropped[error.strerror or "the disk failed"] += 1
-                return False
+                return self._drop(kind, error.strerror or "the disk failed")
             if written != len(data):
                 # A full disk takes a piece: cut it off again. If that fails too, the reader
                 # finds the piece by its checksum.
                 with suppress(OSError):
                     os.ftruncate(self._fd, self._size)
-                self.dropped["No space left on device"] += 1
-                return False
+                return self._drop(kind, os.strerror(errno.ENOSPC))
             self._size += written
             self._used += written
             return True
+
+    def _drop(self, kind: Kind, reason: str) -> bool:
+        if kind is not Kind.DROPPED:  # the count itself is no loss: it is written again
+            self.dropped[reason] += 1
+        return False
 
     @property
     def room(self) -> int:
@@ -269,6 +276,12 @@ class Spool:
                 _datasync(fd)
             os.close(fd)
         self._used = used_bytes(self.folder)
+
+    def make_room(self) -> None:
+        """Gives up the reserve, so that even on a full disk the last words can be written."""
+        with suppress(OSError):
+            (self.folder / RESERVE).unlink()
+        self.rotate()
 
     def close(self) -> None:
         """Syncs and closes; later appends are counted as dropped."""

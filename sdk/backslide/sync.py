@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from backslide.job import JOB, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
+from backslide.job import CALLS, JOB, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
 from backslide.spool import segments, used_bytes
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ def _delivery(spool: Path, uri: str | None) -> "Delivery":
     from backslide.delivery import Delivery  # noqa: PLC0415
     from backslide.shipper import Tracking  # noqa: PLC0415
 
+    os.environ.update(CALLS)
     job = Job.read(spool)
     return Delivery(spool, job, Tracking(uri or job.uri))
 

@@ -1,0 +1,113 @@
+"""Keys, values and rows on their way out."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from mlflow.utils.validation import _validate_metric_name
+
+from backslide.scalars import KEY_LIMIT, MAX_KEYS, Keys, Point, Reader, clean, keep
+
+
+@given(st.text())
+@example("a//b")
+@example("/../.")
+@example("x" * 5_000)
+@example("ä/é")
+@settings(max_examples=50, deadline=None)
+def test_mlflow_accepts_every_cleaned_key(key):
+    """MLflow's own validator is the reference."""
+    cleaned = clean(key)
+    _validate_metric_name(cleaned)
+    assert 0 < len(cleaned) <= KEY_LIMIT
+
+
+@pytest.mark.parametrize("key", ["loss", "val/loss", "test/error", "a b-c.d:e", "ä"])
+def test_a_good_key_is_left_alone(key):
+    assert clean(key) == key
+
+
+@given(st.lists(st.text(alphabet="ab@/.", max_size=5), unique=True))
+@settings(max_examples=50, deadline=None)
+def test_two_keys_never_become_one(names):
+    keys = Keys()
+    cleaned = [keys[name] for name in names]
+    assert len(set(cleaned)) == len(names)
+    assert [keys[name] for name in names] == cleaned
+
+
+def test_the_number_of_keys_is_bounded():
+    keys = Keys()
+    for index in range(MAX_KEYS):
+        keys[str(index)]
+    assert keys["one more"] is None
+    assert keys["0"] == "0"
+
+
+def test_thinning_keeps_the_start_dense_and_stays_near_a_thousand_rows():
+    kept = [index for index in range(1_000_000) if keep(index)]
+    assert kept[:200] == list(range(200))
+    assert len(kept) == 862
+    gaps = np.diff(kept)
+    assert gaps.max() <= 1_000_000 / 25  # the last stretch is drawn by some 25 points or more
+    assert (np.diff(gaps) >= 0).all()
+
+
+def test_host_values_are_read_at_once():
+    values = {
+        "python": 1,
+        "float": 0.5,
+        "numpy": np.float32(0.25),
+        "array": np.array([2.0]),
+        "tensor": torch.tensor(3.0, requires_grad=True) * 1,
+        "bfloat16": torch.tensor(1.5, dtype=torch.bfloat16),
+        "flag": True,
+    }
+    (point,), unreadable = Reader().read(7, values)
+    assert point.step == 7
+    assert point.values == {
+        "python": 1.0,
+        "float": 0.5,
+        "numpy": 0.25,
+        "array": 2.0,
+        "tensor": 3.0,
+        "bfloat16": 1.5,
+        "flag": 1.0,
+    }
+    assert unreadable == []
+
+
+def test_what_is_no_number_is_named():
+    points, unreadable = Reader().read(0, {"text": "x", "many": torch.ones(2), "none": None})
+    assert points == []
+    assert unreadable == ["text", "many", "none"]
+
+
+class Device(torch.Tensor):
+    """A tensor that says it lies on an accelerator and fails when it is read one by one."""
+
+    @property
+    def device(self):
+        return torch.device("cuda")
+
+    def __float__(self):
+        raise AssertionError("a sync on the hot path")
+
+    item = __float__
+
+
+def test_accelerator_values_wait_for_their_batch():
+    """The clone keeps the value of the step although the loop overwrites its tensor."""
+    reader = Reader()
+    loss = torch.tensor(0.0).as_subclass(Device)
+    points: list[Point] = []
+    for step in range(1, 121):
+        loss.fill_(float(step))
+        points += reader.read(step, {"loss": loss})[0]
+    assert len(points) == 100  # two batches of fifty
+    points += reader.drain()
+    assert [(p.step, p.values["loss"]) for p in points] == [
+        (s, float(s)) for s in range(1, 121)
+    ]
+    assert reader.drain() == []
