@@ -25,6 +25,7 @@ _STUCK_BLINDLY: Final = 0.01  # when nothing but the loss's own start is known
 _STUCK_ERROR: Final = 0.10
 _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
+_DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several times over
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 _POOR: Final = 0.75
 _BAD_START: Final = 3.0
@@ -210,7 +211,13 @@ class _Facts:
         shape = self.shape
         if shape is None or shape.n < FEW_STEPS / 5 or shape.initial <= 0.0:
             return False
-        return shape.final > _DIVERGED * shape.initial + 3.0 * shape.noise / math.sqrt(5)
+        limit = _DIVERGED if self._checked() else _DIVERGED_BLINDLY
+        return shape.final > limit * shape.initial + 3.0 * shape.noise / math.sqrt(5)
+
+    def _checked(self) -> bool:
+        """Is there more than the loss to go by?"""
+        errors = (self.training_error, self.validation_error, self.regression)
+        return self.guess is not None or any(error is not None for error in errors)
 
     def _long_enough(self) -> bool:
         """Are there enough steps to speak of failure? Errors alone come once an epoch."""

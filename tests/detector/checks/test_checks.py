@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.detector.checks.builders import (
+    FALLING,
     LOST,
     MOVING,
     OUTPUTS,
@@ -50,6 +51,7 @@ DECAYED = series(np.where(np.arange(STEPS) < 5, 0.1, 1e-9))
 VAL_UP = series(np.r_[np.linspace(2, 0.8, 10), np.linspace(0.85, 2.0, 20)], every=13)
 VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
 SMOOTH_TEN = 1.4612
+LOUD = history(OUTPUTS, rms=[1.0, 2.0, 4.0, 8.0, 16.0])
 WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
 ONE_ANSWER = predictions(labels(), ["3"] * 300)
 MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
@@ -64,6 +66,7 @@ FOUND = {
     "nan-or-inf": [
         failing(LOST),
         run(weights=BROKEN),
+        run(series(np.where(np.arange(STEPS) % 10 == 9, np.nan, FALLING.values)[:-1])),
         failing(STUCK, gradients=BROKEN),
         failing(series([*([2.3] * STEPS), 1.797e308])),
     ],
@@ -87,7 +90,7 @@ FOUND = {
     ],
     "over-regularized": [failing(weights=SHRUNK)],
     "symmetric-weights": [failing(weights=EQUAL)],
-    "poor-initialization": [failing(WILD)],
+    "poor-initialization": [failing(WILD, activations=None), failing(WILD, activations=LOUD)],
     "overfitting": [run(series={"val_loss": VAL_UP}, predictions={})],
     "loss-not-decreasing": [failing(STUCK), failing(RISING), failing(LOST)],
     "constant-output": [run(predictions=ONE_ANSWER), run(predictions=NUMBERS, data={})],
@@ -113,7 +116,7 @@ CLEAR = {
     "learning-rate-too-low": [run(updates=CRAWL), failing(STUCK), run(series={"lr": DECAYED})],
     "over-regularized": [run(weights=SHRUNK), failing(STUCK)],
     "symmetric-weights": [run(weights=EQUAL), failing(STUCK)],
-    "poor-initialization": [failing(STUCK), run()],
+    "poor-initialization": [failing(STUCK), run(), failing(WILD)],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.02] * 30)}),

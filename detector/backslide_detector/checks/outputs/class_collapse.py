@@ -21,6 +21,8 @@ References:
     neural networks.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
@@ -32,7 +34,7 @@ _OFTEN = 3.0
 _ALL_THE_SAME = 0.99
 
 
-def check(predictions: dict[str, Predictions]) -> Found | Clear | Skipped:
+def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
     """Counts the classes that are predicted at all."""
     chosen = held_out(predictions)
     if chosen is None:

@@ -21,6 +21,8 @@ References:
     Cao et al. (2022), DeepFD, ICSE; Stack Overflow questions 31880720 and 33969059.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
@@ -32,7 +34,7 @@ _COMMON = 0.9
 _SPREAD = 1e-3
 
 
-def check(predictions: dict[str, Predictions]) -> Found | Clear | Skipped:
+def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
     """Judges the largest share of one answer, or the spread of numeric ones."""
     chosen = held_out(predictions)
     if chosen is None:

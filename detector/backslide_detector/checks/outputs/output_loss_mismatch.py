@@ -14,7 +14,7 @@ What to do:
     `LogSoftmax`, use `NLLLoss`.
 
 When it is wrong:
-    Strong label smoothing has a floor too, at another height. With fewer than five classes
+    Strong label smoothing has a floor too, at another height. With fewer than eight classes
     the value is not peculiar enough, so a Softmax module must have been seen.
 
 References:
@@ -28,9 +28,9 @@ from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
-_BELOW = 0.01
-_ABOVE = 0.12
-_PECULIAR = 5
+_SLACK = 0.05
+_RIGHT = 0.8
+_PECULIAR = 8
 
 
 def check(
@@ -41,13 +41,14 @@ def check(
         return Skipped("needs a training loss, class counts and an error")
     floor = math.log(math.e + learning.classes - 1) - 1.0
     softmax = activations is not None and activations.kinds[-1] == "Softmax"
-    if not softmax and learning.classes < _PECULIAR:
+    skill = learning.error_skill
+    if (not softmax and learning.classes < _PECULIAR) or skill is None or skill < _RIGHT:
         return Clear()
     shape = learning.curve
-    settled = (
-        floor * (1.0 - _BELOW) <= shape.best and floor * (1.0 - _BELOW) <= shape.final
-    ) and shape.final <= floor * (1.0 + _ABOVE)
-    if not settled or learning.error_skill is None or learning.error_skill < 0.7:
+    # Each wrong answer costs up to one nat more than the floor.
+    error = (1.0 - skill) * (learning.chance or 0.0)
+    lowest, highest = floor - _SLACK / 2, floor + error + _SLACK
+    if min(shape.best, shape.final) < lowest or shape.final > highest:
         return Clear()
     layer = activations.layers[-1] if softmax and activations is not None else None
     return Found(

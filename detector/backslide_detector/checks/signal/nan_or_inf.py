@@ -1,9 +1,9 @@
 """Numbers are no longer finite.
 
 What it looks for:
-    NaN or infinity that stays: in the weights, in the training loss of the last steps, or
-    in the gradients of many snapshots in a row. Names the layer and the step where it was
-    seen first.
+    NaN or infinity that stays or keeps coming back: in the weights, in the training loss of
+    the last steps, or in the gradients of many snapshots in a row. Names the layer and the
+    step where it was seen first.
 
 Why it matters:
     What has touched a NaN is NaN. Once in the weights it does not go away, and every
@@ -71,6 +71,17 @@ def check(
         )
     if step is None:
         return Clear()
+    again = _recurring(loss)
+    if again:
+        return Found(
+            Severity.WARNING,
+            f"{again:.0%} of the training losses in the second half of the run are not finite, "
+            f"the first at step {step}.",
+            _ADVICE,
+            layer=layer,
+            since_step=step,
+            numbers={"share": again, "first_step": float(step)},
+        )
     where = f" ({layer})" if layer else ""
     return Clear(f"Values that were not finite at step {step}{where} passed again.")
 
@@ -84,6 +95,14 @@ def _lost(loss: Series, *, finished: bool) -> bool:
     """Did the loss end on NaN? One value is enough once the run is over."""
     count = trailing_nonfinite(loss)
     return count >= 5 or (finished and count >= 1)
+
+
+def _recurring(loss: Series | None) -> float:
+    """Share of non-finite losses in the second half; 0 when they are few."""
+    if loss is None:
+        return 0.0
+    bad = ~is_finite(loss.values[len(loss) // 2 :])
+    return float(bad.mean()) if bad.sum() >= 5 and bad.mean() >= 0.02 else 0.0
 
 
 def _stuck(gradients: LayerHistory) -> bool:

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from backslide_detector.checks.layers import early, matrices
-from backslide_detector.checks.learning import Learning
+from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
@@ -57,7 +57,7 @@ def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skippe
         f"The gradient of {layer} ({front[smallest]:.1e}) is {1.0 / ratio:.0e} times smaller "
         f"than that of {gradients.module(layers[-1])} ({sizes[-1]:.1e})"
     )
-    if not (learning.failing or learning.poor):
+    if learning.state is State.LEARNING:
         return Clear(f"{text}, but the run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,

@@ -57,9 +57,8 @@ def check(
         return Clear("The loss began far above a constant guess, before any step was made.")
     finite = is_finite(loss.values)
     values = loss.values[finite]
-    lost = learning.state is not State.LEARNING
-    rose = _rose(values) if lost else None
-    jumped = bool((ratios > _JUMP).any()) and lost
+    jumped = bool((ratios > _JUMP).any()) and learning.state is not State.LEARNING
+    rose = _rose(values) if learning.failing or jumped else None
     often = len(ratios) >= 5 and float(typical(ratios)) > _OFTEN
     if rose is None and not jumped and not often:
         return Clear()

@@ -2,8 +2,8 @@
 
 What it looks for:
     In a run that learns poorly: a loss that in the very first step is three times what a
-    constant guess would cost, or activations that grow more than a thousandfold from the
-    first to the last layer in the first snapshot.
+    constant guess would cost, with outputs to match, or activations that grow more than a
+    thousandfold from the first to the last layer in the first snapshot.
 
 Why it matters:
     The network begins with wrong answers that it is sure of; it has to unlearn them first,
@@ -25,10 +25,12 @@ References:
 import numpy as np
 
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.evidence import Floats, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _GROWTH = 1e3
+_LARGE = 100.0
+_SURE = 3.0
 
 
 def check(
@@ -39,14 +41,17 @@ def check(
         return Skipped("neither class counts nor activations were recorded")
     parts = []
     numbers = {}
-    if learning.bad_start and learning.first_loss is not None:
+    sizes = np.empty(0) if activations is None else _sizes(activations)
+    # A loss that is summed over the batch starts high without large outputs.
+    sure = bool(sizes[-1] > _SURE) if len(sizes) else learning.failing
+    if learning.bad_start and sure and learning.first_loss is not None:
         parts.append(
             f"The first loss was {learning.first_loss:.3g}, a constant guess costs "
             f"{learning.guess_loss:.3g}"
         )
         numbers["first_loss"] = learning.first_loss
-    growth = float("nan") if activations is None else _growth(activations)
-    if growth > _GROWTH:
+    growth = float(sizes[-1] / sizes[0]) if len(sizes) > 2 else 0.0
+    if growth > _GROWTH and sizes[-1] > _LARGE:
         parts.append(f"Activations grow {growth:.0e} times from the first layer to the last")
         numbers["growth"] = growth
     if not parts:
@@ -63,10 +68,9 @@ def check(
     )
 
 
-def _growth(activations: LayerHistory) -> float:
-    """Size of the deepest outputs over that of the first ones, before the second step."""
-    if activations.steps[0] > 1:
-        return float("nan")
+def _sizes(activations: LayerHistory) -> Floats:
+    """Sizes of the layers' outputs before the second step, by depth; empty when unknown."""
     sizes = activations.rms[0]
-    sizes = sizes[np.isfinite(sizes) & (sizes > 0.0)]
-    return float(sizes[-1] / sizes[0]) if len(sizes) > 2 else float("nan")
+    return (
+        sizes[np.isfinite(sizes) & (sizes > 0.0)] if activations.steps[0] <= 1 else np.empty(0)
+    )

@@ -32,6 +32,7 @@ from backslide_detector.evidence import LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _FEW_STEPS = 20
+_LARGE = 1 / 3
 _ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in float32 rounding
 
 
@@ -77,7 +78,8 @@ def check(
         f"{len(guilty)} of {len(weights.layers)} trainable tensors did not change in {span} "
         f"steps ({names}): {why}"
     )
-    if learning.state is State.LEARNING and not learning.poor:
+    share = weights.count[guilty].sum() / weights.count.sum()
+    if learning.state is State.LEARNING and not (learning.poor and share > _LARGE):
         return Clear(f"{text}. The run learns.")
     return Found(
         Severity.FAILING if everything or learning.failing else Severity.WARNING,
