@@ -59,10 +59,10 @@ def page(rows: Sequence[tuple[Case, int, list[str], list[str]]]) -> str:
     lines = [
         "# The zoo",
         "",
-        "Small networks on scikit-learn's digits, watched by the SDK's own instruments and judged "
-        f"by all checks (seeds {seeds}); written by `make zoo`.",
-        "Thresholds were set on the even ids; the odd ones were only measured. *Losses and layers "
-        "alone* leaves out errors, class counts and predictions.",
+        "Small networks on scikit-learn's digits, watched by the SDK's own instruments and",
+        f"judged by all checks (seeds {seeds}); written by `make zoo`. Thresholds were set on the",
+        "even ids; the odd ones were only measured. *Losses and layers alone* leaves out errors,",
+        "class counts and predictions.",
         "",
         "| | runs | any finding | right label first | right among first three |",
         "|---|---|---|---|---|",
@@ -77,7 +77,8 @@ def page(rows: Sequence[tuple[Case, int, list[str], list[str]]]) -> str:
             lines += [
                 f"| faulty, {title}, {kind} | {len(faulty)} "
                 f"| {sum(bool(f) for _, f in faulty)} | {first} | {three} |",
-                f"| healthy, {title}, {kind} | {len(healthy)} | {sum(map(bool, healthy))} | | |",
+                f"| healthy, {title}, {kind} | {len(healthy)} "
+                f"| {sum(map(bool, healthy))} | | |",
             ]
     lines += [
         "",

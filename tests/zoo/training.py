@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 from tests.zoo.recorder import Recorder, evaluating
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
 from backslide_detector.evidence import RunEvidence
 
