@@ -15,18 +15,17 @@ from backslide.contract import Tag
 
 
 def test_nothing_accepted_is_missing_and_nothing_is_twice(mlflow_server: str, tmp_path: Path):
-    job = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.job", "--pause", "0.02", "--epochs", "50"]
         + ["--experiment", "killed", "--lineage", "killed"],
         env=environment(mlflow_server, tmp_path),
         cwd=HOUSE,
         stdout=subprocess.PIPE,
         text=True,
-    )
-    assert job.stdout is not None
-    accepted = sum(1 for _, line in zip(range(150), job.stdout, strict=False) if line)
-    os.kill(job.pid, signal.SIGKILL)
-    job.wait()
+    ) as job:
+        assert job.stdout is not None
+        accepted = sum(1 for _, line in zip(range(150), job.stdout, strict=False) if line)
+        os.kill(job.pid, signal.SIGKILL)
 
     backslide(mlflow_server, tmp_path, "sync", str(tmp_path))
     backslide(mlflow_server, tmp_path, "sync", str(tmp_path))
