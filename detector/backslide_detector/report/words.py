@@ -19,7 +19,7 @@ from backslide_detector.report.phrases import (
     shorten,
 )
 
-SUMMARY_LIMIT = 250
+SUMMARY_LIMIT = 600
 CHANGES_SHOWN = 12
 FINDINGS_SHOWN = 6
 NOTES_SHOWN = 6
@@ -28,7 +28,7 @@ SENTENCE_LIMIT = 400
 
 
 def summary(judgement: Judgement) -> str:
-    """One plain sentence with the numbers, at most 250 characters.
+    """One plain sentence with the numbers, at most 600 characters.
 
     The verdict speaks first. Where there is nothing to compare, the worst finding does.
     """
