@@ -56,7 +56,9 @@ def test_two_workers_stop_on_sigterm_and_leave_only_their_data(tmp_path):
     assert root.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_death_of_the_server_process_ends_the_command(tmp_path):
+def test_the_death_of_the_server_process_ends_the_command(tmp_path, monkeypatch):
+    (tmp_path / "mlflow.py").write_text("raise SystemExit('the wrong mlflow')")
+    monkeypatch.chdir(tmp_path)  # what lies in the working directory is not run
     with serve(tmp_path, "--root", tmp_path / "root", "--port", free_port()) as family:
         family.wait_until_ready()
         os.kill(family.member("-m uvicorn"), signal.SIGKILL)
@@ -115,6 +117,7 @@ def test_a_root_that_cannot_be_written_is_named(tmp_path):
     ("uri", "said"),
     [
         ("nonsense", "cannot be parsed"),
+        ("postgresql://u:s3cret@localhost:port/mlflow", "cannot be parsed"),
         ("http://127.0.0.1:1/", "http://127.0.0.1:1/ names none of them"),
         (
             "sqlite:////proc/nowhere/mlflow.db",

@@ -99,6 +99,7 @@ def serve(
 def up(root: Path | None, host: str, port: int) -> None:
     """Run tracker and detector together; one Ctrl-C stops both."""
     home = root or state_home()
+    server.make_writable(home)
     settings = Server(home / "tracker", host, port)
     server.prepare(settings)
     commands = together.commands(settings, home)

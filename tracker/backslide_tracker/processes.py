@@ -87,7 +87,8 @@ class _Child:
         try:
             self._process = subprocess.Popen(  # noqa: S603  # argv is the project's own
                 command.argv,
-                env={**os.environ, **command.env},
+                # Without it a `mlflow.py` in the working directory would be run as MLflow.
+                env={**os.environ, "PYTHONSAFEPATH": "1", **command.env},
                 stdin=subprocess.DEVNULL,
                 stdout=output or sys.stderr,  # the terminal's stdout is for our own words
                 stderr=output,

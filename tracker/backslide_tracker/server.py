@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import socket
 import sqlite3
 import sys
@@ -21,6 +22,8 @@ APP = "backslide"
 MINIMUM_MLFLOW = (3, 17)
 DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 CONNECT_SECONDS = 5
+IMPORTS = f"--app-dir {shlex.quote(str(Path(__file__).parents[1]))}"
+"""Where uvicorn looks for modules first; left alone, it takes the working directory."""
 LANDING = "#/experiments?workflowType=machine_learning"
 """Without the parameter a fresh browser lands on MLflow's page for language models."""
 
@@ -99,7 +102,7 @@ def command(server: Server, log: Path | None = None) -> Command:
             *("--workers", str(server.workers)),
             *("--artifacts-destination", server.artifacts),
             # An open browser tab must not hold up a stop, nor an access log fill the disk.
-            *("--uvicorn-opts", "--timeout-graceful-shutdown 5 --no-access-log"),
+            *("--uvicorn-opts", f"--timeout-graceful-shutdown 5 --no-access-log {IMPORTS}"),
         ),
         env={
             # It may hold a password, and any user can read the arguments of a process.
@@ -173,7 +176,7 @@ def check_database(uri: str) -> None:
 
     try:
         url = make_url(uri)
-    except SQLAlchemyError:
+    except (SQLAlchemyError, ValueError):  # the latter for a port that is no number
         raise click.ClickException(_wrong_uri("what was given cannot be parsed")) from None
     kind = url.get_backend_name()
     shown = url.render_as_string(hide_password=True)
