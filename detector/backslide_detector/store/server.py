@@ -58,6 +58,7 @@ class MlflowStore:
         self._names = frozenset(experiments)
         self._mapping = dict(mapping or {})
         self._published: set[str] = set()
+        self._experiments: list[tuple[str, str]] = []
 
     def changed(self, now: float) -> list[RunHead]:
         """Ended without a verdict, ended lately, alive, or without a heartbeat for long."""
@@ -70,11 +71,11 @@ class MlflowStore:
             f"{_ALIVE} and {seen} <= {since:.0f} and {_UNJUDGED}",
         )
         with self._translated():
-            experiments = self._experiments()
+            self._list_experiments()
             found = {
                 run.info.run_id: run
                 for text in filters
-                for run in self._search(experiments, text, "attributes.start_time ASC")
+                for run in self._search(self._watched(), text, "attributes.start_time ASC")
             }
         return sorted(map(_head, found.values()), key=lambda head: (head.started, head.run_id))
 
@@ -83,12 +84,10 @@ class MlflowStore:
         if not run_ids:
             return []
         with self._translated():
-            listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-            found = self._search(
-                self._experiments(every=True),
-                f"attributes.run_id IN ({listed})",
-                "attributes.start_time ASC",
-            )
+            found = self._by_id(run_ids)
+            if len(found) < len(run_ids):  # deleted, or of an experiment that is new
+                self._list_experiments()
+                found = self._by_id(run_ids)
             heads = [_head(run) for run in found]
             if nameless := [head.run_id for head in heads if head.lineage is None]:
                 models = self._models(nameless)
@@ -103,8 +102,10 @@ class MlflowStore:
         # The filter language has no escape: what cannot be quoted is matched loosely.
         pattern = re.sub(r"['\"%\\]", "_", name)
         with self._translated():
+            if not self._experiments:
+                self._list_experiments()
             tagged = self._search(
-                self._experiments(),
+                self._watched(),
                 f"tags.`{Tag.LINEAGE}` LIKE '{pattern}'",
                 "attributes.start_time DESC",
                 limit=LINEAGE_RUNS,
@@ -189,15 +190,25 @@ class MlflowStore:
         why = re.search(r"\[Errno -?\d+\] [\w ]+|timed out", line)
         return f"the MLflow server at {self._uri} does not answer: {why[0] if why else line}"
 
-    def _experiments(self, *, every: bool = False) -> list[str]:
+    def _watched(self) -> list[str]:
+        """Ids of the experiments of the settings."""
+        return [
+            key for key, name in self._experiments if not self._names or name in self._names
+        ]
+
+    def _list_experiments(self) -> None:
+        """A search must name its experiments; `changed` lists them anew each time."""
         found = _paged(
             lambda token: self._client.search_experiments(max_results=PAGE, page_token=token)
         )
-        return [
-            experiment.experiment_id
-            for experiment in found
-            if every or not self._names or experiment.name in self._names
-        ]
+        self._experiments = [(item.experiment_id, item.name) for item in found]
+
+    def _by_id(self, run_ids: Sequence[str]) -> list[Run]:
+        """The runs with these ids, of whatever experiment."""
+        listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
+        every = [key for key, _ in self._experiments]
+        text = f"attributes.run_id IN ({listed})"
+        return self._search(every, text, "attributes.start_time ASC")
 
     def _search(
         self, experiments: list[str], text: str, order: str, limit: int | None = None
