@@ -97,7 +97,7 @@ class Summary:
         if scaled is not None and scaled.scale is not None:
             taken = taken / scaled.scale.to(taken.device)
         # A copy, because the tensor may change before the step is over.
-        taken = taken.to(torch.float32, copy=True)
+        taken = taken.clone() if taken.dtype == torch.float32 else taken.float()
         entry = Entry(
             key=key,
             count=flat.numel() if stands_for is None else stands_for,
@@ -106,7 +106,9 @@ class Summary:
             units=0 if active is None else active.numel(),
             bounded=units is not None and units.bounds is not None,
         )
-        queue = self._queues.setdefault(flat.device, Queue())
+        queue = self._queues.get(flat.device)
+        if queue is None:
+            queue = self._queues[flat.device] = Queue()
         queue.put(entry, (total, squares, low, high), taken, active, scaled)
 
     def finish(self) -> Transfer:
@@ -117,8 +119,10 @@ class Summary:
 
 def flatten(tensor: Tensor) -> Tensor:
     """A tensor's elements in one dimension, in the order of memory, copied only if need be."""
-    if tensor.is_contiguous() or tensor.is_contiguous(memory_format=torch.channels_last):
-        return tensor.as_strided((tensor.numel(),), (1,))
+    if tensor.is_contiguous():
+        return tensor if tensor.ndim == 1 else tensor.view(-1)
+    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
+        return tensor.permute(0, 2, 3, 1).view(-1)
     return tensor.reshape(-1)
 
 
