@@ -66,8 +66,8 @@ MODELS = {"MLP": mlp, "CNN": cnn, "transformer": transformer}
 def compare(make: Callable[[], tuple[nn.Module, Tensor]], steps: int, *, every: bool) -> dict:
     """Trains a bare and a watched copy in turns.
 
-    With the default settings the first two seconds of watching are free, so the watched copy starts
-    with that allowance spent: what is measured is a long job.
+    With the default settings the first two seconds of watching are free, so the watched copy
+    starts with that allowance spent: what is measured is a long job.
     """
     model, inputs = make()
     twin = copy.deepcopy(model)

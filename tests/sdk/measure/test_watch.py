@@ -3,11 +3,14 @@
 import copy
 import io
 import random
+import weakref
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.nn import functional as F  # noqa: N812  # the field's name for it
 from torch.utils.checkpoint import checkpoint
 
@@ -645,3 +648,33 @@ def test_a_large_model_is_sampled_instead_of_copied(monkeypatch):
     row = snapshot.row("weight", "update")
     assert (row["mean"], row["rms"]) == pytest.approx((-0.25, 0.25))
     assert snapshot.catalogue.counts[snapshot.catalogue.roles.index("update")] == 64 * 64
+
+
+def test_no_output_is_kept_alive():
+    model = mlp()
+    watch = Watch(model, overhead=None)
+    output = model(batch()[0])
+    gone = weakref.ref(output)
+    del output
+    assert gone() is None
+    watch.close()
+
+
+def test_distributed_tensors_are_measured_by_their_local_part(tmp_path):
+    store = torch.distributed.FileStore(str(tmp_path / "store"), 1)
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    try:
+        model = nn.Linear(8, 4, bias=False)
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+        watch = Watch(model, [optimizer], overhead=None)
+        model(batch()[0]).square().mean().backward()
+        gradient = rms(model.weight.grad.to_local())
+        optimizer.step()
+        (snapshot,) = watch.step(0)
+        assert watch.problems == ()
+        assert snapshot.row("weight", "gradient")["rms"] == pytest.approx(gradient, rel=1e-5)
+        assert snapshot.row("weight", "update")["rms"] == pytest.approx(gradient / 2, rel=1e-4)
+        watch.close()
+    finally:
+        torch.distributed.destroy_process_group()
