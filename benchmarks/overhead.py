@@ -4,7 +4,8 @@
 
 Two copies of a model are trained on the same batches in one process, one of them watched; their
 steps alternate and the order flips every time, so that a slow phase of the machine hits both.
-Medians of paired differences. Prints a table and writes it to benchmarks/overhead.md.
+Medians of paired differences, in CPU time of
+the one training thread, to which other programs add little. Prints a table and writes it to benchmarks/overhead.md.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import platform
 import statistics
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import thread_time
 
 import torch
 from torch import Tensor, nn
@@ -79,17 +80,17 @@ def compare(make: Callable[[], tuple[nn.Module, Tensor]], steps: int, *, every: 
 
     def step(which: int, number: int) -> float:
         nonlocal sampled
-        start = perf_counter()
+        start = thread_time()
         optimizers[which].zero_grad()
         F.cross_entropy((model, twin)[which](inputs), targets).backward()
         optimizers[which].step()
         if which:
-            before = perf_counter()
+            before = thread_time()
             got = len(watch.step(number))
             sampled += got
             if not got and number >= WARM_UP:
-                idle.append(perf_counter() - before)
-        return perf_counter() - start
+                idle.append(thread_time() - before)
+        return thread_time() - start
 
     for number in range(WARM_UP):
         step(0, number)

@@ -137,20 +137,20 @@ class Watch:
             ready = self._arrived()
         except Exception as error:  # noqa: BLE001  # nothing may reach the training loop
             self._fail(f"step {step} could not be measured: {error}")
-        cost = self._meter.take() + perf_counter() - start
+        now = perf_counter()
+        cost = self._meter.take() + now - start
         price = None
         if sample is not None:
             sample.cost += cost
             price = sample.cost if self._sample is None else None
-        due = self._cadence.step(start - self._last, cost, price)
-        self._last = start
+        due = self._cadence.step(now - self._last, cost, price)
+        self._last = now
         if self._sample is None:
-            decided = perf_counter()
             if due and len(self._flying) < IN_FLIGHT:
                 self._begin()
             else:
                 self._rest()
-            self._meter.seconds += perf_counter() - decided
+            self._meter.seconds += perf_counter() - now
         return ready
 
     def close(self) -> list[Snapshot]:
