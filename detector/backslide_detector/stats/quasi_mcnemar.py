@@ -3,9 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, assert_never
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from backslide_detector.stats.comparison import Comparison, require_counts, require_share
@@ -58,7 +59,6 @@ def quasi_mcnemar(
     dispersion: Overdispersion,
     *,
     level: float = 0.95,
-    alternative: Alternative = "two-sided",
 ) -> Comparison:
     """Compare two recipes, one trained model of each, on `n` common examples.
 
@@ -72,7 +72,6 @@ def quasi_mcnemar(
         n: all common examples.
         dispersion: from seed pairs of the lineage or the fleet.
         level: of the interval.
-        alternative: "greater" asks whether more were broken than fixed.
 
     Raises:
         ValueError: counts that cannot be, or a level outside (0, 1).
@@ -85,7 +84,7 @@ def quasi_mcnemar(
     quantile = float(stats.t.ppf((1 + level) / 2, dispersion.df))
     return Comparison(
         statistic=statistic,
-        pvalue=_tail(statistic, dispersion.df, alternative),
+        pvalue=float(quasi_pvalue(broken, fixed, dispersion)),
         effect=(broken - fixed) / n,
         interval=score_limits(broken, fixed, n, quantile * math.sqrt(dispersion.phi)),
         n=n,
@@ -93,12 +92,28 @@ def quasi_mcnemar(
     )
 
 
-def _tail(statistic: float, df: float, alternative: Alternative) -> float:
-    """P-value of a t statistic."""
+def quasi_pvalue(
+    broken: ArrayLike,
+    fixed: ArrayLike,
+    dispersion: Overdispersion,
+    alternative: Alternative = "two-sided",
+) -> NDArray[np.float64]:
+    """P-values alone, elementwise; "greater" asks whether more were broken than fixed.
+
+    Raises:
+        ValueError: a negative count.
+    """
+    b, c = np.asarray(broken), np.asarray(fixed)
+    if np.any(b < 0) or np.any(c < 0):
+        raise ValueError("counts must not be negative")
+    statistic = (b - c) / np.sqrt(dispersion.phi * np.maximum(b + c, 1))
     match alternative:
         case "two-sided":
-            return float(2 * stats.t.sf(abs(statistic), df))
+            p = 2 * stats.t.sf(np.abs(statistic), dispersion.df)
         case "greater":
-            return float(stats.t.sf(statistic, df))
+            p = stats.t.sf(statistic, dispersion.df)
         case "less":
-            return float(stats.t.cdf(statistic, df))
+            p = stats.t.cdf(statistic, dispersion.df)
+        case _:
+            assert_never(alternative)
+    return np.asarray(p, dtype=np.float64)

@@ -1,0 +1,1 @@
+"""What the statistics promise, measured by simulating the functions that the detector calls."""

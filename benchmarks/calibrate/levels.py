@@ -1,0 +1,133 @@
+"""Levels of tests and coverage of intervals, over test-set sizes and error rates."""
+
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from benchmarks.calibrate.rates import rate
+
+from backslide_detector.stats.equivalence import inside
+from backslide_detector.stats.mcnemar import exact_pvalue, mcnemar
+from backslide_detector.stats.newcombe_paired import newcombe_paired_interval
+from backslide_detector.stats.paired_means import paired_mean_difference
+from backslide_detector.stats.predictive import predictive_interval
+from backslide_detector.stats.quasi_mcnemar import overdispersion, quasi_pvalue
+from backslide_detector.stats.tango import tango_interval
+from backslide_detector.stats.unpaired import unpaired_difference
+
+SIZES = (100, 1_000, 10_000)
+ERRORS = (0.01, 0.03, 0.20)
+TABLES = 1_500
+# Boschloo's test costs tens of milliseconds a table.
+TABLES_BOSCHLOO = 300
+
+
+def paired():
+    """Both models wrong together on half of their errors; no difference, and one of a third."""
+    name = "Paired, on common examples"
+    random = np.random.default_rng(100)
+    compare = lru_cache(None)(mcnemar)
+    exact = lru_cache(None)(exact_pvalue)
+    newcombe = lru_cache(None)(newcombe_paired_interval)
+    for n, error, change in product(SIZES, ERRORS, (0.0, 1 / 3)):
+        half = error / 2
+        shares = [half, half * (1 + change), half * (1 - change)]
+        delta = shares[1] - shares[2]
+        both, broken, fixed, right = random.multinomial(n, [*shares, 1 - sum(shares)], TABLES).T
+        counts = [tuple(map(int, row)) for row in zip(both, broken, fixed, right, strict=True)]
+        results = [compare(b, c, n) for _, b, c, _ in counts]
+        case = f"n {n:,}, error {100 * error:g} %, true change {100 * delta:.2g} points"
+        if not change:
+            hits = sum(result.pvalue < 0.05 for result in results)
+            yield rate(name, case, "level, mid-p McNemar", hits, TABLES, at_most=0.05)
+            hits = sum(exact(b, c) < 0.05 for _, b, c, _ in counts)
+            yield rate(name, case, "level, exact McNemar", hits, TABLES, at_most=0.05)
+        hits = sum(result.interval[0] <= delta <= result.interval[1] for result in results)
+        yield rate(name, case, "coverage, Tango", hits, TABLES, at_least=0.95)
+        intervals = [newcombe(*row) for row in counts]
+        hits = sum(low <= delta <= high for low, high in intervals)
+        yield rate(name, case, "coverage, Newcombe paired", hits, TABLES, at_least=0.95)
+
+
+def unpaired():
+    """Two test sets of equal size."""
+    name = "Unpaired, on different examples"
+    random = np.random.default_rng(101)
+    compare = lru_cache(None)(unpaired_difference)
+    for n, error, change in product(SIZES, ERRORS, (0.0, 1 / 3)):
+        tables = TABLES_BOSCHLOO if n == 100 else TABLES
+        wrong_new = random.binomial(n, error * (1 + change), tables)
+        wrong_old = random.binomial(n, error, tables)
+        delta = error * change
+        results = [
+            compare(int(a), n, int(b), n) for a, b in zip(wrong_new, wrong_old, strict=True)
+        ]
+        case = f"n {n:,}, error {100 * error:g} %, true change {100 * delta:.2g} points"
+        if not change:
+            hits = sum(result.pvalue < 0.05 for result in results)
+            what = f"level, {results[0].method.split(',')[0]}"
+            yield rate(name, case, what, hits, tables, at_most=0.05)
+        hits = sum(result.interval[0] <= delta <= result.interval[1] for result in results)
+        yield rate(name, case, "coverage, Newcombe-Wilson", hits, tables, at_least=0.95)
+
+
+def equivalence():
+    """Two models that differ by exactly the margin must not be called equivalent."""
+    name = "Equivalence at the edge of the margin"
+    random = np.random.default_rng(102)
+    interval = lru_cache(None)(tango_interval)
+    for n, discordant, margin in ((1_000, 0.05, 0.02), (10_000, 0.03, 0.005)):
+        shares = [(discordant + margin) / 2, (discordant - margin) / 2]
+        flips = random.multinomial(n, [*shares, 1 - discordant], TABLES)
+        hits = sum(inside(interval(int(b), int(c), n, level=0.9), margin) for b, c, _ in flips)
+        case = f"n {n:,}, {100 * discordant:g} % discordant, margin {100 * margin:g} points"
+        yield rate(name, case, "called equivalent", hits, TABLES, at_most=0.05)
+
+
+def overdispersed():
+    """Retrains that move more than independent flips, with 20 seed pairs and without any."""
+    name = "Over-dispersed retrains, quasi-McNemar"
+    random = np.random.default_rng(103)
+    for phi, pairs in product((1.0, 1.33, 2.0, 4.0), (0, 20)):
+        z = random.normal(0, np.sqrt(phi), 4_000)
+        broken = np.rint(150 + z * np.sqrt(300) / 2).astype(int)
+        hits = 0
+        for b in broken:
+            dispersion = overdispersion(random.normal(0, np.sqrt(phi), pairs))
+            hits += int(quasi_pvalue(b, 300 - b, dispersion) < 0.05)
+        # Without seed pairs the prior alone is known to fail for large phi.
+        target = 0.05 if pairs else None
+        yield rate(name, f"phi {phi:g}, {pairs} seed pairs", "level", hits, 4_000,
+                   at_most=target)  # fmt: skip
+
+
+def predictive():
+    """The next retrain of an unchanged recipe, with a prior that is right or off by two."""
+    name = "Predictive interval of the next retrain"
+    random = np.random.default_rng(104)
+    for history, prior in product((2, 5, 20), (0.06, 0.12, 0.24)):
+        runs = random.normal(3.5, 0.12, (3_000, history + 1))
+        hits = 0
+        for row in runs:
+            low, high = predictive_interval(row[:-1].tolist(), prior)
+            hits += low <= row[-1] <= high
+        target = 0.95 if prior >= 0.12 else None
+        case = f"{history} retrains, spread 0.12, prior {prior:g} points"
+        yield rate(name, case, "coverage", hits, 3_000, at_least=target)
+
+
+def losses():
+    """Skewed losses of two models, with and without groups."""
+    name = "Mean loss, BCa bootstrap"
+    random = np.random.default_rng(105)
+    for n, size in ((100, 1), (400, 1), (400, 10)):
+        hits, times = 0, 300
+        for _ in range(times):
+            shift = np.repeat(random.normal(0, 0.5, n // size), size) if size > 1 else 0.0
+            old = random.exponential(1.0, n)
+            new = random.exponential(1.0, n) + shift
+            groups = np.repeat(np.arange(n // size), size) if size > 1 else None
+            low, high = paired_mean_difference(new, old, groups=groups).interval
+            hits += low <= 0 <= high
+        case = f"n {n}" + (f" in groups of {size}" if size > 1 else "")
+        yield rate(name, case, "coverage", hits, times, at_least=0.95)
