@@ -4,8 +4,8 @@
 
 Two copies of a model are trained on the same batches in one process, one of them watched; their
 steps alternate and the order flips every time, so that a slow phase of the machine hits both.
-Medians of paired differences, in CPU time of
-the one training thread, to which other programs add little. Prints a table and writes it to benchmarks/overhead.md.
+Medians of paired differences, in CPU time of the one training thread, to which other programs
+add little. Prints a table and writes it to benchmarks/overhead.md.
 """
 
 import argparse
