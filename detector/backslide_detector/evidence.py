@@ -71,8 +71,9 @@ class LayerHistory:
 
     def module(self, index: int) -> str:
         """Qualified name of the module the `index`-th tensor belongs to."""
-        name = self.layers[index]
-        return name.rpartition(".")[0] if name.endswith((".weight", ".bias")) else name
+        owner, _, leaf = self.layers[index].rpartition(".")
+        # Also `in_proj_weight` of attention and `bias_hh_l0` of recurrent layers.
+        return owner if owner and ("weight" in leaf or "bias" in leaf) else self.layers[index]
 
 
 @dataclass(frozen=True)

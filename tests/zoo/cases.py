@@ -259,6 +259,47 @@ def buried_units_in_a_convnet():
     return train("F65", m, adam(m), digits(), epochs=8)
 
 
+@case("F71", "learning-rate-too-high")
+def convnet_rate_of_five():
+    m = convnet()
+    return train("F71", m, sgd(m, 5.0, momentum=0.9), digits(), epochs=6)
+
+
+@case("F73", "learning-rate-too-low")
+def recurrent_rate_too_low():
+    m = Recurrent()
+    return train("F73", m, adam(m, 1e-7), digits(), epochs=8)
+
+
+@case("F75", "unchanged-weights")
+def transformer_cut_off():
+    m = Transformer()
+    m.body.register_forward_hook(lambda module, args, out: out.detach())
+    return train("F75", m, adam(m), digits(), epochs=6)
+
+
+@case("F77", "constant-output", "dead-units")
+def regression_behind_a_stuck_relu():
+    d = digits()
+    for part, x in (("y", d.x), ("y_val", d.x_val), ("y_test", d.x_test)):
+        setattr(d, part, x[:, 20:44].mean(1, keepdim=True) - 0.5)
+    m = nn.Sequential(*mlp(64, 64, 1), nn.ReLU())
+    nn.init.constant_(m[2].bias, -5.0)
+    return train("F77", m, adam(m), d, criterion=F.mse_loss, classes=False)
+
+
+@case("F79", "vanishing-gradient")
+def thirty_layers_of_sigmoid():
+    m = mlp(64, *[32] * 30, 10, act=nn.Sigmoid)
+    return train("F79", m, adam(m), digits(), epochs=6)
+
+
+@case("F81", "learning-rate-too-high")
+def transformer_rate_too_high():
+    m = Transformer()
+    return train("F81", m, AdamW(m.parameters(), 0.5), digits(), epochs=6)
+
+
 # Healthy controls.
 
 
@@ -505,3 +546,70 @@ def deep_relu_with_norm():
     layers = [m for _ in range(8) for m in (nn.Linear(64, 64), nn.LayerNorm(64), nn.ReLU())]
     m = nn.Sequential(*layers, nn.Linear(64, 10))
     return train("H52", m, adam(m), digits())
+
+
+@case("H61")
+def convnet_with_momentum():
+    m = convnet()
+    return train("H61", m, sgd(m, 0.1, momentum=0.9), digits(), epochs=8)
+
+
+@case("H63")
+def noisy_regression():
+    d = digits()
+    for part, x in (("y", d.x), ("y_val", d.x_val), ("y_test", d.x_test)):
+        signal = x[:, 20:44].sum(1, keepdim=True)
+        signal = (signal - signal.mean()) / signal.std()
+        setattr(d, part, signal + 1.5 * torch.randn_like(signal))
+    m = mlp(64, 32, 1)
+    return train("H63", m, adam(m), d, criterion=F.mse_loss, classes=False, epochs=8)
+
+
+@case("H65")
+def weighted_imbalance():
+    d = digits()
+    for part in ("y", "y_val", "y_test"):
+        setattr(d, part, (getattr(d, part) == 8).long())
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([0.55, 5.0]))
+    return train("H65", m := mlp(64, 64, 2), adam(m), d, criterion=weighted, epochs=10)
+
+
+class Variational(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = mlp(64, 64, 16), mlp(8, 64, 64)
+        self.weight = 0.0
+
+    def forward(self, x):
+        mean, log_var = self.encoder(x).chunk(2, -1)
+        self.cost = -0.5 * (1 + log_var - mean**2 - log_var.exp()).sum(-1).mean()
+        return self.decoder(mean + torch.randn_like(mean) * (0.5 * log_var).exp())
+
+
+@case("H67")
+def variational_with_warm_up():
+    d = digits()
+    d.y, d.y_val, d.y_test = d.x, d.x_val, d.x_test
+    m = Variational()
+
+    def bound(out, y):
+        m.weight = min(1.0, m.weight + 0.002)
+        return F.mse_loss(out, y, reduction="none").sum(-1).mean() + m.weight * m.cost
+
+    return train("H67", m, adam(m), d, criterion=bound, classes=False, epochs=12)
+
+
+@case("H69")
+def strong_weight_decay():
+    m = base()
+    opt = AdamW(m.parameters(), 3e-3, weight_decay=0.3)
+    return train("H69", m, opt, digits(), epochs=12)
+
+
+@case("H71")
+def summed_loss():
+    def summed(out, y):
+        return F.cross_entropy(out, y, reduction="sum")
+
+    m = mlp(64, 64, 10, act=nn.GELU)
+    return train("H71", m, adam(m), digits(), criterion=summed, epochs=12)

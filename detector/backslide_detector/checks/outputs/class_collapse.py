@@ -58,7 +58,7 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
     return Found(
         Severity.FAILING,
         f"{len(never)} of {len(classes)} classes are never predicted on {name}; "
-        f"{answers[top]!r} is predicted for {share:.0%} and right for {true:.0%}.",
+        f"'{answers[top]}' is predicted for {share:.0%} and right for {true:.0%}.",
         "Check the class counts of the training data, then the learning rate and loss weights.",
         numbers={"never": float(len(never)), "share": float(share), "true_share": float(true)},
     )

@@ -59,7 +59,7 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
         if share < _SAME or common > _COMMON:
             return Clear()
         text = (
-            f"{share:.1%} of {len(table)} predictions on {name} are {answers[top]!r}, "
+            f"{share:.1%} of {len(table)} predictions on {name} are '{answers[top]}', "
             f"which is right for {common:.1%}"
         )
         numbers = {"share": share, "true_share": common}
