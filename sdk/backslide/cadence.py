@@ -16,6 +16,10 @@ GROWTH: Final = 0.02
 """Given the budget, the interval grows with the step: 2 % of the steps so far. All of the first
 50 steps are seen, 300 steps give about 140 snapshots, 100,000 steps about 450."""
 
+SPARING: Final = 0.15
+"""The same once half the grace is gone: where a look is dear, the other half must last for the
+middle of the run, and not be spent on its first steps."""
+
 JITTER: Final = 0.25
 """Intervals vary by this share, so that they keep no time with accumulation or epochs."""
 
@@ -80,7 +84,8 @@ class Cadence:
         """Steps from this snapshot to the next one, if the budget allows it then."""
         if self.overhead is None:
             return 1
-        interval = GROWTH * self._steps
+        dear = self.spent > max(GRACE_SECONDS / 2, self.overhead * self.elapsed)
+        interval = (SPARING if dear else GROWTH) * self._steps
         if not self._affordable():
             step_time = (self.elapsed - self.spent) / self._steps
             interval = max(interval, self._price / (self.overhead * max(step_time, 1e-9)))

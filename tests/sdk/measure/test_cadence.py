@@ -38,6 +38,12 @@ def test_the_budget_holds(price, overhead):
     assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
 
 
+def test_a_dear_look_leaves_some_of_the_grace_for_the_middle_of_a_short_run():
+    sampled = simulate(Cadence(0.01), 500, 0.005, 0.04)
+    assert sampled[:20] == list(range(20))
+    assert max(b - a for a, b in pairwise([*sampled, 500])) <= 120
+
+
 def test_at_least_one_snapshot_in_a_thousand_steps_whatever_it_costs():
     sampled = simulate(Cadence(0.01), 5_000, 0.001, 10.0)
     assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
