@@ -68,6 +68,7 @@ def test_each_mistake_is_one_line(nothing_set, monkeypatch, file, variable, said
 def test_what_belongs_to_other_rooms_is_left_alone(nothing_set, monkeypatch):
     (nothing_set / "backslide.toml").write_text("[tracker]\nport = 1\n[sdk]\noverhead = 0.1\n")
     monkeypatch.setenv("BACKSLIDE_SPOOL_DIR", "/somewhere")
+    monkeypatch.setenv("BACKSLIDE_OFFLINE", "1")
     monkeypatch.setenv("BACKSLIDE_TRACKER_ROOT", "/somewhere")
     assert load().every == 30.0
 
