@@ -37,11 +37,14 @@ def prior_sd(examples: int, rate: float, discordant: float | None) -> float:
     """Spread of the error of one retrain that is expected before any was repeated.
 
     On a fixed test set the sampling of examples cancels and only flips count: phi disc / (2 n).
-    Without pairs, the binomial spread p (1 - p) / n is an upper bound for flips.
+    Two models of one recipe flip no more than independent errors would, 2 p (1 - p): beyond
+    that, a pair disagrees because it differs, and its flips say nothing about luck.
     """
+    rate = (rate * examples + 1) / (examples + 2)  # an error of zero is no proof of no error
+    independent = 2 * rate * (1 - rate)
     if discordant is None:
-        return math.sqrt(rate * (1 - rate) / examples)
-    return math.sqrt(PRIOR_PHI * discordant / (2 * examples))
+        return math.sqrt(independent / (2 * examples))
+    return math.sqrt(PRIOR_PHI * min(discordant, independent) / (2 * examples))
 
 
 def compare_recipes(
