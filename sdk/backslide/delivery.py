@@ -147,6 +147,8 @@ class Delivery:
             except GoneError:
                 self._bury()
         except AwayError as why:
+            # What was counted on the way to the failed call will be counted again.
+            self._cursor = Cursor.load(self._folder)
             pause.lengthen()
             self._publish(away=str(why), asked=True)
         else:

@@ -309,7 +309,7 @@ class Run:
         for point in points:
             self._write(point)
         for key in unreadable:
-            self._lose(f"the value of {key!r} is no number")
+            self._lose("a value that is no number", f"of {key!r:.60}")
 
     def _write(self, point: Point) -> None:
         if self._spool is None:
@@ -377,10 +377,11 @@ class Run:
         self._append(Kind.ARTIFACT, {"path": path, "file": str(file.relative_to(spool.folder))})
         spool.hasten()
 
-    def _lose(self, why: str) -> None:
+    def _lose(self, what: str, example: str = "") -> None:
         if self._keeper is not None:
             self._keeper.lost += 1
-        self.faults.note(f"lost: {why}", "backslide: left out: %s; training goes on", why)
+        sentence = "backslide: left out: %s %s; training goes on, losses are counted"
+        self.faults.note(f"lost: {what}", sentence, what, example)
 
     def _gather_provenance(self) -> None:
         main = Path(provenance.source())

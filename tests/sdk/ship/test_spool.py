@@ -2,6 +2,9 @@
 
 import os
 import resource
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -209,3 +212,40 @@ def test_a_long_run_makes_hundreds_of_parts_at_most(tmp_path, monkeypatch, age):
         spool.rotate_if_due()
     assert len(segments(tmp_path)) < 250
     spool.close()
+
+
+ON_A_SMALL_DISK = """
+import sys
+from pathlib import Path
+from backslide.spool import Kind, Spool, read, segment_path, segments
+folder = Path(sys.argv[1])
+spool = Spool(folder)
+accepted = sum(spool.append(Kind.SCALARS, bytes(80)) for _ in range(5000))
+spool.make_room()
+assert spool.append(Kind.END, b"the last words")
+spool.close()
+kinds = [
+    record.kind
+    for number in segments(folder)
+    for record in read(segment_path(folder, number), 0, closed=True).records
+]
+assert 0 < accepted < 5000
+assert kinds == [Kind.SCALARS] * accepted + [Kind.END]
+assert sum(spool.dropped.values()) == 5000 - accepted
+"""
+
+
+def test_on_a_full_file_system_accepted_is_what_can_be_read(tmp_path):
+    """A real ENOSPC, on a file system of 128 kB; the reserve keeps room for the last words."""
+    mount = 'mount -t tmpfs -o size=128k none "$2" && exec "$0" -c "$1" "$2"'
+    isolated = ["unshare", "--mount", "sh", "-c", mount]
+    unshare = shutil.which("unshare")
+    if unshare is None or subprocess.run([unshare, "-m", "true"], check=False).returncode:
+        pytest.skip("a file system of its own cannot be mounted here")
+    done = subprocess.run(
+        [*isolated, sys.executable, ON_A_SMALL_DISK, str(tmp_path)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
