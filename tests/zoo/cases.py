@@ -23,8 +23,8 @@ class Case:
 
     @property
     def held_out(self) -> bool:
-        """Thresholds were frozen on the even ids; the odd ones are the test."""
-        return int("".join(c for c in self.name if c.isdigit())) % 2 == 1
+        """Added after all thresholds were set, and only measured; the others helped to set them."""
+        return int(self.name[1:]) >= (71 if self.labels else 61)
 
 
 CASES: list[Case] = []
