@@ -23,7 +23,7 @@ class Case:
 
     @property
     def held_out(self) -> bool:
-        """Added after all thresholds were set, and only measured; the others helped to set them."""
+        """Added after all thresholds were set, and only measured; the others helped."""
         return int(self.name[1:]) >= (71 if self.labels else 61)
 
 
