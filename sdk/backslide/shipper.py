@@ -217,6 +217,8 @@ def ship(folder: Path) -> None:
         orphaned = None if alive else orphaned or time.monotonic()
         if orphaned and time.monotonic() - orphaned > GIVE_UP_SECONDS:
             return
+        if not folder.exists():  # somebody threw it away
+            return
         _sleep(TICK if alive else TICK / 4, folder, alive=alive)
     deadline = time.monotonic() + LINGER_SECONDS
     while folder.exists() and time.monotonic() < deadline:
