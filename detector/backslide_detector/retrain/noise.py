@@ -144,8 +144,10 @@ def _answer(
 
 def _comparable(run: PastRun, new: PastRun) -> bool:
     """True when a run's error was measured on the same split and number of examples."""
-    if run.error is None or new.error is None or not run.finished:
-        return run.run_id == new.run_id
+    if run.error is None or new.error is None or not 0 <= run.error.rate <= 1:
+        return False
+    if not (run.finished or run.run_id == new.run_id):
+        return False
     return (run.error.split, run.error.examples) == (new.error.split, new.error.examples)
 
 

@@ -1,7 +1,7 @@
 """The retrain verdict: evidence of two runs in, judgement out. Nothing here reads or writes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backslide.contract import Verdict
@@ -115,9 +115,11 @@ def stated_error(run: RunEvidence, split: str) -> ErrorRate | None:
     predictions = run.predictions.get(split)
     if predictions is not None and len(predictions) > 0:
         return ErrorRate(split, predictions.error, len(predictions), "predictions")
-    if run.error is not None and run.error.split == split and 0 <= run.error.rate <= 1:
-        return run.error
-    return None
+    if run.error is None or run.error.split != split or not 0 <= run.error.rate <= 1:
+        return None
+    if run.error.examples is not None and run.error.examples < 1:
+        return replace(run.error, examples=None)
+    return run.error
 
 
 def _compare(

@@ -232,3 +232,24 @@ def test_changed_data_is_named_first(make):
     assert verdict.verdict is Verdict.REGRESSED
     assert verdict.cause[0] is Cause.DATA
     assert "data" in verdict.advice
+
+
+@pytest.mark.parametrize("examples", [0, -5])
+def test_an_impossible_number_of_examples_is_an_unknown_one(make, examples):
+    new = make.run("new", error=0.3, examples=examples)
+    verdict = judge_retrain(new, make.run("old", error=0.03, examples=100))
+    assert verdict.verdict is Verdict.INCONCLUSIVE
+    assert "how many test examples" in verdict.sentence
+
+
+def test_impossible_rates_in_the_history_are_left_out(make):
+    new, old = make.pair(10_000, 350, fixed=175, broken=125, new={"params": {"lr": "0.2"}})
+    verdict = judge_retrain(new, old, history=history([float("nan"), 7.0, 0.0345, 0.0352]))
+    assert verdict.recipe.n == 3
+
+
+def test_a_billion_examples_make_a_tiny_change_detectable_but_no_regression(make):
+    new = make.run("new", error=0.0301, examples=1_000_000_000)
+    verdict = judge_retrain(new, make.run("old", error=0.03, examples=1_000_000_000))
+    assert verdict.verdict is Verdict.EQUIVALENT
+    assert "detectably worse" in verdict.sentence
