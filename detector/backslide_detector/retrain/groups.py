@@ -89,7 +89,11 @@ def slice_columns(new: Predictions, pairing: Pairing) -> dict[str, Column]:
 def tabulate(columns: Mapping[str, Column], pairing: Pairing) -> tuple[GroupChange, ...]:
     """All groups of all columns, Holm-adjusted together; clearest change first."""
     return _adjusted(
-        [row for name, column in columns.items() for row in _count(name, column, pairing)]
+        [
+            row
+            for name, column in columns.items()
+            for row in _changes(name, column.names, _outcomes(column, pairing.outcome, kinds=4))
+        ]
     )
 
 
@@ -109,24 +113,24 @@ def discover_slices(
     names = [name for name, column in columns.items() if len(column.names) > 1]
     if not 2 <= len(names) <= MOST_COLUMNS:
         return ()
-    held = pd.util.hash_array(ids, categorize=False) % 2 == 1
-    searched, confirming = _part(pairing, ~held), _part(pairing, held)
+    # Halves 0 and 1 are counted in one pass: outcome 0 to 3 searched, 4 to 7 held.
+    held = (pd.util.hash_array(ids, categorize=False) % 2).astype(np.int8)
+    outcome = pairing.outcome + 4 * held
 
-    candidates: list[tuple[float, str, str]] = []
-    crossings: dict[str, Column] = {}
+    candidates: list[tuple[float, str, str, GroupChange]] = []
     for left, right in combinations(names, 2):
-        name = f"{left} & {right}"
-        crossings[name] = _crossed(columns[left], columns[right])
-        rows = _count(name, _some(crossings[name], ~held), searched)
-        candidates += [(row.pvalue, name, row.group) for row in rows if row.n >= FEWEST]
-    chosen = {(name, group) for _, name, group in sorted(candidates)[:CANDIDATES]}
-    confirmed = [
-        row
-        for name in sorted({name for name, _ in chosen})
-        for row in _count(name, _some(crossings[name], held), confirming)
-        if (name, row.group) in chosen and row.n >= FEWEST
-    ]
-    return _adjusted(confirmed)
+        crossed = _crossed(columns[left], columns[right])
+        counts = _outcomes(crossed, outcome, kinds=8)
+        searching = _changes(f"{left} & {right}", crossed.names, counts[:, :4])
+        confirming = _changes(f"{left} & {right}", crossed.names, counts[:, 4:])
+        confirmed = {row.group: row for row in confirming if row.n >= FEWEST}
+        candidates += [
+            (row.pvalue, row.column, row.group, confirmed[row.group])
+            for row in searching
+            if row.n >= FEWEST and row.group in confirmed
+        ]
+    candidates.sort(key=lambda candidate: candidate[:3])
+    return _adjusted([row for *_, row in candidates[:CANDIDATES]])
 
 
 def _column(values: NDArray[np.object_], pairing: Pairing) -> Column:
@@ -142,34 +146,29 @@ def _crossed(left: Column, right: Column) -> Column:
     return Column(codes, tuple(f"{a} & {b}" for a in left.names for b in right.names))
 
 
-def _some(column: Column, mask: NDArray[np.bool_]) -> Column:
-    """The same column on a part of the examples."""
-    return Column(column.codes[mask], column.names)
-
-
-def _part(pairing: Pairing, mask: NDArray[np.bool_]) -> Pairing:
-    """The same pairing on a part of the examples."""
-    return Pairing(
-        new_wrong=pairing.new_wrong[mask],
-        old_wrong=pairing.old_wrong[mask],
-        rows=(pairing.rows[0][mask], pairing.rows[1][mask]),
-        relabelled=0,
-    )
-
-
-def _count(name: str, column: Column, pairing: Pairing) -> list[GroupChange]:
-    """Counts and unadjusted p-values of every group that has common examples."""
-    codes, outcome = column.codes, pairing.outcome
+def _outcomes(column: Column, outcome: NDArray[np.int8], *, kinds: int) -> Ints:
+    """How often each outcome occurs in each group, shape (groups, kinds)."""
+    codes = column.codes
     if len(codes) and codes.min() < 0:
         codes, outcome = codes[codes >= 0], outcome[codes >= 0]
-    flat = np.bincount(4 * codes + outcome, minlength=4 * len(column.names))
-    counts = flat.reshape(-1, 4)
+    flat = np.bincount(kinds * codes + outcome, minlength=kinds * len(column.names))
+    return np.asarray(flat.reshape(-1, kinds), dtype=np.int64)
+
+
+def _changes(name: str, names: tuple[str, ...], counts: Ints) -> list[GroupChange]:
+    """Rates and unadjusted p-values of every group that has common examples.
+
+    Args:
+        name: of the column.
+        names: of the groups.
+        counts: right in both, broken, fixed and wrong in both, shape (groups, 4).
+    """
     total, broken, fixed, both = counts.sum(axis=1), counts[:, 1], counts[:, 2], counts[:, 3]
     pvalues = midp_pvalue(broken, fixed)
     return [
         GroupChange(
             column=name,
-            group=column.names[i],
+            group=names[i],
             n=int(total[i]),
             old_error=float((fixed[i] + both[i]) / total[i]),
             new_error=float((broken[i] + both[i]) / total[i]),

@@ -32,9 +32,9 @@ def test_without_overdispersion_quasi_mcnemar_is_mcnemar():
 
 def test_overdispersion_widens_and_the_prior_holds_alone():
     prior = overdispersion([])
-    assert (prior.phi, prior.df) == (1.3, 4.0)
+    assert (prior.phi, prior.df) == (1.5, 2.0)
     assert overdispersion([0.1] * 50).phi == 1.0
-    assert overdispersion([2.0, -2.0, 2.0]).phi == pytest.approx((4 * 1.3 + 12) / 7)
+    assert overdispersion([2.0, -2.0, 2.0]).phi == pytest.approx((2 * 1.5 + 12) / 5)
     wide = quasi_mcnemar(175, 125, 10_000, prior)
     plain = mcnemar(175, 125, 10_000)
     assert wide.interval[0] < plain.interval[0] < plain.interval[1] < wide.interval[1]
