@@ -12,7 +12,7 @@ from backslide_detector.stats.online import OnlineTest, Procedure
 from backslide_detector.stats.quasi_mcnemar import overdispersion, quasi_pvalue
 
 N, DISCORDANT, RETRAINS, PREVALENCE = 10_000, 0.03, 1_000, 0.10
-STREAMS, STREAMS_RECIPES = 60, 40
+STREAMS, STREAMS_ALERTS, STREAMS_RECIPES = 60, 250, 60
 
 
 def changes(random, retrains=RETRAINS):
@@ -74,7 +74,7 @@ def alerts():
     name = "Alert channel, regressions with onset in 2 % of the retrains"
     random = np.random.default_rng(201)
     quiet, false, missed, delays, at_once = 0, 0, 0, [], 0
-    for _ in range(50):
+    for _ in range(STREAMS_ALERTS):
         alarm, change, since = FlipAlarm(), 0.0, 0
         for _ in range(RETRAINS):
             if change == 0.0 and random.random() < 0.02:
