@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the field's name for it
 
-from backslide.watch import Watch
+from backslide.measure.watch import Watch
 
 TARGETS = {"MLP": 2.0, "CNN": 10.0, "transformer": 12.0}
 """Milliseconds a sampled step may cost."""

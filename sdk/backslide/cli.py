@@ -11,10 +11,16 @@ COMMANDS = "backslide.commands"
 class Rooms(click.Group):
     """Loads a subcommand's module only when it is asked for."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """Names of all subcommands, installed or not."""
         return sorted(entry.name for entry in entry_points(group=COMMANDS))
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(
+        self,
+        ctx: click.Context,  # noqa: ARG002  # click's signature
+        cmd_name: str,
+    ) -> click.Command | None:
+        """The subcommand of that name."""
         found = entry_points(group=COMMANDS, name=cmd_name)
         return _load(next(iter(found))) if found else None
 
@@ -23,6 +29,8 @@ def _load(entry: EntryPoint) -> click.Command:
     try:
         command = entry.load()
     except ModuleNotFoundError as missing:
+        if entry.module.startswith("backslide."):
+            raise
         return _not_installed(entry, missing)
     assert isinstance(command, click.Command)  # noqa: S101  # a wrong entry point is our bug
     return command

@@ -22,7 +22,7 @@ class Tag:
     PARENT: Final = "backslide.parent"
     SEED: Final = "backslide.seed"
     CLIENT: Final = "backslide.client"
-    """A unique id made by the client before the run exists, so that it is never created twice."""
+    """A unique id made by the client beforehand, so that the run is never created twice."""
 
     VERDICT: Final = "backslide.verdict"
     HEALTH: Final = "backslide.health"
@@ -133,10 +133,10 @@ NOTE_END: Final = "<!-- backslide:end -->"
 TEXT_LIMIT: Final = 7_500
 """MLflow cuts tags and notes at 8,000 characters without a word; stay below."""
 
-# Histogram of signed log2 magnitudes. Bin 0 holds the most negative values, the middle bin exact
-# zeros, the last the largest. A value v != 0 falls at exponent floor(log2 |v|), clipped to the
-# range, so the outermost bins are open. Non-finite values are in no bin. The bins are the same in
-# every run, so histograms add up and compare.
+# Histogram of signed log2 magnitudes. Bin 0 holds the most negative values, the middle bin
+# exact zeros, the last the largest. A value v != 0 falls at exponent floor(log2 |v|), clipped
+# to the range, so the outermost bins are open. Non-finite values are in no bin. The bins are
+# the same in every run, so histograms add up and compare.
 EXPONENT_MIN: Final = -40
 EXPONENT_MAX: Final = 23
 MAGNITUDE_BINS: Final = EXPONENT_MAX - EXPONENT_MIN + 1
@@ -163,11 +163,11 @@ LAYERS_SCHEMA: Final = pa.schema(
     ]
 )
 """One row a step and tensor. `layer` is the module's qualified name for activations and the
-parameter's for the other roles; `depth` counts modules in the order they ran. The moments are over
-the finite elements. `dead_fraction`: share of units (channels) that were zero on every example of
-the last sampled batches; for gradients, share of units whose gradient was exactly zero throughout.
-`saturated_fraction`: share of units of a bounded activation that stayed at its bounds. NaN where a
-statistic has no meaning for the tensor."""
+parameter's for the other roles; `depth` counts modules in the order they ran. The moments are
+over the finite elements. `dead_fraction`: share of units (channels) that were zero on every
+example of the last sampled batches; for gradients, share of units whose gradient was exactly
+zero throughout. `saturated_fraction`: share of units of a bounded activation that stayed at its
+bounds. NaN where a statistic has no meaning for the tensor."""
 
 SCALARS_SCHEMA: Final = pa.schema(
     [

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backslide import provenance
 from backslide.contract import SCHEMA, TEXT_LIMIT, Tag
 from backslide.guard import Faults
-from backslide.job import WRITER_LOCK, Job, Lock
+from backslide.record import provenance
+from backslide.record.scalars import clean
 from backslide.run import Run
-from backslide.scalars import clean
-from backslide.spool import Kind, Spool
+from backslide.spool.job import WRITER_LOCK, Job, Lock
+from backslide.spool.segments import Kind, Spool
 
 if TYPE_CHECKING:
     import torch
 
-    from backslide.watch import Watch
+    from backslide.measure.watch import Watch
 
 
 def start(
@@ -199,7 +199,7 @@ def _watch(
         return None
     try:
         # Imported here: it needs torch, which a run without a model may not have.
-        from backslide.watch import Watch  # noqa: PLC0415
+        from backslide.measure.watch import Watch  # noqa: PLC0415
 
         several = () if optimizer is None else optimizer
         optimizers = several if isinstance(several, Iterable) else (several,)

@@ -19,20 +19,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from backslide import data, parts, provenance
 from backslide.contract import Artifact, Health, Metric, Tag
 from backslide.guard import Faults, guarded, logger
-from backslide.job import FILES, Job, Lock, RunState, write_whole
-from backslide.keeper import Keeper, shipper_environment
-from backslide.predictions import Outcomes, evaluate, outcomes
-from backslide.scalars import Keys, Point, Reader, clean
-from backslide.snapshot import Snapshot, encode
-from backslide.spool import Kind, Spool, used_bytes
+from backslide.measure.snapshot import Snapshot, encode
+from backslide.record import data, provenance
+from backslide.record.predictions import Outcomes, evaluate, outcomes
+from backslide.record.scalars import Keys, Point, Reader, clean
+from backslide.ship import parts
+from backslide.spool.job import FILES, Job, Lock, RunState, write_whole
+from backslide.spool.keeper import Keeper, shipper_environment
+from backslide.spool.segments import Kind, Spool, used_bytes
 
 if TYPE_CHECKING:
     import torch
 
-    from backslide.watch import Watch
+    from backslide.measure.watch import Watch
 
 CONTACT_SECONDS: Final = 10.0
 FINISH_SECONDS: Final = 10.0
@@ -140,7 +141,9 @@ class Run:
     def log_data(
         self, name: str, data_set: object, targets: object = None, *, version: str | None = None
     ) -> None:
-        """Records the identity and a summary of a data set; see `backslide.data` for the cost.
+        """Records the identity and a summary of a data set.
+
+        See `backslide.record.data` for the cost.
 
         Args:
             name: its part in this run ("train", "test").
@@ -193,8 +196,8 @@ class Run:
         """Runs the model over `(inputs, targets)` batches and records each example's outcome.
 
         Ids are digests of the inputs, so retrains pair whatever the order; a loader that
-        augments at random makes ids that never pair. See `backslide.predictions.evaluate` for
-        the outputs and batches that are understood.
+        augments at random makes ids that never pair. See `backslide.record.predictions` for the
+        outputs and batches that are understood.
 
         Args:
             split: "test", "val", ...; a later call for the same split replaces the earlier.
@@ -243,7 +246,7 @@ class Run:
         try:
             # Our own interpreter with our own code; see launch_shipper.
             done = subprocess.run(  # noqa: S603
-                [sys.executable, "-P", "-m", "backslide.shipper", *command],
+                [sys.executable, "-P", "-m", "backslide.ship.shipper", *command],
                 timeout=timeout,
                 check=True,
                 capture_output=True,

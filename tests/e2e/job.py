@@ -1,6 +1,7 @@
 """A training job as users write them; run as a script by the end-to-end tests.
 
-Prints the run id on the last line. `--pause` makes it sleep after each step, for tests that kill it.
+Prints the run id on the last line. `--pause` makes it sleep after each step, so that a test can
+kill it.
 """
 
 import argparse

@@ -13,11 +13,12 @@ from tests.e2e.commands import HOUSE, backslide, environment
 
 from backslide.contract import Tag
 
+OPTIONS = ["--pause", "0.02", "--epochs", "50", "--experiment", "killed", "--lineage", "killed"]
+
 
 def test_nothing_accepted_is_missing_and_nothing_is_twice(mlflow_server: str, tmp_path: Path):
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.e2e.job", "--pause", "0.02", "--epochs", "50"]
-        + ["--experiment", "killed", "--lineage", "killed"],
+        [sys.executable, "-m", "tests.e2e.job", *OPTIONS],
         env=environment(mlflow_server, tmp_path),
         cwd=HOUSE,
         stdout=subprocess.PIPE,

@@ -12,8 +12,8 @@ from tests.mlflow_server import free_port
 from tests.tracker.family import BACKSLIDE
 
 from backslide.contract import Tag
-from backslide.job import WRITER_LOCK, Job, Lock
-from backslide.spool import Kind, Spool
+from backslide.spool.job import WRITER_LOCK, Job, Lock
+from backslide.spool.segments import Kind, Spool
 from backslide_tracker.doctor import OVERDUE_SECONDS
 
 

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 from backslide.contract import Role
-from backslide.snapshot import Snapshot, decode, encode
-from backslide.watch import Watch
+from backslide.measure.snapshot import Snapshot, decode, encode
+from backslide.measure.watch import Watch
 from backslide_detector.evidence import DataSummary, Predictions, RunEvidence, Series
 from backslide_detector.store.tables import read_layers
 

@@ -15,9 +15,9 @@ import click
 import requests
 
 from backslide.contract import Tag
-from backslide.job import JOB, SHIPPER_LOCK, WRITER_LOCK, held
-from backslide.spool import used_bytes
-from backslide.sync import default_folder
+from backslide.ship.sync import default_folder
+from backslide.spool.job import JOB, SHIPPER_LOCK, WRITER_LOCK, held
+from backslide.spool.segments import used_bytes
 from backslide_tracker.server import MINIMUM_MLFLOW, check_port, make_writable, state_home
 
 PATIENCE_SECONDS = 5

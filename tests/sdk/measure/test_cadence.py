@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from backslide.cadence import GRACE_SECONDS, LONGEST, Cadence
+from backslide.measure.cadence import GRACE_SECONDS, LONGEST, Cadence
 
 
 def simulate(cadence: Cadence, steps: int, step_time: float, price: float) -> list[int]:

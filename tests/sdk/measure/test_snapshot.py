@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backslide.contract import HISTOGRAM_BINS, LAYERS_SCHEMA
-from backslide.snapshot import STATISTICS, Catalogue, Snapshot, decode, encode
+from backslide.measure.snapshot import STATISTICS, Catalogue, Snapshot, decode, encode
 
 CATALOGUE = Catalogue(
     ("0", "0.weight", "<script>é"),

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from backslide.contract import EXPONENT_MAX, EXPONENT_MIN, MAGNITUDE_BINS, ZERO_BIN
-from backslide.rows import Rows
-from backslide.summary import SAMPLE, Summary, Units, strided
-from backslide.transfer import Scaled
+from backslide.measure.rows import Rows
+from backslide.measure.summary import SAMPLE, Summary, Units, strided
+from backslide.measure.transfer import Scaled
 
 
 def summarize(tensor: torch.Tensor, **options: object) -> Rows:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backslide.units import WINDOW, UnitWindows
+from backslide.measure.units import WINDOW, UnitWindows
 
 
 def flags(*active: int) -> np.ndarray:

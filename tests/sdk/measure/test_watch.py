@@ -15,8 +15,8 @@ from torch.nn import functional as F  # noqa: N812  # the field's name for it
 from torch.utils.checkpoint import checkpoint
 
 from backslide.contract import Metric
-from backslide.snapshot import Snapshot, decode, encode
-from backslide.watch import PATIENCE, Watch
+from backslide.measure.snapshot import Snapshot, decode, encode
+from backslide.measure.watch import PATIENCE, Watch
 
 
 def mlp() -> nn.Sequential:
@@ -569,7 +569,7 @@ def test_a_failing_hook_reports_and_leaves_training_alone(monkeypatch):
     def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("backslide.summary.extremes", broken)
+    monkeypatch.setattr("backslide.measure.summary.extremes", broken)
     train_step(model, optimizer)
     watch.step(0)
     assert any("out of memory" in problem for problem in watch.problems)
@@ -637,8 +637,8 @@ def test_the_graph_is_in_the_order_of_calls():
 
 
 def test_a_large_model_is_sampled_instead_of_copied(monkeypatch):
-    monkeypatch.setattr("backslide.instruments.updates.COPIED", 100)
-    monkeypatch.setattr("backslide.instruments.updates.LARGE_SAMPLE", 64)
+    monkeypatch.setattr("backslide.measure.instruments.updates.COPIED", 100)
+    monkeypatch.setattr("backslide.measure.instruments.updates.LARGE_SAMPLE", 64)
     model = nn.Linear(64, 64, bias=False)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     watch = Watch(model, [optimizer], overhead=None)

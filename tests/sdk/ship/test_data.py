@@ -10,7 +10,7 @@ import torch
 from tests.sdk.ship.tools import random_states
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from backslide.data import summarise
+from backslide.record.data import summarise
 
 X = np.arange(12.0).reshape(4, 3)
 Y = np.array([0, 1, 1, 2])
@@ -108,7 +108,7 @@ def test_a_data_set_read_by_item_leaves_the_random_states_alone():
 
 
 def test_a_large_data_set_read_by_item_says_how_much_was_read(monkeypatch):
-    monkeypatch.setattr("backslide.data.MAX_ITEMS", 5)
+    monkeypatch.setattr("backslide.record.data.MAX_ITEMS", 5)
     summary = summarise("d", Noisy())
     assert (summary.rows, summary.digested_rows) == (20, 5)
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 
 from backslide.contract import Metric
-from backslide.delivery import AwayError, Delivery, GoneError, RejectedError
-from backslide.job import REJECTED, WRITER_LOCK, Job, Lock, RunState, held
-from backslide.scalars import keep
-from backslide.spool import Kind, Spool, segment_path, segments
+from backslide.record.scalars import keep
+from backslide.ship.delivery import AwayError, Delivery, GoneError, RejectedError
+from backslide.spool.job import REJECTED, WRITER_LOCK, Job, Lock, RunState, held
+from backslide.spool.segments import Kind, Spool, segment_path, segments
 
 
 class KilledError(Exception):

@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from backslide.contract import predictions_schema
-from backslide.predictions import evaluate, outcomes, unique
+from backslide.record.predictions import evaluate, outcomes, unique
 
 
 def test_classes_keep_their_type_and_error_follows():

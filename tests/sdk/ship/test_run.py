@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import backslide
-from backslide import provenance
-from backslide.spool import Kind, read, segment_path, segments
+from backslide.record import provenance
+from backslide.spool.segments import Kind, read, segment_path, segments
 
 
 @pytest.fixture

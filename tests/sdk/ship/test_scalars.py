@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from mlflow.utils.validation import _validate_metric_name
 
-from backslide.scalars import KEY_LIMIT, MAX_KEYS, Keys, Point, Reader, clean, keep
+from backslide.record.scalars import KEY_LIMIT, MAX_KEYS, Keys, Point, Reader, clean, keep
 
 
 @given(st.text())

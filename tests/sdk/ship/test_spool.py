@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backslide.spool import (
+from backslide.spool.segments import (
     HEADER,
     MAGIC,
     Kind,
@@ -181,7 +181,7 @@ def test_a_closed_spool_takes_nothing_and_says_so(tmp_path):
 
 def test_segments_close_by_age_and_by_size(tmp_path, monkeypatch):
     now = [1_000.0]
-    monkeypatch.setattr("backslide.spool.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("backslide.spool.segments.time.monotonic", lambda: now[0])
     spool = Spool(tmp_path)
 
     def segments_after(seconds: float) -> int:
@@ -204,7 +204,7 @@ def test_segments_close_by_age_and_by_size(tmp_path, monkeypatch):
 @pytest.mark.parametrize("age", [3_600, 7 * 86_400])
 def test_a_long_run_makes_hundreds_of_parts_at_most(tmp_path, monkeypatch, age):
     now = [0.0]
-    monkeypatch.setattr("backslide.spool.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("backslide.spool.segments.time.monotonic", lambda: now[0])
     spool = Spool(tmp_path)
     while now[0] < age:
         spool.append(Kind.SCALARS, b"x")
@@ -217,7 +217,7 @@ def test_a_long_run_makes_hundreds_of_parts_at_most(tmp_path, monkeypatch, age):
 ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
-from backslide.spool import Kind, Spool, read, segment_path, segments
+from backslide.spool.segments import Kind, Spool, read, segment_path, segments
 folder = Path(sys.argv[1])
 spool = Spool(folder)
 accepted = sum(spool.append(Kind.SCALARS, bytes(80)) for _ in range(5000))

@@ -6,10 +6,10 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from backslide.instruments.parameters import Named
-from backslide.instruments.tensors import local
-from backslide.summary import Summary, flatten, strided
-from backslide.transfer import Scaled
+from backslide.measure.instruments.parameters import Named
+from backslide.measure.instruments.tensors import local
+from backslide.measure.summary import Summary, flatten, strided
+from backslide.measure.transfer import Scaled
 
 COPIED: Final = 2**26
 """Weights of which a whole copy is kept in a sampled step, in elements (256 MiB of float32).

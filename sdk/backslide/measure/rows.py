@@ -29,15 +29,15 @@ class Entry(NamedTuple):
 
     Attributes:
         key: the caller's name for the row that it adds to.
-        count: elements it stands for.
-        reduced: elements the moments were taken over (fewer than `count` for a sample).
+        elements: elements it stands for.
+        reduced: elements the moments were taken over (fewer than `elements` for a sample).
         sampled: elements of the histogram.
         units: number of units, 0 when they are not told apart.
         bounded: whether inactive means saturated instead of dead.
     """
 
     key: int
-    count: int
+    elements: int
     reduced: int
     sampled: int
     units: int
@@ -136,8 +136,8 @@ def merge(pieces: list[Pieces]) -> Rows:
     names = np.array([entry.key for entry in entries], np.int64)
     order = np.argsort(names, kind="stable")
     keys, first = np.unique(names[order], return_index=True)
-    elements = np.array([entry.count for entry in entries], np.int64)
-    share = np.array([entry.count / entry.reduced for entry in entries])
+    elements = np.array([entry.elements for entry in entries], np.int64)
+    share = np.array([entry.elements / entry.reduced for entry in entries])
     values[:, :2] *= share[:, None]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is mended below
         count = np.add.reduceat(elements[order], first)

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
-from backslide import parts
 from backslide.contract import HEARTBEAT_SECONDS, TEXT_LIMIT, Artifact, Metric, part
-from backslide.cursor import Cursor, Row
-from backslide.job import REJECTED, WRITER_LOCK, Job, RunState, held
-from backslide.spool import Kind, Reading, Record, read, segment_path, segments
+from backslide.ship import parts
+from backslide.ship.cursor import Cursor, Row
+from backslide.spool.job import REJECTED, WRITER_LOCK, Job, RunState, held
+from backslide.spool.segments import Kind, Reading, Record, read, segment_path, segments
 
 BATCH_ROWS: Final = 1_000
 BATCH_TEXTS: Final = 100

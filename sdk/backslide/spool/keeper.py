@@ -18,8 +18,8 @@ from typing import Final
 
 import backslide.contract
 from backslide.guard import Faults
-from backslide.job import CALLS, SHIPPER_LOG, RunState
-from backslide.spool import Kind, Spool
+from backslide.spool.job import CALLS, SHIPPER_LOG, RunState
+from backslide.spool.segments import Kind, Spool
 
 TICK: Final = 1.0
 SHIPPER_STARTS: Final = 6
@@ -178,7 +178,7 @@ class Keeper:
 def launch_shipper(folder: Path) -> "subprocess.Popen[bytes]":
     """Starts a shipper in a session of its own, so that Ctrl-C in the terminal spares it."""
     nicely = f"import os, sys; os.nice({NICE}); "  # before mlflow's long import
-    code = nicely + "from backslide.shipper import main; main(sys.argv[1:])"
+    code = nicely + "from backslide.ship.shipper import main; main(sys.argv[1:])"
     with (folder / SHIPPER_LOG).open("ab") as log:
         # Our own interpreter with our own code; -P keeps files of the working directory from
         # standing in for libraries.

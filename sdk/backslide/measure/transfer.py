@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backslide.rows import KEYS, SHIFT, Entry, Pieces, Rows, fold, merge
+from backslide.measure.rows import KEYS, SHIFT, Entry, Pieces, Rows, fold, merge
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -173,7 +173,7 @@ def _exponents(samples: Tensor, lengths: list[int]) -> Tensor:
     """Occurrences of each sign and exponent by row: int32, shape (rows * KEYS,)."""
     keys = (samples * 2.0**SHIFT).view(torch.int32) >> 23
     keys &= KEYS - 1
-    starts = np.arange(0, len(lengths) * KEYS, KEYS, np.int32)
+    starts = np.arange(0, len(lengths) * KEYS, KEYS).astype(np.int32)
     rows = torch.from_numpy(np.repeat(starts, lengths))
     if samples.device.type == "cpu":
         keys += rows

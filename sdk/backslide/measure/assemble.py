@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 
 from backslide.contract import HISTOGRAM_BINS, Metric, Role
-from backslide.layout import Layout
-from backslide.rows import Rows
-from backslide.snapshot import STATISTICS, Snapshot
-from backslide.units import UnitWindows
+from backslide.measure.layout import Layout
+from backslide.measure.rows import Rows
+from backslide.measure.snapshot import STATISTICS, Snapshot
+from backslide.measure.units import UnitWindows
 
 SATURATED = STATISTICS.index("saturated_fraction")
 DEAD = STATISTICS.index("dead_fraction")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from backslide.contract import Role
-from backslide.snapshot import Catalogue
+from backslide.measure.snapshot import Catalogue
 
 ORDER = (Role.ACTIVATION, Role.GRADIENT, Role.WEIGHT, Role.UPDATE)
 

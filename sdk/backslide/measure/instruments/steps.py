@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from backslide.instruments.gradients import gradients, has_closure, scaling
-from backslide.instruments.parameters import Named, Parameters, trained
-from backslide.instruments.updates import Before, after, before
-from backslide.meter import Meter
-from backslide.summary import Summary
+from backslide.measure.instruments.gradients import gradients, has_closure, scaling
+from backslide.measure.instruments.parameters import Named, Parameters, trained
+from backslide.measure.instruments.updates import Before, after, before
+from backslide.measure.meter import Meter
+from backslide.measure.summary import Summary
 
 
 @dataclass(frozen=True, eq=False)

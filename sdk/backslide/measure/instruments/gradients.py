@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from backslide.instruments.parameters import Named
-from backslide.instruments.tensors import local
-from backslide.summary import Summary
-from backslide.transfer import Scaled
+from backslide.measure.instruments.parameters import Named
+from backslide.measure.instruments.tensors import local
+from backslide.measure.summary import Summary
+from backslide.measure.transfer import Scaled
 
 
 def gradients(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from backslide.contract import Artifact
-from backslide.job import write_json
-from backslide.scalars import keep
+from backslide.record.scalars import keep
+from backslide.spool.job import write_json
 
 CURSOR: Final = "cursor.json"
 

@@ -1,7 +1,7 @@
 """Spool -> MLflow: a process of its own, the only part of the SDK that talks to the network.
 
-`python -m backslide.shipper SPOOL` runs beside the training and survives it. What it sends may
-be sent again after a crash: metrics carry the time at which they were recorded, so MLflow's own
+`python -m backslide.ship.shipper SPOOL` runs beside the training and survives it. What it sends
+may be sent again after a crash: metrics carry the time at which they were recorded, so MLflow's own
 key makes a replay the same rows; parts and files keep their names and are overwritten. The
 cursor is saved after MLflow has answered and before a segment is removed, so nothing is lost.
 """
@@ -24,9 +24,9 @@ from mlflow.entities import Metric as MetricRow
 from mlflow.exceptions import MlflowException, RestException
 
 from backslide.contract import Tag
-from backslide.cursor import Row
-from backslide.delivery import AwayError, Delivery, GoneError, RejectedError
-from backslide.job import CALLS, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
+from backslide.ship.cursor import Row
+from backslide.ship.delivery import AwayError, Delivery, GoneError, RejectedError
+from backslide.spool.job import CALLS, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
 
 TICK: Final = 1.0
 GIVE_UP_SECONDS: Final = 3_600.0
@@ -254,7 +254,9 @@ def main(arguments: Sequence[str]) -> None:
         case [folder]:
             ship(Path(folder))
         case _:
-            raise SystemExit("usage: python -m backslide.shipper SPOOL | --verdict URI RUN")
+            raise SystemExit(
+                "usage: python -m backslide.ship.shipper SPOOL | --verdict URI RUN"
+            )
 
 
 if __name__ == "__main__":

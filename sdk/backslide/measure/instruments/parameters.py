@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from backslide.contract import Role
-from backslide.instruments.names import plain
-from backslide.layout import Layout
-from backslide.summary import Units
+from backslide.measure.instruments.names import plain
+from backslide.measure.layout import Layout
+from backslide.measure.summary import Units
 
 BY_ROW = (nn.Linear, nn.Bilinear, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)
 

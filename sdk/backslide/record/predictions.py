@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from backslide.contract import predictions_schema
-from backslide.data import random_state_kept, to_array
+from backslide.record.data import random_state_kept, to_array
 
 if TYPE_CHECKING:
     import torch

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from backslide.contract import LAYERS_SCHEMA, SCALARS_SCHEMA
-from backslide.job import CATALOGUES, write_whole
-from backslide.snapshot import Catalogue, decode
-from backslide.spool import Kind, Record
+from backslide.measure.snapshot import Catalogue, decode
+from backslide.spool.job import CATALOGUES, write_whole
+from backslide.spool.segments import Kind, Record
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from backslide.instruments.graph import Graph
-from backslide.instruments.names import plain
-from backslide.instruments.tensors import first_floating, in_backward, local
-from backslide.meter import Meter
-from backslide.summary import SAMPLE, Summary, Units
+from backslide.measure.instruments.graph import Graph
+from backslide.measure.instruments.names import plain
+from backslide.measure.instruments.tensors import first_floating, in_backward, local
+from backslide.measure.meter import Meter
+from backslide.measure.summary import SAMPLE, Summary, Units
 
 PASSING: Final = (
     nn.Identity,

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from backslide.job import CALLS, JOB, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
-from backslide.spool import segments, used_bytes
+from backslide.spool.job import CALLS, JOB, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
+from backslide.spool.segments import segments, used_bytes
 
 if TYPE_CHECKING:
-    from backslide.delivery import Delivery
+    from backslide.ship.delivery import Delivery
 
 PATIENCE_SECONDS: Final = 10.0
 
@@ -96,8 +96,8 @@ def _ship(spool: Path, uri: str | None, label: str) -> str | None:
 
 def _delivery(spool: Path, uri: str | None) -> "Delivery":
     # Imported here: mlflow takes seconds, which `--help` need not wait for.
-    from backslide.delivery import Delivery  # noqa: PLC0415
-    from backslide.shipper import Tracking  # noqa: PLC0415
+    from backslide.ship.delivery import Delivery  # noqa: PLC0415
+    from backslide.ship.shipper import Tracking  # noqa: PLC0415
 
     os.environ.update(CALLS)
     job = Job.read(spool)

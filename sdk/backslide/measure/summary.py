@@ -17,8 +17,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from backslide.rows import Entry
-from backslide.transfer import Parcel, Queue, Scaled, Transfer
+from backslide.measure.rows import Entry
+from backslide.measure.transfer import Parcel, Queue, Scaled, Transfer
 
 SAMPLE: Final = 4096
 """Elements behind a histogram. A share read from it has a standard error below 0.8 points."""
@@ -100,7 +100,7 @@ class Summary:
         taken = taken.clone() if taken.dtype == torch.float32 else taken.float()
         entry = Entry(
             key=key,
-            count=flat.numel() if stands_for is None else stands_for,
+            elements=flat.numel() if stands_for is None else stands_for,
             reduced=flat.numel(),
             sampled=taken.numel(),
             units=0 if active is None else active.numel(),

@@ -16,20 +16,20 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from backslide.assemble import Assembler
-from backslide.cadence import Cadence
 from backslide.contract import Role
-from backslide.instruments.activations import Activations, compiled
-from backslide.instruments.graph import Graph
-from backslide.instruments.names import unwrapped
-from backslide.instruments.parameters import Parameters
-from backslide.instruments.steps import Steps
-from backslide.instruments.tensors import local
-from backslide.layout import Layout
-from backslide.meter import Meter
-from backslide.snapshot import Snapshot
-from backslide.summary import Summary
-from backslide.transfer import Transfer
+from backslide.measure.assemble import Assembler
+from backslide.measure.cadence import Cadence
+from backslide.measure.instruments.activations import Activations, compiled
+from backslide.measure.instruments.graph import Graph
+from backslide.measure.instruments.names import unwrapped
+from backslide.measure.instruments.parameters import Parameters
+from backslide.measure.instruments.steps import Steps
+from backslide.measure.instruments.tensors import local
+from backslide.measure.layout import Layout
+from backslide.measure.meter import Meter
+from backslide.measure.snapshot import Snapshot
+from backslide.measure.summary import Summary
+from backslide.measure.transfer import Transfer
 
 PATIENCE: Final = 64
 """Calls of `step` that a sampled step waits for an optimizer's step: gradient accumulation, or

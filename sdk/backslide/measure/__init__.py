@@ -1,0 +1,1 @@
+"""What happens inside the network, as small summaries on a budget of time."""

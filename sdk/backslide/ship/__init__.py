@@ -1,0 +1,1 @@
+"""Spool -> MLflow, exactly once, in a process of its own."""

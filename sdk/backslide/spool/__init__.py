@@ -1,0 +1,1 @@
+"""Durable, bounded record keeping between the training loop and the shipper."""
