@@ -1,5 +1,6 @@
 """Levels of tests and coverage of intervals, over test-set sizes and error rates."""
 
+from bisect import bisect_left
 from functools import lru_cache
 from itertools import product
 
@@ -28,7 +29,6 @@ def paired():
     name = "Paired, on common examples"
     random = np.random.default_rng(100)
     compare = lru_cache(None)(mcnemar)
-    exact = np.vectorize(lambda b, c: exact_pvalue(int(b), int(c)))
     newcombe = lru_cache(None)(newcombe_paired_interval)
     for n, error, change in product(SIZES, ERRORS, (0.0, 1 / 3)):
         half = error / 2
@@ -41,7 +41,7 @@ def paired():
         if not change:
             yield known(name, case, "level, mid-p McNemar", level(n, error, midp_pvalue),
                         at_most=0.051)  # fmt: skip
-            yield known(name, case, "level, exact McNemar", level(n, error, exact),
+            yield known(name, case, "level, exact McNemar", level(n, error, exact_pvalue),
                         at_most=0.05)  # fmt: skip
         hits = sum(result.interval[0] <= delta <= result.interval[1] for result in results)
         yield rate(name, case, "coverage, Tango", hits, TABLES, at_least=0.95)
@@ -52,18 +52,19 @@ def paired():
 
 def level(n, discordant, pvalue):
     """Level of a test of flips at 5 %, by summing over all tables: no simulation error."""
-    spread = 6 * np.sqrt(n * discordant) + 10
+    spread = 5 * np.sqrt(n * discordant) + 5
     low, high = max(int(n * discordant - spread), 0), min(int(n * discordant + spread), n)
     total = 0.0
     for size in range(low, high + 1):
-        # P-values fall towards both ends, so the rejected tables are those below a bound.
-        lows = np.arange(size // 2 + 1)
-        rejected = pvalue(lows, size - lows) < 0.05
-        tail = (
-            stats.binom.cdf(np.flatnonzero(rejected).max(), size, 0.5) if rejected.any() else 0
+        # P-values rise towards the middle, so that the rejected tables are the outermost ones.
+        rejected = bisect_left(
+            range(size // 2 + 1),
+            0.05,
+            key=lambda few, size=size: float(pvalue(few, size - few)),
         )
+        tail = stats.binom.cdf(rejected - 1, size, 0.5)
         total += stats.binom.pmf(size, n, discordant) * 2 * tail
-    return total
+    return float(total)
 
 
 def unpaired():

@@ -1,5 +1,6 @@
 """The retrain verdict: evidence of two runs in, judgement out. Nothing here reads or writes."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -332,7 +333,7 @@ def _advice(verdict: Verdict, measured: _Measured, margin: float) -> str | None:
     factor = (measured.mde / margin) ** 2
     if factor <= 1:
         return "Rerun with another seed, or test on more examples."
-    needed = f"{round(measured.test.n * factor, -2):,}"
+    needed = f"{100 * math.ceil(measured.test.n * factor / 100):,}"
     return f"About {needed} test examples would show a difference of {100 * margin:.2f} points."
 
 
