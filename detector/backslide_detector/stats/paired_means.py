@@ -41,9 +41,9 @@ def paired_mean_difference(
     ours, theirs = np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)
     if ours.ndim != 1 or ours.shape != theirs.shape:
         raise ValueError(f"losses must have one equal length, not {ours.shape}, {theirs.shape}")
-    difference = ours - theirs
-    if not np.all(np.isfinite(difference)):
+    if not (np.all(np.isfinite(ours)) and np.all(np.isfinite(theirs))):
         raise ValueError("losses must be finite; leave out examples without one")
+    difference = ours - theirs
     sums, counts = _units(difference, groups)
     if len(sums) < 2:
         raise ValueError("a paired comparison of means needs at least two examples or groups")
