@@ -1,8 +1,8 @@
 """Spool -> MLflow: a process of its own, the only part of the SDK that talks to the network.
 
 `python -m backslide.ship.shipper SPOOL` runs beside the training and survives it. What it sends
-may be sent again after a crash: metrics carry the time at which they were recorded, so MLflow's own
-key makes a replay the same rows; parts and files keep their names and are overwritten. The
+may be sent again after a crash: metrics carry the time at which they were recorded, so MLflow's
+own key makes a replay the same rows; parts and files keep their names and are overwritten. The
 cursor is saved after MLflow has answered and before a segment is removed, so nothing is lost.
 """
 
