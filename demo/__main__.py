@@ -64,6 +64,8 @@ def story(digits: Digits) -> tuple[Chapter, ...]:
 def main() -> int:
     """Tells the story; 0 when every run got its verdict."""
     terminal, messages = Console(), Console(stderr=True)
+    if not terminal.is_terminal:
+        terminal.width = 140
     torch.set_num_threads(1)
     shutil.rmtree(ROOT, ignore_errors=True)
     receiver = Receiver()

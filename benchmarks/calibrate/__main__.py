@@ -7,7 +7,8 @@ from pathlib import Path
 
 from benchmarks.calibrate import levels, streams, verdicts
 from benchmarks.calibrate.rates import write
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import track
 
 SIMULATIONS = (
     levels.paired,
@@ -36,7 +37,7 @@ PREFACE = (
 def main() -> None:
     """Run all and name the targets that were missed: this measures, it does not judge."""
     figures = []
-    for simulation in tqdm(SIMULATIONS, disable=not sys.stderr.isatty()):
+    for simulation in track(SIMULATIONS, console=Console(stderr=True)):
         begun = time.process_time()
         figures += list(simulation())
         name = f"{simulation.__module__.rpartition('.')[2]}.{simulation.__name__}"

@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from rich.console import Console
+from rich.progress import track
 from tests.zoo.cases import CASES, Case
-from tqdm import tqdm
 
 from backslide_detector.checks import run_checks
 from backslide_detector.evidence import RunEvidence
@@ -46,7 +47,10 @@ def main(ids: Sequence[str]) -> None:
     torch.set_num_threads(1)
     chosen = [case for case in CASES if not ids or case.name in ids]
     jobs = [(case, seed) for case in chosen for seed in SEEDS]
-    rows = [(case, seed, *measure(case, seed)) for case, seed in tqdm(jobs, disable=None)]
+    rows = [
+        (case, seed, *measure(case, seed))
+        for case, seed in track(jobs, console=Console(stderr=True))
+    ]
     text = page(rows)
     print(text)
     if not ids:

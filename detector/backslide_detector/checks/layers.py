@@ -27,9 +27,14 @@ def early(values: Floats) -> Floats:
     return _median(values[: _window(values)])
 
 
-def recent(values: Floats) -> Floats:
-    """Median over the last quarter of the snapshots, shape (s, ...) to (...)."""
-    return _median(values[-_window(values) :])
+def recent(values: Floats, steps: Ints) -> Floats:
+    """Median over the last quarter of the steps, shape (s, ...) to (...).
+
+    Snapshots are dense in the first steps and sparse later, so the last quarter of the
+    snapshots alone would reach far back.
+    """
+    start = steps[-1] - _RECENT * (steps[-1] - steps[0])
+    return _median(values[-max(FEW_SNAPSHOTS, int((steps >= start).sum())) :])
 
 
 def typical(values: Floats) -> Floats:

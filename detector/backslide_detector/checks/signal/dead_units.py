@@ -35,14 +35,16 @@ _NEARLY_ALL = 0.9
 
 
 def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
-    """Judges the share of dead units in the last quarter of the snapshots."""
+    """Judges the share of dead units in the last quarter of the steps."""
     hidden = activations.depth < activations.depth.max()
     measured = hidden & np.isfinite(activations.dead_fraction).any(axis=0)
     if not measured.any():
         return Skipped("no hidden layer can have dead units")
     if len(activations.steps) < FEW_SNAPSHOTS:
         return Skipped("fewer than three snapshots of the activations")
-    shares = np.where(measured, np.nan_to_num(recent(activations.dead_fraction)), 0.0)
+    shares = np.where(
+        measured, np.nan_to_num(recent(activations.dead_fraction, activations.steps)), 0.0
+    )
     bad = shares > _MOST
     if not bad.any():
         return Clear()

@@ -40,7 +40,7 @@ def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skippe
     if not known.any():
         return Skipped("no snapshot has finite gradients")
     start = float(norms[known][0])
-    late = float(recent(np.where(norms > 0.0, norms, np.nan)))
+    late = float(recent(np.where(norms > 0.0, norms, np.nan), gradients.steps))
     grown = start > 0.0 and late > _GROWTH * start
     large = start > _LARGE
     peak = float(norms[known].max())

@@ -36,15 +36,19 @@ _BOUNDS = {"Sigmoid": (0.0, 1.0), "Hardsigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0)
 
 
 def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
-    """Judges the last quarter of the snapshots."""
+    """Judges the last quarter of the steps."""
     measured = np.isfinite(activations.saturated_fraction).any(axis=0)
     measured &= activations.depth < activations.depth.max()
     if not measured.any():
         return Skipped("no hidden layer has a bounded activation")
     if len(activations.steps) < FEW_SNAPSHOTS:
         return Skipped("fewer than three snapshots of the activations")
-    units = np.where(measured, np.nan_to_num(recent(activations.saturated_fraction)), 0.0)
-    spread = np.where(measured, np.nan_to_num(recent(_spread(activations))), 0.0)
+    units = np.where(
+        measured, np.nan_to_num(recent(activations.saturated_fraction, activations.steps)), 0.0
+    )
+    spread = np.where(
+        measured, np.nan_to_num(recent(_spread(activations), activations.steps)), 0.0
+    )
     bad = (units > _UNITS) | (spread > _SPREAD)
     if not bad.any():
         return Clear()
