@@ -37,3 +37,11 @@ def browser_page(*, width: int = 1600, height: int = 900, **context: object) -> 
             ).new_page()
         finally:
             browser.close()
+
+
+def open_report(page, address: str):
+    """Opens a report in MLflow's artifact view and returns the sandboxed frame it is in."""
+    page.goto(f"{address}?workflowType=machine_learning")
+    frame = page.frame_locator("iframe[sandbox]")
+    frame.get_by_role("heading", level=1).wait_for(timeout=60_000)
+    return frame

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from tests.mlflow_server import MlflowServer
+from tests.mlflow_server import MlflowServer, free_port
+from tests.tracker.family import BACKSLIDE, Family
 
 
 @pytest.fixture(scope="session")
@@ -11,3 +12,13 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Tracking URI of one real MLflow server (SQLite in WAL mode, local artifacts)."""
     with MlflowServer(tmp_path_factory.mktemp("mlflow")) as server:
         yield server.uri
+
+
+@pytest.fixture(scope="session")
+def tracker_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of `backslide tracker serve` on an empty root."""
+    folder, port = tmp_path_factory.mktemp("tracker"), free_port()
+    serve = ("tracker", "serve", "--root", str(folder / "root"), "--port", str(port))
+    with Family((*BACKSLIDE, *serve), folder) as family:
+        family.wait_until_ready()
+        yield f"http://127.0.0.1:{port}"

@@ -44,6 +44,20 @@ class _Command(click.Command):
             raise click.ClickException(str(error)) from error
 
 
+class _NoAnswer(click.ClickException):
+    exit_code = NO_VERDICT
+
+
+class _Gate(_Command):
+    """Whatever keeps it from an answer is no verdict: 1 would say that the run regressed."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as the base says
+        try:
+            return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _NoAnswer(error.message) from error
+
+
 class _Group(click.Group):
     command_class = _Command
 
@@ -133,7 +147,7 @@ def explain(what: str, tracking_uri: str | None) -> None:
     Console().print(Markdown(note or head.tags.get(Tag.SUMMARY, "")))
 
 
-@click.command(cls=_Command)
+@click.command(cls=_Gate)
 @click.argument("run")
 @click.option("--wait", type=float, default=0.0, metavar="SECONDS", help="For the verdict.")
 @click.option(

@@ -1,7 +1,10 @@
 """The `backslide` command: a group whose subcommands are entry points of the three rooms."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
 
 import click
 
@@ -23,6 +26,29 @@ class Rooms(click.Group):
         """The subcommand of that name."""
         found = entry_points(group=COMMANDS, name=cmd_name)
         return _load(next(iter(found))) if found else None
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:  # noqa: ANN401  # click's
+        """Parses the arguments of the group itself."""
+        with _one_line():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as the base says
+        """Parses the arguments of the subcommand and runs it."""
+        with _one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    """Says a wrong argument in one line; click prints the usage above it."""
+    try:
+        yield
+    except click.exceptions.NoArgsIsHelpError:  # its text is the help that was wanted
+        raise
+    except click.UsageError as error:
+        command = error.ctx.command_path if error.ctx is not None else "backslide"
+        said = " ".join(error.format_message().split()).rstrip(".")
+        raise click.UsageError(f"{said}; see `{command} --help`") from error
 
 
 def _load(entry: EntryPoint) -> click.Command:

@@ -13,7 +13,8 @@ HOUSE = Path(__file__).parents[2]
 def environment(uri: str, spool: Path) -> dict[str, str]:
     """What the programs see of the outside."""
     rooms = (HOUSE, *(HOUSE / room for room in ("sdk", "detector", "tracker")))
-    return os.environ | {
+    outside = {k: v for k, v in os.environ.items() if k != "BACKSLIDE_SCREENSHOTS"}
+    return outside | {
         "MLFLOW_TRACKING_URI": uri,
         "BACKSLIDE_SPOOL_DIR": str(spool),
         "PYTHONPATH": os.pathsep.join(map(str, rooms)),
