@@ -1,6 +1,7 @@
 """The detector's settings: flags, then `BACKSLIDE_*`, then `backslide.toml`."""
 
 import os
+import re
 from collections.abc import Mapping
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -83,7 +84,8 @@ class Settings(BaseSettings):
     @classmethod
     def _database(cls, state: str) -> str:
         if "://" in state:
-            return state
+            # A bare `postgresql` means psycopg 3 to SQLAlchemy 2.1, which is not installed.
+            return re.sub(r"^postgres(ql)?://", "postgresql+psycopg2://", state)
         path = Path(state).expanduser().absolute()
         return f"sqlite:///{path / 'ledger.db' if path.is_dir() else path}"
 

@@ -32,6 +32,12 @@ def test_flags_beat_variables_and_variables_beat_the_file(nothing_set, monkeypat
     assert settings.tracking_uri == "http://elsewhere:5000"
 
 
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_any_postgresql_url_names_the_driver_that_is_installed(nothing_set, scheme):
+    state = load(state=f"{scheme}://me@db/ledger").state
+    assert state == "postgresql+psycopg2://me@db/ledger"
+
+
 def test_lists_and_mappings_can_be_written_in_either_place(nothing_set, monkeypatch):
     (nothing_set / "backslide.toml").write_text('[metrics]\n"test/error" = "my_err"\n')
     monkeypatch.setenv("BACKSLIDE_EXPERIMENTS", "digits, cats")
