@@ -9,12 +9,13 @@ import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from backslide.contract import SCHEMA, TEXT_LIMIT, Tag
 from backslide.guard import Faults
 from backslide.record import provenance
 from backslide.record.scalars import clean
+from backslide.record.text import storable
 from backslide.run import Run
 from backslide.spool.job import WRITER_LOCK, Job, Lock
 from backslide.spool.segments import Kind, Spool
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     import torch
 
     from backslide.measure.watch import Watch
+
+EXPERIMENT_LIMIT: Final = 256
+RUN_NAME_LIMIT: Final = 250
+"""Width of MLflow's columns: a longer name is an error of the server on PostgreSQL."""
 
 
 def start(
@@ -85,23 +90,24 @@ def start(
         "mlflow.source.name": provenance.source(),
         "mlflow.source.type": "LOCAL",
     }
-    own = {key: str(value) for key, value in known.items() if value is not None}
-    extra = {clean(str(key)): str(value) for key, value in (tags or {}).items()}
+    own = {key: storable(value) for key, value in known.items() if value is not None}
+    extra = {clean(str(key)): storable(value) for key, value in (tags or {}).items()}
     job = Job(
         client=client,
-        lineage=lineage,
+        lineage=own[Tag.LINEAGE],
         started=time.time_ns() // 1_000_000,
         tracking_uri=tracking_uri or active.tracking_uri,
         run_id=active.run_id,
-        experiment=experiment or active.experiment,
+        experiment=_named(experiment or active.experiment, EXPERIMENT_LIMIT),
         experiment_id=None if experiment else active.experiment_id,
-        run_name=run_name,
+        run_name=_named(run_name, RUN_NAME_LIMIT),
         tags={key: value[:TEXT_LIMIT] for key, value in (extra | own).items()},
     )
     if not _first_rank():
         return Run(job, None, None, faults)
     spool, lock = _spool(job, spool_dir, faults)
-    text = {clean(key): value for key, value in provenance.params_text(params or {}).items()}
+    flat = provenance.params_text(params or {})
+    text = {clean(key): storable(value) for key, value in flat.items()}
     if spool is not None and text:
         spool.append(Kind.PARAMS, json.dumps(text).encode())
     origin = {
@@ -119,6 +125,10 @@ def start(
         origin=origin,
         offline=os.environ.get("BACKSLIDE_OFFLINE", "") not in ("", "0", "false"),
     )
+
+
+def _named(name: str | None, limit: int) -> str | None:
+    return None if name is None else storable(name)[:limit]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from backslide.guard import Faults, guarded, logger
 from backslide.measure.snapshot import Snapshot, encode
 from backslide.record import data, provenance
 from backslide.record.predictions import Outcomes, evaluate, outcomes
-from backslide.record.scalars import Keys, Point, Reader, clean
+from backslide.record.scalars import Keys, Point, Reader, file_name
 from backslide.ship import parts
 from backslide.spool.job import FILES, Job, Lock, RunState, write_whole
 from backslide.spool.keeper import Keeper, shipper_environment
@@ -153,7 +153,7 @@ class Run:
         """
         summary = data.summarise(name, data_set, targets, version=version)
         if self._spool is not None:
-            self._attach(f"{Artifact.DATA}/{_file_name(name)}.json", summary.to_json())
+            self._attach(f"{Artifact.DATA}/{file_name(name)}.json", summary.to_json())
             self._append(Kind.DATASET, summary.dataset())
 
     @guarded(None)
@@ -349,7 +349,7 @@ class Run:
     def _log_outcomes(self, split: str, found: Outcomes) -> None:
         if self._spool is None:
             return
-        path = f"{Artifact.PREDICTIONS}/{_file_name(split)}.parquet"
+        path = f"{Artifact.PREDICTIONS}/{file_name(split)}.parquet"
         self._attach(path, lambda file: parts.write(found.table, file))
         self._record({f"{split}/{name}": value for name, value in found.metrics.items()})
 
@@ -449,11 +449,6 @@ class Run:
 
 
 _live: "weakref.WeakSet[Run]" = weakref.WeakSet()
-
-
-def _file_name(name: str) -> str:
-    """One path segment out of a user's name."""
-    return clean(name).replace("/", "_")
 
 
 def _status(error: BaseException | None) -> str:

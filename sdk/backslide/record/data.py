@@ -18,6 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backslide.record.text import storable
+
 MAX_ITEMS: Final = 100_000
 MAX_FEATURES: Final = 64
 MAX_CLASSES: Final = 1_000
@@ -57,7 +59,7 @@ class Summary:
         """The same as MLflow's dataset input takes it."""
         source = {"name": self.name, "version": self.version}
         return {
-            "name": self.name[:500],
+            "name": storable(self.name)[:500],
             "digest": self.digest,
             "source_type": "backslide",
             "source": json.dumps(source),
@@ -129,7 +131,7 @@ def class_counts(labels: Array) -> dict[str, int]:
     values, counts = np.unique(flat, return_counts=True)
     if len(values) > MAX_CLASSES:
         return {}
-    return {str(value): int(count) for value, count in zip(values, counts, strict=True)}
+    return {storable(value): int(count) for value, count in zip(values, counts, strict=True)}
 
 
 def _unwrapped(data: object) -> object:

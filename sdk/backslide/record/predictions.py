@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from backslide.contract import predictions_schema
 from backslide.record.data import random_state_kept, to_array
+from backslide.record.text import storable
 
 if TYPE_CHECKING:
     import torch
@@ -57,8 +58,8 @@ def outcomes(
         given = None if values is None else _column(values).astype(np.float32)
         columns.append(pa.nulls(len(names), pa.float32()) if given is None else pa.array(given))
     slices = slices or {}
-    columns += [[str(value) for value in to_array(values)] for values in slices.values()]
-    schema = predictions_schema(_arrow_type(truth), tuple(slices))
+    columns += [[storable(value) for value in to_array(values)] for values in slices.values()]
+    schema = predictions_schema(_arrow_type(truth), tuple(map(storable, slices)))
     for field, column in zip(schema, columns, strict=True):
         if len(column) != len(names):  # type: ignore[arg-type]  # every column has a length
             raise ValueError(f"{len(names)} ids, but {field.name!r} has another length")
@@ -78,7 +79,7 @@ def unique(ids: Iterable[object]) -> list[str]:
     values = ids if isinstance(ids, list | tuple) else to_array(ids).tolist()
     seen: Counter[str] = Counter()
     names: dict[str, None] = {}
-    for value in map(str, values):
+    for value in map(storable, values):
         name = f"{value}#{seen[value]}" if seen[value] else value
         while name in names:  # an id that looks like a repeated one
             seen[value] += 1
@@ -108,7 +109,7 @@ def _same_type(targets: Array, predictions: Array) -> tuple[Array, Array]:
 
 
 def _text(array: Array) -> Array:
-    return np.array([str(value) for value in array], dtype=object)
+    return np.array([storable(value) for value in array], dtype=object)
 
 
 def _whole(array: Array) -> bool:

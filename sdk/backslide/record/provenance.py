@@ -120,7 +120,7 @@ def weights_digest(model: "torch.nn.Module") -> str:
         local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         flat = local.detach().reshape(-1)
         sample = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].contiguous().cpu()
-        hashed.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode())
+        hashed.update(f"{name}|{tuple(tensor.shape)}|{tensor.dtype}|".encode(errors="replace"))
         hashed.update(sample.reshape(-1).view(_bytes_type()).numpy().tobytes())
     return hashed.hexdigest()
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 KEY_LIMIT: Final = 250
+FILE_NAME_BYTES: Final = 200
 FORBIDDEN: Final = re.compile(r"[^/\w.\- :]")
 MAX_KEYS: Final = 10_000
 """Distinct keys a run may have; MLflow's own pages stop being usable far below."""
@@ -48,9 +49,21 @@ def clean(key: str) -> str:
     return text if len(text) <= KEY_LIMIT else _marked(text, key)
 
 
+def file_name(name: str) -> str:
+    """One path segment for a name; file systems take 255 bytes, and a suffix will follow."""
+    text = clean(name).replace("/", "_")
+    data = text.encode()
+    if len(data) <= FILE_NAME_BYTES:
+        return text
+    return f"{data[:FILE_NAME_BYTES].decode(errors='ignore')}-{_digest(name)}"
+
+
 def _marked(text: str, key: str) -> str:
-    digest = hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=4).hexdigest()
-    return f"{text[: KEY_LIMIT - 9]}-{digest}"
+    return f"{text[: KEY_LIMIT - 9]}-{_digest(key)}"
+
+
+def _digest(key: str) -> str:
+    return hashlib.blake2b(key.encode(errors="surrogatepass"), digest_size=4).hexdigest()
 
 
 class Keys:
@@ -112,7 +125,7 @@ class Reader:
             else:
                 try:
                     ready[key] = float(value.item() if hasattr(value, "item") else value)
-                except (TypeError, ValueError, RuntimeError):
+                except (TypeError, ValueError, RuntimeError, OverflowError):
                     unreadable.append(key)
         points = list(self._arrived()) if self._waiting or self._flying else []
         return ([*points, Point(step, now, ready)] if ready else points), unreadable
