@@ -8,9 +8,10 @@ from backslide.contract import Health, Verdict
 from backslide_detector.checks import run_checks
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
-from backslide_detector.judgement import Judgement, RetrainVerdict
+from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
 from backslide_detector.report import words
 from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.stream import against, creeping, placed, stake
 from backslide_detector.retrain.verdict import judge_retrain
 
 
@@ -21,30 +22,40 @@ class Case:
     Attributes:
         old: its baseline.
         history: earlier runs of the lineage.
+        reference: the run that the alert channel holds it against.
+        reference_why: what makes that run the reference.
+        anchor: the run that creep is measured from.
+        frozen: the baseline is one that many retrains are held against.
         live: the run goes on, so the question of the retrain must wait.
-        margin, mapping: as in the settings.
+        margin, mapping, false_alarm_every: as in the settings.
     """
 
     new: RunEvidence
     old: RunEvidence | None = None
     history: tuple[PastRun, ...] = ()
+    reference: RunEvidence | None = None
+    reference_why: str = ""
+    anchor: PastRun | None = None
+    frozen: bool = False
     live: bool = False
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
+    false_alarm_every: float = 1_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A judgement, and where the analysis crashed if it did."""
+    """A judgement, what it puts into the stream, and where the analysis crashed if it did."""
 
     judgement: Judgement
     traceback: str | None = None
+    stake: Stake | None = None
 
 
 def judge(case: Case) -> Judged:
     """The judgement of one run; a crash inside becomes one, with a reason."""
     try:
-        return Judged(_judgement(case))
+        return _judged(case)
     except Exception as error:  # noqa: BLE001  # one run's crash must not cost the others
         return crashed(case.new, error, traceback.format_exc())
 
@@ -67,7 +78,7 @@ def crashed(run: RunEvidence, error: BaseException, trace: str) -> Judged:
     return Judged(judgement, trace)
 
 
-def _judgement(case: Case) -> Judgement:
+def _judged(case: Case) -> Judged:
     new = case.new
     results = run_checks(new, mapping=case.mapping)
     retrain = (
@@ -75,6 +86,7 @@ def _judgement(case: Case) -> Judgement:
         if case.live
         else judge_retrain(new, case.old, history=case.history, margin=case.margin)
     )
+    retrain, stakes = _streamed(case, retrain)
     judgement = Judgement(
         run_id=new.run_id,
         run_name=new.name,
@@ -86,7 +98,27 @@ def _judgement(case: Case) -> Judgement:
         problems=(*new.problems, *_crashes(results)),
         settings={} if case.margin is None else {"margin": case.margin},
     )
-    return replace(judgement, summary=words.summary(judgement))
+    return Judged(replace(judgement, summary=words.summary(judgement)), stake=stakes)
+
+
+def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:
+    """The verdict among all retrains, as far as this run alone can say, and what it stakes."""
+    if retrain.compared_to is None:
+        return retrain, None
+    anchor = None
+    if case.reference is not None:
+        anchor = against(case.new, case.reference, case.reference_why, retrain)
+    creep = None
+    if case.anchor is not None:
+        creep = creeping(PastRun.of(case.new), case.history, case.anchor)
+    stakes = stake(
+        retrain,
+        anchor,
+        case.new.predictions.get(retrain.split or ""),
+        frozen=case.frozen,
+        every=case.false_alarm_every,
+    )
+    return placed(retrain, None, anchor, creep), stakes
 
 
 def health(results: Sequence[Result]) -> Health:

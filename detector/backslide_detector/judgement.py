@@ -42,6 +42,103 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Stake:
+    """What one retrain puts into the stream of all retrains.
+
+    Attributes:
+        worse, better: one-sided p-values of this model against its baseline.
+        frozen: the baseline is one that many retrains are held against.
+        broken, fixed: examples newly wrong and newly right against the reference of the alert
+            channel; None when the two runs share no examples.
+        test_set: digest of the test set; None when only its error is known.
+        false_alarm_every: retrains between two false alarms of the alert channel.
+    """
+
+    worse: float
+    better: float
+    frozen: bool = False
+    broken: int | None = None
+    fixed: int | None = None
+    test_set: str | None = None
+    false_alarm_every: float = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the stake bought: the same for ever, however often the run is judged.
+
+    Attributes:
+        number: position among all retrains that the ledger knows.
+        procedure: how the false discovery rate is kept.
+        worse, better: the one-sided p-values as they were spent.
+        level_worse, level_better: what they were held against.
+        found_worse, found_better: a discovery under control of the false discovery rate.
+        alarm_value, alarm_every: the e-detector of the lineage and its threshold; None without
+            common examples.
+        alarmed: the detector reached its threshold with this retrain.
+        uses: decisions that this test set has taken, this one included; 0 when not known.
+    """
+
+    number: int
+    procedure: str
+    worse: float
+    better: float
+    level_worse: float
+    level_better: float
+    found_worse: bool
+    found_better: bool
+    alarm_value: float | None = None
+    alarm_every: float | None = None
+    alarmed: bool = False
+    uses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The run that the alert channel holds a retrain against, and the difference to it."""
+
+    run_id: str
+    name: str
+    why: str
+    model: Estimand
+
+
+@dataclass(frozen=True, slots=True)
+class Creeping:
+    """The course of a lineage since its fixed anchor.
+
+    Attributes:
+        anchor: name of the run that the series begins with.
+        retrains: values in the series.
+        value, threshold: the detector now, and what it alarms at.
+        alarm: name of the run at which it first did; None if it never did.
+        since: name of the run that the change is dated to; None without an alarm.
+        new: it alarmed with this very retrain.
+        rise: mean error after the dated change minus before, as a fraction.
+    """
+
+    anchor: str
+    retrains: int
+    value: float
+    threshold: float
+    alarm: str | None = None
+    since: str | None = None
+    new: bool = False
+    rise: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What a single pair of runs cannot say: the retrain among all others."""
+
+    standing: Standing | None = None
+    anchor: Anchor | None = None
+    creep: Creeping | None = None
+    shelf_life: int | None = None
+    sentences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainVerdict:
     """The answer to "is it better, or luck, and what caused it?".
 
@@ -55,6 +152,7 @@ class RetrainVerdict:
         cause: most likely first.
         advice: what would settle it, or what to do next.
         behaviour: what else changed between the models, also at equal error; a sentence each.
+        stream: the retrain among all others.
     """
 
     verdict: Verdict
@@ -72,6 +170,7 @@ class RetrainVerdict:
     changed: tuple[Change, ...] = ()
     advice: str | None = None
     behaviour: tuple[str, ...] = ()
+    stream: Stream = field(default_factory=Stream)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
-from typing import Final
+from typing import Final, Literal
 
 from backslide.contract import Health, Metric, Tag, Verdict
 from backslide_detector.act import alerts, writeback
@@ -29,13 +29,15 @@ from backslide_detector.errors import (
     TrackerRefusedError,
 )
 from backslide_detector.evidence import RunEvidence, RunHead
-from backslide_detector.judgement import Judgement
-from backslide_detector.ledger import Lease, Ledger, Record, Stage
+from backslide_detector.judgement import Judgement, Standing
+from backslide_detector.ledger import Alert, Lease, Ledger, Record, Stage
 from backslide_detector.past import from_head, from_memory, to_memory
 from backslide_detector.report.document import document
 from backslide_detector.report.links import Links
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import choose_predecessor
+from backslide_detector.retrain.reference import choose_anchor, choose_reference
+from backslide_detector.retrain.stream import placed
 from backslide_detector.store import Store, Writes
 
 log = logging.getLogger(__name__)
@@ -61,7 +63,7 @@ class Detector:
         uri: address of the tracking server, for links.
         executor: where judging happens.
         channels: where alerts go, by name.
-        margin, mapping: as in the settings.
+        margin, mapping, false_alarm_every: as in the settings.
         stop: set from outside to end a pass after the runs in hand.
     """
 
@@ -72,6 +74,7 @@ class Detector:
     uri: str
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
+    false_alarm_every: float = 1_000.0
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -155,9 +158,9 @@ def _lineage(detector: Detector, group: Iterable[tuple[Lease, RunHead]]) -> list
             if detector.stop.is_set():
                 detector.ledger.postpone(lease, 0.0, blameless=True)
                 continue
-            found, judged, left = _answer(detector, lease, head, before)
+            found, judged = _answer(detector, lease, head, before)
             before = found.case.new
-            record(detector, lease, found, judged)
+            judged, left = _recorded(detector, lease, found, judged)
             act(detector, lease, head, left)
             detector.ledger.done(lease, _revision(lease, head), _pause(lease, head))
         except LeaseLostError as error:
@@ -177,25 +180,42 @@ def _lineage(detector: Detector, group: Iterable[tuple[Lease, RunHead]]) -> list
 
 def _answer(
     detector: Detector, lease: Lease, head: RunHead, before: RunEvidence | None
-) -> tuple[_Read, Judged, Writes | None]:
-    """Reads and judges one run and composes what is to be written; a crash is an answer too."""
+) -> tuple[_Read, Judged]:
+    """Reads and judges one run; a crash is an answer too."""
     try:
         found = read(detector, lease, head, before)
-        judged = detector.executor.submit(judge, found.case).result()
-        if judged.traceback is None:
-            return found, judged, compose(detector, lease, found, judged.judgement)
+        return found, detector.executor.submit(judge, found.case).result()
     except RunGoneError:
         raise
     except TrackerAwayError as error:
         if lease.attempts < ATTEMPTS:
             raise
-        found = _Read(head, Case(_bare_evidence(head)))
-        judged = crashed(found.case.new, error, traceback.format_exc())
+        return _crashed(head, error)
     except Exception as error:  # noqa: BLE001  # a worker's death, or a bug: not the others' fault
-        found = _Read(head, Case(_bare_evidence(head)))
-        judged = crashed(found.case.new, error, traceback.format_exc())
+        return _crashed(head, error)
+
+
+def _crashed(head: RunHead, error: BaseException) -> tuple[_Read, Judged]:
+    found = _Read(head, Case(_bare_evidence(head)))
+    return found, crashed(found.case.new, error, traceback.format_exc())
+
+
+def _recorded(
+    detector: Detector, lease: Lease, found: _Read, judged: Judged
+) -> tuple[Judged, Writes | None]:
+    """Records the answer and composes what is to be written of it.
+
+    What is written says what the evidence bought in the stream, so it comes after.
+    """
+    judged = record(detector, lease, found, judged)
+    if judged.traceback is None:
+        try:
+            return judged, compose(detector, lease, found, judged.judgement)
+        except Exception as error:  # noqa: BLE001  # a report that cannot be drawn
+            found, judged = _crashed(found.head, error)
+            judged = record(detector, lease, found, judged)
     live = lease.stage is Stage.LIVE
-    return found, judged, writeback.bare_writes(judged.judgement, head, _now(), live=live)
+    return judged, writeback.bare_writes(judged.judgement, found.head, _now(), live=live)
 
 
 def read(
@@ -218,19 +238,72 @@ def read(
 
     heads, runs = _candidates(detector, head)
     history = tuple(run for run in runs if run.finished and run.started < new.started)
-    case = replace(case, history=history)
+    case = replace(case, history=history, false_alarm_every=detector.false_alarm_every)
+    this = PastRun.of(new)
+    release = _release(detector, head, heads, runs)
+    chosen = _baseline(detector, this, heads, runs, release=release, before=before)
+    if chosen is None:
+        return _Read(head, case)
+    baseline, old = chosen
+    case = replace(case, old=old, frozen=release is not None)
+    fixed = head.tags.get(Tag.BASELINE, release)
+    reference = choose_reference(this, runs, fixed)
+    if reference.run is not None:
+        same = reference.run.run_id == baseline.run_id
+        case = replace(
+            case,
+            reference=old if same else _still_there(detector, heads[reference.run.run_id]),
+            reference_why=reference.why,
+            anchor=choose_anchor(this, runs, fixed).run,
+        )
+    return _Read(head, case, baseline)
+
+
+def _baseline(
+    detector: Detector,
+    this: PastRun,
+    heads: Mapping[str, RunHead],
+    runs: list[PastRun],
+    *,
+    release: str | None,
+    before: RunEvidence | None,
+) -> tuple[RunHead, RunEvidence] | None:
+    """The predecessor, read; one that was deleted meanwhile is struck off the candidates."""
     while True:
-        choice = choose_predecessor(PastRun.of(new), runs, pinned=head.tags.get(Tag.BASELINE))
+        choice = choose_predecessor(this, runs, pinned=release)
         if choice.run is None:
-            return _Read(head, case)
-        baseline = heads[choice.run.run_id]
-        at_hand = before is not None and before.run_id == baseline.run_id
-        try:
-            old = before if at_hand else detector.store.read(baseline)
-        except RunGoneError:
-            runs.remove(choice.run)
-        else:
-            return _Read(head, replace(case, old=old), baseline)
+            return None
+        head = heads[choice.run.run_id]
+        at_hand = before is not None and before.run_id == head.run_id
+        old = before if at_hand else _still_there(detector, head)
+        if old is not None:
+            return head, old
+        runs.remove(choice.run)
+
+
+def _release(
+    detector: Detector, head: RunHead, heads: dict[str, RunHead], runs: list[PastRun]
+) -> str | None:
+    """The run that somebody chose as the measure: the champion, else the pinned baseline."""
+    pinned = head.tags.get(Tag.BASELINE)
+    if head.lineage is None:
+        return pinned
+    champion = detector.store.champion(head.lineage, list(heads))
+    if champion is None or champion == head.run_id:
+        return pinned
+    if champion not in heads:
+        found = detector.store.heads([champion])
+        heads |= {h.run_id: h for h in found}
+        runs += [from_head(h, detector.mapping) for h in found]
+    earlier = {run.run_id for run in runs if run.started < head.started}
+    return champion if champion in earlier else pinned
+
+
+def _still_there(detector: Detector, head: RunHead) -> RunEvidence | None:
+    try:
+        return detector.store.read(head)
+    except RunGoneError:
+        return None
 
 
 def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], list[PastRun]]:
@@ -246,10 +319,29 @@ def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], 
     if pinned is not None and pinned not in heads:
         heads |= {h.run_id: h for h in detector.store.heads([pinned])}
     heads.pop(head.run_id, None)
+    heads = {k: h for k, h in heads.items() if Tag.ATTRIBUTION not in h.tags or k == pinned}
+    decided = detector.ledger.decisions(heads)
     listed = [
-        remembered.get(h.run_id) or from_head(h, detector.mapping) for h in heads.values()
+        replace(
+            remembered.get(h.run_id) or from_head(h, detector.mapping),
+            decision=_decision(h.tags.get(Tag.DECISION)) or _decision(decided.get(h.run_id)),
+        )
+        for h in heads.values()
     ]
-    return heads, [run for run in listed if run.run_id in remembered or not _unjudgeable(run)]
+    return heads, [
+        run
+        for run in listed
+        if run.run_id in remembered or run.decision or not _unjudgeable(run)
+    ]
+
+
+def _decision(said: str | None) -> Literal["accepted", "rejected"] | None:
+    """What a person decided; the tag on the run is the same word as in the ledger."""
+    match said:
+        case "accepted" | "rejected":
+            return said
+        case _:
+            return None
 
 
 def _unjudgeable(run: PastRun) -> bool:
@@ -265,16 +357,48 @@ def _ended(run: RunEvidence, head: RunHead) -> RunEvidence:
     return replace(run, status="KILLED", ended=last, problems=(*run.problems, problem))
 
 
-def record(detector: Detector, lease: Lease, found: _Read, judged: Judged) -> None:
-    """Keeps the judgement and the alerts that it causes, in one transaction."""
-    judgement = judged.judgement
+def record(detector: Detector, lease: Lease, found: _Read, judged: Judged) -> Judged:
+    """Keeps the judgement, the evidence it spends and the alerts it causes, all or nothing.
+
+    Returns:
+        The judgement with its place among all retrains.
+    """
     if judged.traceback is not None:
         log.error("the analysis of run %s crashed:\n%s", lease.run_id, judged.traceback)
+    said = detector.ledger.outbox.reasons(lease.run_id)
+    where = _links(detector, found)
+
+    def told(standing: Standing | None) -> tuple[Record, Sequence[Alert]]:
+        nonlocal judged
+        judged = _stood(judged, standing)
+        due = alerts.alerts(judged.judgement, where, said, detector.channels)
+        return _record(lease, found, judged), due
+
+    # A job that died may come back, and a run made to find a cause is no retrain.
+    ended = lease.stage is Stage.OVER and Tag.ATTRIBUTION not in found.head.tags
+    if ended and judged.stake is not None:
+        detector.ledger.spend(lease, found.head.lineage, judged.stake, told)
+    else:
+        detector.ledger.record(lease, *told(None))
+    return judged
+
+
+def _stood(judged: Judged, standing: Standing | None) -> Judged:
+    retrain = judged.judgement.retrain
+    if standing is None:
+        return judged
+    stream = retrain.stream
+    retrain = placed(retrain, standing, stream.anchor, stream.creep)
+    return replace(judged, judgement=replace(judged.judgement, retrain=retrain))
+
+
+def _record(lease: Lease, found: _Read, judged: Judged) -> Record:
+    judgement = judged.judgement
     past = None
     if lease.stage is not Stage.LIVE and judged.traceback is None:
         run = PastRun.of(found.case.new, judgement.retrain.verdict, judgement.health)
         past = to_memory(run)
-    kept = Record(
+    return Record(
         revision=_revision(lease, found.head),
         lineage=found.head.lineage,
         verdict=judgement.retrain.verdict.value,
@@ -284,10 +408,6 @@ def record(detector: Detector, lease: Lease, found: _Read, judged: Judged) -> No
         past=past,
         traceback=judged.traceback,
     )
-    said = detector.ledger.outbox.reasons(lease.run_id)
-    where = _links(detector, found)
-    due = alerts.alerts(judgement, where, said, detector.channels)
-    detector.ledger.record(lease, kept, due)
 
 
 def compose(

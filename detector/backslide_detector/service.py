@@ -50,6 +50,7 @@ def detector(settings: Settings) -> Iterator[Detector]:
             uri=settings.tracking_uri,
             margin=settings.margin,
             mapping=settings.metrics,
+            false_alarm_every=settings.false_alarm_every,
         )
     finally:
         workers.shutdown(wait=True, cancel_futures=True)

@@ -37,6 +37,8 @@ class Settings(BaseSettings):
         every: seconds between two passes.
         margin: differences within +- this fraction count as equivalent; None: half a point
             or a tenth of the old error, whichever is larger.
+        false_alarm_every: retrains of a lineage between two false alarms of the alert channel,
+            at least and on average.
         experiments: names of the experiments to watch; empty: all.
         metrics: what a metric key of yours means, such as `{"test/error" = "my_err"}`.
         workers: processes that judge; 1: the detector's own.
@@ -54,6 +56,7 @@ class Settings(BaseSettings):
     state: str = Field(default_factory=lambda: str(_state_home() / "ledger.db"))
     every: float = Field(default=30.0, ge=1.0, le=86_400.0)
     margin: float | None = Field(default=None, gt=0.0, lt=1.0)
+    false_alarm_every: float = Field(default=1_000.0, ge=2.0, le=1e9)
     experiments: Annotated[tuple[str, ...], NoDecode] = ()
     metrics: Mapping[str, str] = Field(default_factory=dict)
     workers: int = Field(default_factory=lambda: min(4, os.cpu_count() or 1), ge=1, le=256)

@@ -23,6 +23,11 @@ class Tag:
     SEED: Final = "backslide.seed"
     CLIENT: Final = "backslide.client"
     """A unique id made by the client beforehand, so that the run is never created twice."""
+    ATTRIBUTION: Final = "backslide.attribution"
+    """JSON `{"of": run id, "new": ["data", ...]}`: a run that helps to settle the cause of that
+    run's difference, these kinds taken from its recipe and the rest from its baseline's."""
+    DECISION: Final = "backslide.decision"
+    """`accepted` or `rejected`, by a person."""
 
     VERDICT: Final = "backslide.verdict"
     HEALTH: Final = "backslide.health"

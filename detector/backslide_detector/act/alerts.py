@@ -16,6 +16,9 @@ log = logging.getLogger(__name__)
 
 REGRESSED: Final = "regressed"
 FAILING: Final = "failing"
+ALARM: Final = "alarm"
+"""The e-detector of the lineage reached its threshold."""
+CREEP: Final = "creep"
 
 
 def alerts(
@@ -34,6 +37,11 @@ def alerts(
         reasons.append(REGRESSED)
     if judgement.health is Health.FAILING:
         reasons.append(FAILING)
+    stream = judgement.retrain.stream
+    if stream.standing is not None and stream.standing.alarmed:
+        reasons.append(ALARM)
+    if stream.creep is not None and stream.creep.new:
+        reasons.append(CREEP)
     news = [reason for reason in reasons if reason not in said]
     if not news:
         return []
@@ -70,6 +78,12 @@ def _put_off(outbox: Outbox, alert: Alert, error: DeliveryError) -> None:
     log.warning("alert %s to %s not delivered: %s; %s", alert.id, alert.channel, error, then)
 
 
+def _confirmed(judgement: Judgement) -> bool:
+    """Whether "worse" also holds among all retrains; a regression is told anyway."""
+    standing = judgement.retrain.stream.standing
+    return standing is not None and (standing.found_worse or standing.alarmed)
+
+
 def _payload(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str, object]:
     return {
         "type": f"run.{reasons[0]}",
@@ -80,6 +94,7 @@ def _payload(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str
         "health": judgement.health.value,
         "summary": judgement.summary,
         "compared_to": judgement.retrain.compared_to,
+        "confirmed": _confirmed(judgement),
         "findings": [
             {"name": name, "severity": found.severity.value, "sentence": found.sentence}
             for name, found in judgement.findings

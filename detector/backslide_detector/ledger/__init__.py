@@ -1,7 +1,7 @@
 """What was found, judged and sent: the detector's memory, one database for all replicas."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -29,9 +29,11 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 from backslide.contract import DEAD_AFTER_SECONDS, Metric, Tag
 from backslide_detector.errors import LeaseLostError, UserError
 from backslide_detector.evidence import RunHead
+from backslide_detector.judgement import Stake, Standing
 from backslide_detector.ledger.migrate import migrate
 from backslide_detector.ledger.outbox import Alert, Outbox
-from backslide_detector.ledger.tables import judgement, past, work
+from backslide_detector.ledger.streams import spend
+from backslide_detector.ledger.tables import decision, judgement, past, work
 
 __all__ = ["Alert", "Lease", "Ledger", "Outbox", "Record", "Stage"]
 
@@ -173,30 +175,53 @@ class Ledger:
             LeaseLostError: another replica has taken the run over meanwhile.
         """
         with self._held(lease) as connection:
-            clock = now(connection)
-            values = {
-                "fence": lease.fence,
-                "verdict": record.verdict,
-                "health": record.health,
-                "summary": record.summary,
-                "document": record.document,
-                "traceback": record.traceback,
-                "judged_at": clock,
-            }
-            _upsert(
-                connection,
-                judgement,
-                {"run_id": lease.run_id, "revision": record.revision},
-                values,
-            )
-            if record.past is not None:
-                _upsert(
-                    connection,
-                    past,
-                    {"run_id": lease.run_id},
-                    {"lineage": _hashed(record.lineage), "memory": json.dumps(record.past)},
+            self._record(connection, lease, record, alerts)
+
+    def spend(
+        self,
+        lease: Lease,
+        lineage: str | None,
+        stake: Stake,
+        told: Callable[[Standing], tuple[Record, Sequence[Alert]]],
+    ) -> None:
+        """Spends a retrain's evidence and keeps the judgement made of it, in one transaction.
+
+        Args:
+            lease: of the run.
+            lineage: of the run; its alert channel moves on.
+            stake: what is spent, unless the run spent its evidence before.
+            told: makes the record and the alerts from the answer; quick, and without I/O.
+
+        Raises:
+            LeaseLostError: another replica has taken the run over meanwhile.
+        """
+        with self._held(lease) as connection:
+            hashed = _hashed(lineage)
+            standing = spend(connection, lease.run_id, hashed, stake, now(connection))
+            self._record(connection, lease, *told(standing))
+
+    def decide(self, run_id: str, verdict: str, who: str, why: str | None) -> None:
+        """Keeps what a person decided about a run, beside all that was decided before."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                decision.insert().values(
+                    run_id=run_id,
+                    decision=verdict,
+                    who=who,
+                    why=why,
+                    decided_at=now(connection),
                 )
-            self.outbox.put(connection, alerts, clock)
+            )
+
+    def decisions(self, run_ids: Iterable[str]) -> dict[str, str]:
+        """The last decision about each of these runs, where anybody made one."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(
+                select(decision.c.run_id, decision.c.decision)
+                .where(decision.c.run_id.in_(list(run_ids)))
+                .order_by(decision.c.id)
+            ).all()
+        return {row.run_id: row.decision for row in rows}
 
     def past(self, lineage: str) -> list[dict[str, object]]:
         """What was kept of the judged runs of a lineage, in no order."""
@@ -269,6 +294,34 @@ class Ledger:
             if held.rowcount != 1:
                 raise LeaseLostError(f"run {lease.run_id} was taken over by another detector")
             yield connection
+
+    def _record(
+        self, connection: Connection, lease: Lease, record: Record, alerts: Sequence[Alert]
+    ) -> None:
+        clock = now(connection)
+        values = {
+            "fence": lease.fence,
+            "verdict": record.verdict,
+            "health": record.health,
+            "summary": record.summary,
+            "document": record.document,
+            "traceback": record.traceback,
+            "judged_at": clock,
+        }
+        _upsert(
+            connection,
+            judgement,
+            {"run_id": lease.run_id, "revision": record.revision},
+            values,
+        )
+        if record.past is not None:
+            _upsert(
+                connection,
+                past,
+                {"run_id": lease.run_id},
+                {"lineage": _hashed(record.lineage), "memory": json.dumps(record.past)},
+            )
+        self.outbox.put(connection, alerts, clock)
 
     def _release(self, connection: Connection, lease: Lease, **values: object) -> None:
         connection.execute(

@@ -1,6 +1,6 @@
 """Tables of the ledger. Times are epoch seconds by the database's clock."""
 
-from sqlalchemy import Column, Float, Index, Integer, MetaData, String, Table, Text
+from sqlalchemy import Boolean, Column, Float, Index, Integer, MetaData, String, Table, Text
 
 metadata = MetaData()
 
@@ -69,3 +69,50 @@ outbox = Table(
 )
 """Alerts on their way. `id` is the receiver's idempotency key; `due_at` is empty once an alert
 was delivered or given up."""
+
+stream = Table(
+    "stream",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("state", Text, nullable=False),
+)
+"""Where each stream stands; the rows of `spent`, replayed by `number`, give the same states."""
+
+spent = Table(
+    "spent",
+    metadata,
+    Column("run_id", String(64), primary_key=True),
+    Column("number", Integer, nullable=False, unique=True),
+    Column("lineage", String(64)),
+    Column("procedure", String(16), nullable=False),
+    Column("worse", Float, nullable=False),
+    Column("better", Float, nullable=False),
+    Column("level_worse", Float, nullable=False),
+    Column("level_better", Float, nullable=False),
+    Column("found_worse", Boolean, nullable=False),
+    Column("found_better", Boolean, nullable=False),
+    Column("broken", Integer),
+    Column("fixed", Integer),
+    Column("alarm_value", Float),
+    Column("alarm_every", Float),
+    Column("alarmed", Boolean, nullable=False),
+    Column("test_set", String(64)),
+    Column("uses", Integer, nullable=False),
+    Column("spent_at", Float, nullable=False),
+    Index("spent_test_set", "test_set"),
+)
+"""The evidence of each retrain, spent once and for all, and what it bought. `number` is the
+order of the fleet; `broken` and `fixed` are against the reference of the alert channel."""
+
+decision = Table(
+    "decision",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=True),
+    Column("run_id", String(64), nullable=False),
+    Column("decision", String(16), nullable=False),
+    Column("who", String(250), nullable=False),
+    Column("why", Text),
+    Column("decided_at", Float, nullable=False),
+    Index("decision_run", "run_id"),
+)
+"""What people decided about runs; nothing is overwritten, the last row counts."""

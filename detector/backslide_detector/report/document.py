@@ -4,7 +4,7 @@ import math
 
 from backslide.contract import SCHEMA
 from backslide_detector.finding import Found
-from backslide_detector.judgement import Change, Estimand, Judgement
+from backslide_detector.judgement import Change, Estimand, Judgement, Standing, Stream
 
 
 def document(judgement: Judgement) -> dict[str, object]:
@@ -27,6 +27,8 @@ def document(judgement: Judgement) -> dict[str, object]:
         "estimands": {"model": _estimand(retrain.model), "recipe": _estimand(retrain.recipe)},
         "mde": _finite(retrain.mde),
         "margin": _finite(retrain.margin),
+        "behaviour": list(retrain.behaviour),
+        "stream": _stream(retrain.stream),
         "cause": [cause.value for cause in retrain.cause],
         "changed": [_change(change) for change in retrain.changed],
         "health": judgement.health.value,
@@ -46,6 +48,58 @@ def _estimand(estimand: Estimand) -> dict[str, object]:
         "reason": estimand.reason,
         "fixed": _count(estimand.fixed),
         "broken": _count(estimand.broken),
+    }
+
+
+def _stream(stream: Stream) -> dict[str, object]:
+    """The retrain among all others; parts that say nothing are None."""
+    standing, anchor, creep = stream.standing, stream.anchor, stream.creep
+    return {
+        "discovery": None if standing is None else _discovery(standing),
+        "alarm": None
+        if standing is None or standing.alarm_value is None
+        else {
+            "value": _finite(standing.alarm_value),
+            "threshold": _finite(standing.alarm_every),
+            "alarmed": standing.alarmed,
+        },
+        "reference": None
+        if anchor is None
+        else {
+            "run": anchor.run_id,
+            "name": anchor.name,
+            "why": anchor.why,
+            "model": _estimand(anchor.model),
+        },
+        "creep": None
+        if creep is None
+        else {
+            "anchor": creep.anchor,
+            "retrains": creep.retrains,
+            "value": _finite(creep.value),
+            "threshold": _finite(creep.threshold),
+            "alarm": creep.alarm,
+            "since": creep.since,
+            "rise": _finite(creep.rise),
+        },
+        "test_set": None
+        if standing is None or not standing.uses
+        else {"uses": standing.uses, "shelf_life": _count(stream.shelf_life)},
+        "sentences": list(stream.sentences),
+    }
+
+
+def _discovery(standing: Standing) -> dict[str, object]:
+    found = "worse" if standing.found_worse else "better" if standing.found_better else None
+    return {
+        "found": found,
+        "number": standing.number,
+        "procedure": standing.procedure,
+        "pvalue": {"worse": _finite(standing.worse), "better": _finite(standing.better)},
+        "level": {
+            "worse": _finite(standing.level_worse),
+            "better": _finite(standing.level_better),
+        },
     }
 
 

@@ -56,6 +56,8 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
             facts=view.facts(judgement),
             answers=view.answers(judgement),
             answers_table=view.answers_table(judgement),
+            stream=judgement.retrain.stream.sentences,
+            behaviour=judgement.retrain.behaviour,
             changed=view.changed(judgement, old),
             findings=view.findings(judgement),
             no_findings=view.no_findings(judgement),

@@ -120,6 +120,8 @@ def contents(judgement: Judgement, sections: Sequence[Section]) -> list[tuple[st
     found = len(judgement.findings)
     return [
         *([("sure", "How sure is that?")] if answers(judgement) else []),
+        *([("stream", "Among all retrains")] if judgement.retrain.stream.sentences else []),
+        *([("answers", "What else changed")] if judgement.retrain.behaviour else []),
         *([("changed", "What changed")] if judgement.retrain.changed else []),
         ("findings", f"Findings ({found})" if found else "Findings"),
         *((section.key, section.title) for section in sections),

@@ -67,6 +67,10 @@ def _sections(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -
     yield _verdict(judgement)
     if answers := _answers(judgement):
         yield answers
+    if judgement.retrain.stream.sentences:
+        yield _list("Among all retrains", judgement.retrain.stream.sentences)
+    if judgement.retrain.behaviour:
+        yield _list("What else changed in its answers", judgement.retrain.behaviour)
     if judgement.retrain.changed:
         yield _changes(judgement.retrain.changed, new, old)
     if judgement.findings:
@@ -154,6 +158,10 @@ def _bullets(title: str, lines: Sequence[str]) -> str:
     return "\n".join(
         [f"### {title}", *shown, *([f"- {more} more in the report"] if more > 0 else [])]
     )
+
+
+def _list(title: str, sentences: Sequence[str]) -> str:
+    return "\n".join([f"### {title}", *(f"- {_sentence(text)}" for text in sentences)])
 
 
 def _links(links: Links) -> str:

@@ -1,4 +1,4 @@
-"""MLflow as the detector sees it: six methods, so that a dictionary can stand in for it."""
+"""MLflow as the detector sees it: seven methods, so that a dictionary can stand in for it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +41,13 @@ class Store(Protocol):
 
     def lineage(self, name: str) -> list[RunHead]:
         """The newest runs of a lineage, in no order."""
+        ...
+
+    def champion(self, lineage: str, run_ids: Sequence[str]) -> str | None:
+        """The run behind the alias `champion` of the registered model of a lineage, if any.
+
+        The model is the one of the lineage's name, else one that these runs were registered as.
+        """
         ...
 
     def read(self, head: RunHead) -> RunEvidence:

@@ -18,6 +18,7 @@ class MemoryStore:
         artifacts, metrics: what was written, by run id.
         views: experiment id -> state of the saved view.
         written: run ids in the order of the calls of `write`.
+        champions: lineage -> run id behind the alias.
     """
 
     runs: dict[str, RunEvidence] = field(default_factory=dict)
@@ -25,6 +26,7 @@ class MemoryStore:
     metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     views: dict[str, str] = field(default_factory=dict)
     written: list[str] = field(default_factory=list)
+    champions: dict[str, str] = field(default_factory=dict)
 
     def add(self, run: RunEvidence) -> None:
         """Puts a run in, or in the place of what it was before."""
@@ -49,6 +51,10 @@ class MemoryStore:
     def lineage(self, name: str) -> list[RunHead]:
         """All runs of a lineage."""
         return [self._head(run) for run in self.runs.values() if run.lineage == name]
+
+    def champion(self, lineage: str, run_ids: Sequence[str]) -> str | None:  # noqa: ARG002  # models are not kept here
+        """As put in."""
+        return self.champions.get(lineage)
 
     def read(self, head: RunHead) -> RunEvidence:
         """The run as it was put in."""

@@ -28,6 +28,7 @@ from backslide_detector.store.reading import OWN_METRICS, read_run
 
 PAGE: Final = 1_000
 LINEAGE_RUNS: Final = 100
+CHAMPION: Final = "champion"
 RECENT_SECONDS: Final = 3_600.0
 """How far back listings overlap: more than clocks of training hosts are usually wrong by."""
 
@@ -117,6 +118,25 @@ class MlflowStore:
         known = {head.run_id for head in heads}
         registered = [v.run_id for v in versions if v.run_id and v.run_id not in known]
         return heads + [head for head in self.heads(registered) if head.lineage == name]
+
+    def champion(self, lineage: str, run_ids: Sequence[str]) -> str | None:
+        """By the alias of the registered model."""
+        with self._translated():
+            registered = self._models(run_ids) if run_ids else {}
+            for name in dict.fromkeys((lineage, *sorted(set(registered.values())))):
+                if run := self._behind_alias(name):
+                    return run
+        return None
+
+    def _behind_alias(self, name: str) -> str | None:
+        try:
+            version = self._client.get_model_version_by_alias(name, CHAMPION)
+        except MlflowException as error:
+            # No such model or alias, or a lineage that is no name for a model.
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return None
+            raise
+        return version.run_id or None
 
     def read(self, head: RunHead) -> RunEvidence:
         """Histories, artifacts and data inputs of one run."""

@@ -10,6 +10,7 @@ from tests.detector.shell.builders import STARTED
 
 from backslide_detector.errors import LeaseLostError, UserError
 from backslide_detector.evidence import RunHead
+from backslide_detector.judgement import Stake
 from backslide_detector.ledger import Alert, Lease, Ledger, Record, Stage
 
 
@@ -29,7 +30,7 @@ def url(request, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     address = request.getfixturevalue("postgres")
     ledger = Ledger.open(address, "cleaner")
-    change(ledger, "TRUNCATE work, judgement, past, outbox")
+    change(ledger, "TRUNCATE work, judgement, past, outbox, spent, stream, decision")
     ledger.close()
     return address
 
@@ -182,3 +183,48 @@ def test_a_database_that_is_no_use_is_one_line_without_the_password(wrong, said)
     assert said in str(error.value)
     assert "\n" not in str(error.value)
     assert "geheim" not in str(error.value)
+
+
+def test_replicas_spend_in_one_order_and_each_run_once(pair):
+    one, two = pair
+    one.enqueue([a_head(n, f"lineage-{n}") for n in range(2)])
+    stake = Stake(worse=1e-6, better=0.9, broken=60, fixed=2, test_set="t")
+    told = []
+
+    def tell(standing):
+        told.append(standing)
+        return A_RECORD, []
+
+    for ledger in (one, two):
+        (lease,) = ledger.claim(1)
+        ledger.spend(lease, lease.run_id, stake, tell)
+        ledger.spend(lease, lease.run_id, replace(stake, worse=0.5), tell)
+    assert [standing.number for standing in told] == [1, 1, 2, 2]
+    assert [standing.uses for standing in told] == [1, 1, 2, 2]
+    assert told[0] == told[1]
+    assert told[0].found_worse
+    assert told[0].alarmed
+
+
+def test_what_a_crash_interrupts_is_not_spent(pair):
+    ledger, _ = pair
+    ledger.enqueue([a_head(0, "x")])
+    (lease,) = ledger.claim(1)
+
+    def dies(standing):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ledger.spend(lease, "x", Stake(worse=0.01, better=0.99), dies)
+    with ledger._engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM spent")) == 0
+        assert connection.scalar(text("SELECT count(*) FROM stream")) == 0
+
+
+def test_the_last_decision_counts_and_the_others_stay(pair):
+    ledger, _ = pair
+    ledger.decide("run-0", "accepted", "ada", None)
+    ledger.decide("run-0", "rejected", "bob", "wrong labels")
+    assert ledger.decisions(["run-0", "run-1"]) == {"run-0": "rejected"}
+    with ledger._engine.connect() as connection:
+        assert connection.scalar(text("SELECT count(*) FROM decision")) == 2

@@ -138,8 +138,11 @@ def kill_at(count: int, parts: scanning.Detector, monkeypatch) -> None:
         return called
 
     for owner, names in (
-        (parts.store, ("changed", "heads", "lineage", "read", "publish_view", "write")),
-        (parts.ledger, ("enqueue", "claim", "record", "check", "done")),
+        (
+            parts.store,
+            ("changed", "heads", "lineage", "champion", "read", "publish_view", "write"),
+        ),
+        (parts.ledger, ("enqueue", "claim", "record", "spend", "check", "done")),
         (parts.ledger.outbox, ("take", "delivered")),
     ):
         for name in names:
