@@ -5,8 +5,9 @@ The whole public interface is here: `backslide.start` and the `Run` that it retu
 
 from typing import TYPE_CHECKING
 
+from backslide.judged import JudgedRun
 from backslide.launch import start
-from backslide.run import JudgedRun, Run
+from backslide.run import Run
 
 if TYPE_CHECKING:
     from backslide.smalldata import small_data_test

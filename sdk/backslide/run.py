@@ -8,26 +8,22 @@ import atexit
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-import uuid
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from backslide.contract import Artifact, Health, Metric, Tag
+from backslide.contract import Artifact
 from backslide.guard import Faults, guarded, logger
-from backslide.measure.snapshot import Snapshot, encode
+from backslide.judged import JudgedRun, wait_for_verdict
 from backslide.record import data, provenance
-from backslide.record.predictions import Outcomes, evaluate, outcomes
-from backslide.record.scalars import Keys, Point, Reader, file_name
-from backslide.ship import parts
-from backslide.spool.job import FILES, Job, Lock, RunState, write_whole
-from backslide.spool.keeper import Keeper, shipper_environment
+from backslide.record.predictions import evaluate, outcomes
+from backslide.record.recorder import Recorder
+from backslide.spool.job import Job, Lock, RunState
+from backslide.spool.keeper import Keeper
 from backslide.spool.segments import Kind, Spool, used_bytes
 
 if TYPE_CHECKING:
@@ -38,36 +34,6 @@ if TYPE_CHECKING:
 CONTACT_SECONDS: Final = 10.0
 FINISH_SECONDS: Final = 10.0
 ERRAND_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class JudgedRun:
-    """What the detector said about a run.
-
-    Attributes:
-        verdict: a value of `contract.Verdict`.
-        health: a value of `contract.Health`.
-        findings: check names, worst first.
-        summary: one plain sentence.
-        url: the run's page.
-    """
-
-    verdict: str
-    health: str
-    findings: tuple[str, ...]
-    summary: str
-    url: str
-
-    @classmethod
-    def from_tags(cls, tags: Mapping[str, str]) -> Self:
-        """Reads the run's tags, and its page under "url"."""
-        return cls(
-            verdict=tags[Tag.VERDICT],
-            health=tags.get(Tag.HEALTH, Health.UNKNOWN),
-            findings=tuple(filter(None, tags.get(Tag.FINDINGS, "").split(", "))),
-            summary=tags.get(Tag.SUMMARY, ""),
-            url=tags.get("url", ""),
-        )
 
 
 class Run:
@@ -95,16 +61,12 @@ class Run:
         """Starts the keeper; `origin` is what the provenance says beside code and packages."""
         self.faults = faults
         self._job = job
-        self._spool = spool
+        self._recorder = None if spool is None else Recorder(spool)
         self._lock = lock
         self._model = model
         self._watch = watch
         self._origin = dict(origin or {})
         self._offline = offline
-        self._reader = Reader()
-        self._keys = Keys()
-        self._catalogues: set[str] = set()
-        self._nonfinite = 0
         self._step = 0
         self._finished = False
         self._keeper: Keeper | None = None
@@ -123,19 +85,21 @@ class Run:
         Args:
             scalars: numbers, or tensors of one element, which are read without a sync.
         """
-        if self._spool is None:
+        recorder = self._recorder
+        if recorder is None:
             return
         self._step += 1
         if self._watch is not None:
             for snapshot in self._watch.step(self._step):
-                self._keep(snapshot)
+                recorder.snapshot(snapshot)
         if scalars:
-            self._record(scalars)
+            recorder.scalars(self._step, scalars)
 
     @guarded(None)
     def log(self, values: Mapping[str, object] | None = None, /, **scalars: object) -> None:
         """Records scalars at the current step: `log(val_loss=x)` or `log({"val/loss": x})`."""
-        self._record({**(values or {}), **scalars})
+        if self._recorder is not None:
+            self._recorder.scalars(self._step, {**(values or {}), **scalars})
 
     @guarded(None)
     def log_data(
@@ -152,9 +116,8 @@ class Run:
             version: the user's own name for this state of the data.
         """
         summary = data.summarise(name, data_set, targets, version=version)
-        if self._spool is not None:
-            self._attach(f"{Artifact.DATA}/{file_name(name)}.json", summary.to_json())
-            self._append(Kind.DATASET, summary.dataset())
+        if self._recorder is not None:
+            self._recorder.data(name, summary)
 
     @guarded(None)
     def log_predictions(
@@ -180,10 +143,9 @@ class Run:
             losses: loss of each example.
             slices: group names for each example, by slice: `{"site": ["a", "b", ...]}`.
         """
-        self._log_outcomes(
-            split,
-            outcomes(ids, targets, predictions, scores=scores, losses=losses, slices=slices),
-        )
+        found = outcomes(ids, targets, predictions, scores=scores, losses=losses, slices=slices)
+        if self._recorder is not None:
+            self._recorder.outcomes(split, found, self._step)
 
     @guarded(None)
     def evaluate(
@@ -204,11 +166,12 @@ class Run:
             loader: of batches, read once.
             slices: group names for each example in the loader's order, by slice.
         """
-        if self._spool is None:
+        if self._recorder is None:
             return
         if self._model is None:
             raise ValueError("give the model to backslide.start(..., model=model)")
-        self._log_outcomes(split, evaluate(self._model, loader, slices))
+        found = evaluate(self._model, loader, slices)
+        self._recorder.outcomes(split, found, self._step)
 
     # --- what MLflow and the detector say
 
@@ -240,21 +203,7 @@ class Run:
         The detector judges a run once it has finished; call this after `finish`.
         """
         run_id = self.id
-        if run_id is None:
-            return None
-        command = ["--verdict", self._job.uri, run_id]
-        try:
-            # Our own interpreter with our own code; see launch_shipper.
-            done = subprocess.run(  # noqa: S603
-                [sys.executable, "-P", "-m", "backslide.ship.shipper", *command],
-                timeout=timeout,
-                check=True,
-                capture_output=True,
-                env=shipper_environment(),
-            )
-        except subprocess.TimeoutExpired:
-            return None
-        return JudgedRun.from_tags(json.loads(done.stdout))
+        return None if run_id is None else wait_for_verdict(self._job.uri, run_id, timeout)
 
     # --- the end
 
@@ -268,12 +217,13 @@ class Run:
         Args:
             status: FINISHED, FAILED or KILLED.
         """
-        spool, keeper = self._spool, self._keeper
-        if self._finished or spool is None or keeper is None:
+        recorder, keeper = self._recorder, self._keeper
+        if self._finished or recorder is None or keeper is None:
             self._finished = True
             return
         self._finished = True
         _live.discard(self)
+        spool = recorder.spool
         self._finish_recording()
         keeper.finish_errand(ERRAND_SECONDS)
         self._finish_provenance()
@@ -281,9 +231,9 @@ class Run:
         spool.make_room()
         keeper.tell_dropped()
         now = time.time_ns() // 1_000_000
-        self._append(Kind.END, {"status": status, "time": now})
+        recorder.append(Kind.END, {"status": status, "time": now})
         spool.close()
-        self._spool = None
+        self._recorder = None
         if self._lock is not None:
             self._lock.release()
         if keeper.wait_until_shipped(FINISH_SECONDS):
@@ -307,86 +257,10 @@ class Run:
 
     # --- inside
 
-    def _record(self, values: Mapping[str, Any]) -> None:
-        points, unreadable = self._reader.read(self._step, values)
-        for point in points:
-            self._write(point)
-        for key in unreadable:
-            self._lose("a value that is no number", f"of {key!r:.60}")
-
-    def _write(self, point: Point) -> None:
-        if self._spool is None:
-            return
-        values = {}
-        for name, value in point.values.items():
-            key = self._keys[str(name)]
-            if key is None:
-                self._lose("too many different keys")
-                continue
-            values[key] = value
-            if (
-                value - value != 0.0
-            ):  # true of NaN and infinities alone, and the fastest way to ask
-                self._nonfinite += 1
-                values[Metric.NONFINITE] = float(self._nonfinite)
-        record = {"step": point.step, "time": point.time, "values": values}
-        self._spool.append(Kind.SCALARS, json.dumps(record).encode())
-
-    def _keep(self, snapshot: Snapshot) -> None:
-        spool = self._spool
-        if spool is None:
-            return
-        catalogue = snapshot.catalogue
-        if catalogue.digest not in self._catalogues:
-            if not spool.append(Kind.CATALOGUE, catalogue.to_json().encode()):
-                return
-            self._catalogues.add(catalogue.digest)
-        spool.append(Kind.SNAPSHOT, encode(snapshot), droppable=True)
-        if snapshot.scalars:
-            now = int(snapshot.wall_time * 1_000)
-            self._write(Point(snapshot.step, now, snapshot.scalars))
-
-    def _log_outcomes(self, split: str, found: Outcomes) -> None:
-        if self._spool is None:
-            return
-        path = f"{Artifact.PREDICTIONS}/{file_name(split)}.parquet"
-        self._attach(path, lambda file: parts.write(found.table, file))
-        self._record({f"{split}/{name}": value for name, value in found.metrics.items()})
-
-    def _append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
-        if self._spool is not None:
-            self._spool.append(kind, json.dumps(fields).encode())
-
-    def _attach(self, path: str, content: bytes | Callable[[Path], object]) -> None:
-        """Hands a whole file to the shipper, for `path` below the run's artifact root."""
-        spool = self._spool
-        if spool is None:
-            return
-        file = spool.folder / FILES / uuid.uuid4().hex / Path(path).name
-        file.parent.mkdir(parents=True)
-        try:
-            if callable(content):
-                content(file)
-            else:
-                write_whole(file, content)
-        except BaseException:
-            shutil.rmtree(file.parent, ignore_errors=True)
-            self._lose("a file could not be kept")
-            raise
-        if file.stat().st_size > spool.room:
-            shutil.rmtree(file.parent, ignore_errors=True)
-            self._lose("a file larger than the room left in the spool")
-            return
-        self._append(Kind.ARTIFACT, {"path": path, "file": str(file.relative_to(spool.folder))})
-        spool.hasten()
-
-    def _lose(self, what: str, example: str = "") -> None:
-        if self._keeper is not None:
-            self._keeper.lost += 1
-        sentence = "backslide: left out: %s %s; training goes on, losses are counted"
-        self.faults.note(f"lost: {what}", sentence, what, example)
-
     def _gather_provenance(self) -> None:
+        recorder = self._recorder
+        if recorder is None:
+            return
         main = Path(provenance.source())
         folder = main.parent if main.is_file() else Path.cwd()
         git = provenance.git(folder)
@@ -397,26 +271,28 @@ class Run:
             "environment": provenance.environment(),
         }
         if git is not None and self._job.run_id is None:
-            self._append(Kind.TAGS, {"mlflow.source.git.commit": git["commit"]})
-        self._attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
+            recorder.append(Kind.TAGS, {"mlflow.source.git.commit": git["commit"]})
+        recorder.attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
 
     @guarded(None)
     def _finish_recording(self) -> None:
-        for point in self._reader.drain():
-            self._write(point)
+        recorder = self._recorder
+        if recorder is None:
+            return
+        recorder.drain()
         if self._watch is None:
             return
         for snapshot in self._watch.close():
-            self._keep(snapshot)
-        self._attach(Artifact.GRAPH, json.dumps(self._watch.graph()).encode())
+            recorder.snapshot(snapshot)
+        recorder.attach(Artifact.GRAPH, json.dumps(self._watch.graph()).encode())
         for problem in self._watch.problems:
             self.faults.note(f"watch: {problem}", "backslide: %s", problem)
 
     @guarded(None)
     def _finish_provenance(self) -> None:
-        if self._model is not None:
+        if self._model is not None and self._recorder is not None:
             self._origin["final_weights"] = provenance.weights_digest(self._model)
-            self._attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
+            self._recorder.attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
 
     def _state(self) -> RunState:
         if self._keeper is None:
@@ -440,11 +316,11 @@ class Run:
 
     def _abandon(self) -> None:
         """In a forked child: this run is the parent's."""
-        if self._spool is not None:
-            self._spool.abandon()
+        if self._recorder is not None:
+            self._recorder.spool.abandon()
         if self._lock is not None:
             self._lock.release()
-        self._spool = self._keeper = self._watch = self._lock = None
+        self._recorder = self._keeper = self._watch = self._lock = None
         self._finished = True
 
 

@@ -34,7 +34,6 @@ class Keeper:
 
     Attributes:
         state: the newest word from the shipper.
-        lost: records that were given up before they reached the spool.
     """
 
     def __init__(
@@ -48,7 +47,6 @@ class Keeper:
     ) -> None:
         """Starts the thread, which runs `errand` once before anything else but the shipper."""
         self.state = RunState()
-        self.lost = 0
         self._spool = spool
         self._uri = uri
         self._faults = faults
@@ -105,7 +103,7 @@ class Keeper:
     def tell_dropped(self) -> None:
         """Leaves the number of records given up in the spool, if it grew and there is room."""
         self._warn()
-        dropped = self.lost + sum(self._spool.dropped.values())
+        dropped = sum(self._spool.dropped.values())
         if dropped == self._told_dropped:
             return
         payload = json.dumps({"dropped": dropped}).encode()

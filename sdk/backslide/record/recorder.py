@@ -1,0 +1,114 @@
+"""From what a run is told to records in its spool: the write side of `Run`."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from backslide.contract import Artifact, Metric
+from backslide.measure.snapshot import Snapshot, encode
+from backslide.record.data import Summary
+from backslide.record.predictions import Outcomes
+from backslide.record.scalars import Keys, Point, Reader, file_name
+from backslide.ship import parts
+from backslide.spool.job import FILES, write_whole
+from backslide.spool.segments import Kind, Spool
+
+
+class Recorder:
+    """Writes one run's records.
+
+    What cannot be kept is counted with what the spool drops, by reason.
+
+    Attributes:
+        spool: where they go.
+    """
+
+    def __init__(self, spool: Spool) -> None:
+        """Has written nothing yet."""
+        self.spool = spool
+        self._reader = Reader()
+        self._keys = Keys()
+        self._catalogues: set[str] = set()
+        self._nonfinite = 0
+
+    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
+        """Records scalars; tensors on a device follow when they can be read without a wait."""
+        points, unreadable = self._reader.read(step, values)
+        for point in points:
+            self._point(point)
+        for _ in unreadable:
+            self._lose("a value that is no number")
+
+    def drain(self) -> None:
+        """Records the scalars that were still on a device."""
+        for point in self._reader.drain():
+            self._point(point)
+
+    def snapshot(self, snapshot: Snapshot) -> None:
+        """Records one look inside the network and its network-level figures."""
+        catalogue = snapshot.catalogue
+        if catalogue.digest not in self._catalogues:
+            if not self.spool.append(Kind.CATALOGUE, catalogue.to_json().encode()):
+                return
+            self._catalogues.add(catalogue.digest)
+        self.spool.append(Kind.SNAPSHOT, encode(snapshot), droppable=True)
+        if snapshot.scalars:
+            now = int(snapshot.wall_time * 1_000)
+            self._point(Point(snapshot.step, now, snapshot.scalars))
+
+    def data(self, name: str, summary: Summary) -> None:
+        """Records the identity of a data set."""
+        self.attach(f"{Artifact.DATA}/{file_name(name)}.json", summary.to_json())
+        self.append(Kind.DATASET, summary.dataset())
+
+    def outcomes(self, split: str, found: Outcomes, step: int) -> None:
+        """Records what became of each example, and the metrics that follow."""
+        path = f"{Artifact.PREDICTIONS}/{file_name(split)}.parquet"
+        self.attach(path, lambda file: parts.write(found.table, file))
+        self.scalars(step, {f"{split}/{name}": value for name, value in found.metrics.items()})
+
+    def append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
+        """Records something that is said once."""
+        self.spool.append(kind, json.dumps(fields).encode())
+
+    def attach(self, path: str, content: bytes | Callable[[Path], object]) -> None:
+        """Hands a whole file to the shipper, for `path` below the run's artifact root."""
+        spool = self.spool
+        file = spool.folder / FILES / uuid.uuid4().hex / Path(path).name
+        file.parent.mkdir(parents=True)
+        try:
+            if callable(content):
+                content(file)
+            else:
+                write_whole(file, content)
+        except BaseException:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            self._lose("a file could not be kept")
+            raise
+        if file.stat().st_size > spool.room:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            self._lose("a file larger than the room left in the spool")
+            return
+        self.append(Kind.ARTIFACT, {"path": path, "file": str(file.relative_to(spool.folder))})
+        spool.hasten()
+
+    def _point(self, point: Point) -> None:
+        values = {}
+        for name, value in point.values.items():
+            key = self._keys[str(name)]
+            if key is None:
+                self._lose("too many different keys")
+                continue
+            values[key] = value
+            # True of NaN and infinities alone, and the fastest way to ask.
+            if value - value != 0.0:
+                self._nonfinite += 1
+                values[Metric.NONFINITE] = float(self._nonfinite)
+        record = {"step": point.step, "time": point.time, "values": values}
+        self.spool.append(Kind.SCALARS, json.dumps(record).encode())
+
+    def _lose(self, reason: str) -> None:
+        self.spool.dropped[reason] += 1
