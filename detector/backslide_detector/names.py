@@ -51,6 +51,7 @@ _QUALIFIERS: Final[Mapping[Quantity, frozenset[str]]] = {
 _SHARES: Final[tuple[Quantity, ...]] = ("error", "accuracy")
 _PERCENT: Final = frozenset({"percent", "percentage", "pct", "%"})
 _WORD: Final = re.compile(r"top[-_@ ]?1(?!\d)|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|%")
+_MOST_EXAMPLES: Final = 1e9  # exact tests take time with the size; beyond, it is a mistake
 _LONGEST_KEY: Final = 250  # MLflow's own limit for a metric key
 
 NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -275,9 +276,9 @@ def _examples(
 
 
 def _count(value: object) -> int | None:
-    """A whole positive number, or None."""
+    """A whole positive number that a test set can have, or None."""
     try:
         number = float(str(value))
     except ValueError:
         return None
-    return int(number) if number >= 1 and number.is_integer() else None
+    return int(number) if 1 <= number <= _MOST_EXAMPLES and number.is_integer() else None

@@ -126,6 +126,7 @@ def test_number_of_examples_from_metric_parameter_tag_or_data():
         rate(series=metrics, data={"test": DataSummary("test", "d", rows=800)}).examples == 800
     )
     assert rate(series=metrics, params={"test_examples": "0.2"}).examples is None
+    assert rate(series=metrics, params={"test_examples": "1" + "0" * 30}).examples is None
     assert (
         rate(series=metrics, data={"train": DataSummary("train", "d", rows=8)}).examples is None
     )

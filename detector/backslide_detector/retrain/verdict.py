@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from backslide.contract import Verdict
+from backslide.contract import Tag, Verdict
 from backslide_detector.evidence import ErrorRate, RunEvidence
 from backslide_detector.judgement import Estimand, RetrainVerdict
 from backslide_detector.retrain.behaviour import data_sentences
@@ -62,8 +62,8 @@ def judge_retrain(
         of = f" of {count(error.examples, 'example')}" if error.examples else ""
         return RetrainVerdict(
             Verdict.FIRST,
-            f"First run of the lineage {new.lineage!r}: {rate}{of}; the next retrain will be "
-            "compared with it.",
+            f"{_why_alone(new, history)}: {rate}{of}; the next retrain will be compared with "
+            "it.",
             split=error.split,
             new_error=error.rate,
         )
@@ -77,6 +77,16 @@ def judge_retrain(
             old=old,
         )
     return _compare(new, old, error, before, history=history, margin=margin)
+
+
+def _why_alone(new: RunEvidence, history: Sequence[PastRun]) -> str:
+    """Why there is no baseline."""
+    pinned = new.tags.get(Tag.BASELINE)
+    if pinned is not None:
+        return f"The pinned baseline {pinned[:64]!r} was not found"
+    if any(run.lineage == new.lineage for run in history):
+        return f"No earlier run of the lineage {new.lineage!r} can serve as the baseline"
+    return f"First run of the lineage {new.lineage!r}"
 
 
 def stated_error(run: RunEvidence, split: str) -> ErrorRate | None:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +33,8 @@ CHAMPION: Final = "champion"
 RECENT_SECONDS: Final = 3_600.0
 """How far back listings overlap: more than clocks of training hosts are usually wrong by."""
 
+_RUN_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
+"""Whatever a person wrote into a tag as a run id goes into a filter between quotes."""
 _EVIDENCE_TAGS: Final = (Tag.LINEAGE, Tag.BASELINE, Tag.PARENT, Tag.SEED, Tag.SCHEMA)
 
 _BUSY: Final = frozenset({"REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"})
@@ -59,6 +62,7 @@ class MlflowStore:
         self._names = frozenset(experiments)
         self._mapping = dict(mapping or {})
         self._published: set[str] = set()
+        self._publishing = threading.Lock()
         self._experiments: list[tuple[str, str]] = []
 
     def changed(self, now: float) -> list[RunHead]:
@@ -82,6 +86,7 @@ class MlflowStore:
 
     def heads(self, run_ids: Sequence[str]) -> list[RunHead]:
         """These runs; one without the tag belongs to the model that it was registered as."""
+        run_ids = [run_id for run_id in run_ids if _RUN_ID.fullmatch(run_id)]
         if not run_ids:
             return []
         with self._translated():
@@ -169,9 +174,10 @@ class MlflowStore:
 
     def publish_view(self, experiment_id: str, state: str) -> None:
         """Writes the view as an experiment tag when it is missing or another."""
-        if experiment_id in self._published:
-            return
-        with self._translated():
+        # MLflow fails one of two that write the first tag of a name at the same time.
+        with self._publishing, self._translated():
+            if experiment_id in self._published:
+                return
             experiment = self._client.get_experiment(experiment_id)
             stored = experiment.tags.get(SHARED_VIEW_TAG, "{}")
             if _state_of(stored) != state:
@@ -185,7 +191,7 @@ class MlflowStore:
                 self._client.set_experiment_tag(
                     experiment_id, SHARED_VIEW_TAG, json.dumps(view)
                 )
-        self._published.add(experiment_id)
+            self._published.add(experiment_id)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

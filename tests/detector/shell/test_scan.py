@@ -105,6 +105,13 @@ def test_a_pinned_baseline_counts_more_than_the_lineage(ledger):
     assert outcomes["retrain-2"].retrain.compared_to == pinned.run_id
 
 
+def test_a_pinned_baseline_that_is_not_there_is_said(ledger):
+    tags = {Tag.LINEAGE: "digits", Tag.BASELINE: "it's gone"}
+    store = a_store(a_run(1, 0.05), a_run(2, 0.03, tags=tags))
+    outcomes = {o.judgement.run_name: o.judgement for o in scan(a_detector(store, ledger))}
+    assert 'The pinned baseline "it\'s gone" was not found' in outcomes["retrain-2"].summary
+
+
 def test_a_regression_is_told_once_to_each_channel(ledger):
     store = a_lineage()
     mail = Mailbox()

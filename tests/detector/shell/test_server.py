@@ -3,6 +3,7 @@
 import json
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -125,6 +126,17 @@ def test_artifacts_that_are_no_use_are_problems(client, experiment, store):
     assert len(run.problems) == 4, run.problems
     assert run.error is not None
     assert run.data["train"].rows is None
+
+
+def test_a_run_id_that_is_none_is_no_run(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05)
+    assert [head.run_id for head in store.heads(["it's", "", "x' OR 'a", run_id])] == [run_id]
+
+
+def test_a_view_published_by_many_at_once_is_there(client, experiment, store):
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: store.publish_view(experiment, "{}"), range(8)))
+    assert SHARED_VIEW_TAG in client.get_experiment(experiment).tags
 
 
 def test_a_deleted_run_is_gone_whatever_one_wants_of_it(client, experiment, store):
