@@ -33,10 +33,11 @@ NO_VERDICT: Final = 2
 POLL_SECONDS: Final = 2.0
 
 
-class _Command(click.Command):
+class Command(click.Command):
     """Turns the detector's own errors into one line on stderr."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as the base says
+        """As the base, with one line for an error."""
         try:
             return super().invoke(ctx)
         except DetectorError as error:
@@ -47,7 +48,7 @@ class _NoAnswer(click.ClickException):
     exit_code = NO_VERDICT
 
 
-class _Gate(_Command):
+class _Gate(Command):
     """Whatever keeps it from an answer is no verdict: 1 would say that the run regressed."""
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as the base says
@@ -58,11 +59,13 @@ class _Gate(_Command):
 
 
 class _Group(click.Group):
-    command_class = _Command
+    command_class = Command
 
 
-_tracking_uri = click.option("--tracking-uri", metavar="URL", help="The MLflow server.")
-_state = click.option("--state", metavar="PATH|URL", help="The ledger: a file or a database.")
+tracking_uri_option = click.option("--tracking-uri", metavar="URL", help="The MLflow server.")
+state_option = click.option(
+    "--state", metavar="PATH|URL", help="The ledger: a file or a database."
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
@@ -72,22 +75,22 @@ def detector() -> None:
 
 
 @detector.command()
-@_tracking_uri
-@_state
+@tracking_uri_option
+@state_option
 @click.option("--every", type=float, metavar="SECONDS", help="Time between two passes.")
 def serve(tracking_uri: str | None, state: str | None, every: float | None) -> None:
     """Judge runs as they change, until stopped."""
-    _log(logging.INFO)
+    log_to_stderr(logging.INFO)
     serve_forever(load(tracking_uri=tracking_uri, state=state, every=every))
 
 
 @detector.command()
-@_tracking_uri
-@_state
+@tracking_uri_option
+@state_option
 @_json
 def scan(tracking_uri: str | None, state: str | None, as_json: bool) -> None:
     """Judge all that is due now, then exit."""
-    _log(logging.WARNING)
+    log_to_stderr(logging.WARNING)
     settings = load(tracking_uri=tracking_uri, state=state)
     messages = Console(stderr=True)
     count = 0
@@ -101,17 +104,17 @@ def scan(tracking_uri: str | None, state: str | None, as_json: bool) -> None:
         click.echo("Nothing is due.")
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @click.argument("run_a")
 @click.argument("run_b")
-@_tracking_uri
+@tracking_uri_option
 @_json
 def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> None:
     """Say whether RUN_B, the newer one, is better than RUN_A."""
-    _log(logging.WARNING)
+    log_to_stderr(logging.WARNING)
     settings = load(tracking_uri=tracking_uri)
-    store = _store(settings)
-    old, new = (store.read(_head(store, run)) for run in (run_a, run_b))
+    store = open_store(settings)
+    old, new = (store.read(find_run(store, run)) for run in (run_a, run_b))
     judgement = judge(
         Case(new, old, margin=settings.margin, mapping=settings.metrics)
     ).judgement
@@ -125,19 +128,19 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> 
         click.echo(f"  {change.kind.value}: {change.what}: {change.old} -> {change.new}")
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 @click.argument("what", metavar="RUN|CHECK")
-@_tracking_uri
+@tracking_uri_option
 def explain(what: str, tracking_uri: str | None) -> None:
     """Show why a run has its tags, or what a check looks for."""
-    _log(logging.WARNING)
+    log_to_stderr(logging.WARNING)
     pages = {check.name: check.page for check in load_checks()}
     if what in pages:
         click.echo(f"{what}\n{'=' * len(what)}\n\n{pages[what]}")
         return
     if not re.fullmatch(r"[0-9a-f]{32}", what):
         raise UserError(f"{what!r} is neither a check (see `backslide checks`) nor a run id")
-    head = _head(_store(load(tracking_uri=tracking_uri)), what)
+    head = find_run(open_store(load(tracking_uri=tracking_uri)), what)
     if Tag.HEALTH not in head.tags:
         raise UserError(f"{head.name} is not judged yet; `backslide detector scan` judges it")
     verdict = head.tags.get(Tag.VERDICT, "still training")
@@ -154,16 +157,16 @@ def explain(what: str, tracking_uri: str | None) -> None:
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
     help="Also write the answer as JUnit XML.",
 )
-@_tracking_uri
+@tracking_uri_option
 def gate(run: str, wait: float, junit: Path | None, tracking_uri: str | None) -> None:
     """Pass or stop a pipeline: exit 0 passes, 1 regressed or failing, 2 no verdict."""
-    _log(logging.WARNING)
-    store = _store(load(tracking_uri=tracking_uri))
+    log_to_stderr(logging.WARNING)
+    store = open_store(load(tracking_uri=tracking_uri))
     deadline = time.monotonic() + wait
-    head = _head(store, run)
+    head = find_run(store, run)
     while Tag.VERDICT not in head.tags and time.monotonic() < deadline:
         time.sleep(min(POLL_SECONDS, max(deadline - time.monotonic(), 0.0)))
-        head = _head(store, run)
+        head = find_run(store, run)
     code, reason = _decision(head)
     if junit is not None:
         _write_junit(junit, head, code, reason)
@@ -171,7 +174,7 @@ def gate(run: str, wait: float, junit: Path | None, tracking_uri: str | None) ->
     sys.exit(code)
 
 
-@click.command(cls=_Command)
+@click.command(cls=Command)
 def checks() -> None:
     """List the checks; `backslide explain CHECK` shows a page."""
     found = load_checks()
@@ -240,18 +243,24 @@ def _line(outcome: Outcome) -> str:
     return f"{verdict:<12} {said.health.value:<8} {said.run_name}: {said.summary}"
 
 
-def _store(settings: Settings) -> MlflowStore:
+def open_store(settings: Settings) -> MlflowStore:
+    """The tracking server of the settings."""
     return MlflowStore(settings.tracking_uri, settings.experiments, settings.metrics)
 
 
-def _head(store: MlflowStore, run_id: str) -> RunHead:
+def find_run(store: MlflowStore, run_id: str) -> RunHead:
+    """The run with this id.
+
+    Raises:
+        UserError: there is none.
+    """
     found = store.heads([run_id])
     if not found:
         raise UserError(f"there is no run {run_id!r} on this server")
     return found[0]
 
 
-def _log(level: int) -> None:
+def log_to_stderr(level: int) -> None:
     """Logs go to stderr; libraries speak only when something is lost."""
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(message)s")
     for library in ("alembic", "apscheduler", "mlflow", "urllib3"):

@@ -4,12 +4,13 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backslide.contract import Health, Verdict
+from backslide.contract import Cause, Health, Verdict
 from backslide_detector.checks import run_checks
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
-from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
+from backslide_detector.judgement import Judgement, RetrainVerdict, Share, Stake
 from backslide_detector.report import words
+from backslide_detector.retrain.ablation import Mix, settle
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.stream import against, creeping, placed, stake
 from backslide_detector.retrain.verdict import judge_retrain
@@ -26,6 +27,7 @@ class Case:
         reference_why: what makes that run the reference.
         anchor: the run that creep is measured from.
         frozen: the baseline is one that many retrains are held against.
+        extra: runs that mix its recipe with the baseline's, by what they take from it.
         live: the run goes on, so the question of the retrain must wait.
         margin, mapping, false_alarm_every: as in the settings.
     """
@@ -37,6 +39,7 @@ class Case:
     reference_why: str = ""
     anchor: PastRun | None = None
     frozen: bool = False
+    extra: tuple[tuple[Mix, PastRun], ...] = ()
     live: bool = False
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +89,7 @@ def _judged(case: Case) -> Judged:
         if case.live
         else judge_retrain(new, case.old, history=case.history, margin=case.margin)
     )
-    retrain, stakes = _streamed(case, retrain)
+    retrain, stakes = _streamed(case, _attributed(case, retrain))
     judgement = Judgement(
         run_id=new.run_id,
         run_name=new.name,
@@ -99,6 +102,25 @@ def _judged(case: Case) -> Judged:
         settings={} if case.margin is None else {"margin": case.margin},
     )
     return Judged(replace(judgement, summary=words.summary(judgement)), stake=stakes)
+
+
+def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
+    """The cause as extra runs have settled it; without a complete set, as it was."""
+    if case.old is None or not case.extra:
+        return retrain
+    new, old = PastRun.of(case.new), PastRun.of(case.old)
+    model = retrain.model
+    flips = None if model.broken is None or model.fixed is None else model.broken + model.fixed
+    discordant = None if flips is None else flips / model.n
+    settled = settle(new, old, retrain.changed, case.extra, discordant=discordant)
+    if settled is None or not settled.contributions:
+        return retrain
+    return replace(
+        retrain,
+        cause=settled.guilty or (Cause.UNKNOWN,),
+        advice=" ".join(settled.sentences),
+        shares=tuple(Share(c.factors, c.effect, c.interval) for c in settled.contributions),
+    )
 
 
 def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:

@@ -139,6 +139,21 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Share:
+    """What one kind of change, or two together, added to the error, by runs that mix recipes.
+
+    Attributes:
+        kinds: one, or two for an interaction, which is contained in the shares of the two.
+        effect: error added (Shapley value), as a fraction.
+        interval: 95 %; None without a measure of noise.
+    """
+
+    kinds: tuple[str, ...]
+    effect: float
+    interval: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainVerdict:
     """The answer to "is it better, or luck, and what caused it?".
 
@@ -153,6 +168,7 @@ class RetrainVerdict:
         advice: what would settle it, or what to do next.
         behaviour: what else changed between the models, also at equal error; a sentence each.
         stream: the retrain among all others.
+        shares: of each kind of change, where extra runs have settled it.
     """
 
     verdict: Verdict
@@ -171,6 +187,7 @@ class RetrainVerdict:
     advice: str | None = None
     behaviour: tuple[str, ...] = ()
     stream: Stream = field(default_factory=Stream)
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from backslide_detector.ledger import Alert, Lease, Ledger, Record, Stage
 from backslide_detector.past import from_head, from_memory, to_memory
 from backslide_detector.report.document import document
 from backslide_detector.report.links import Links
+from backslide_detector.retrain.ablation import Mix, belongs_to
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import choose_predecessor
 from backslide_detector.retrain.reference import choose_anchor, choose_reference
@@ -162,6 +163,8 @@ def _lineage(detector: Detector, group: Iterable[tuple[Lease, RunHead]]) -> list
             before = found.case.new
             judged, left = _recorded(detector, lease, found, judged)
             act(detector, lease, head, left)
+            if (part := belongs_to(head.tags)) and lease.stage is Stage.OVER:
+                detector.ledger.again(part[0])
             detector.ledger.done(lease, _revision(lease, head), _pause(lease, head))
         except LeaseLostError as error:
             log.info("%s", error)
@@ -236,9 +239,11 @@ def read(
     if lease.stage is Stage.LIVE:
         return _Read(head, replace(case, live=True))
 
-    heads, runs = _candidates(detector, head)
+    heads, runs, extra = _candidates(detector, head)
     history = tuple(run for run in runs if run.finished and run.started < new.started)
-    case = replace(case, history=history, false_alarm_every=detector.false_alarm_every)
+    case = replace(
+        case, history=history, extra=extra, false_alarm_every=detector.false_alarm_every
+    )
     this = PastRun.of(new)
     release = _release(detector, head, heads, runs)
     chosen = _baseline(detector, this, heads, runs, release=release, before=before)
@@ -306,8 +311,13 @@ def _still_there(detector: Detector, head: RunHead) -> RunEvidence | None:
         return None
 
 
-def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], list[PastRun]]:
-    """Other runs of the lineage and the pinned one; what the ledger remembers counts more."""
+def _candidates(
+    detector: Detector, head: RunHead
+) -> tuple[dict[str, RunHead], list[PastRun], tuple[tuple[Mix, PastRun], ...]]:
+    """Other runs of the lineage and the pinned one, and those made to find this one's cause.
+
+    What the ledger remembers counts more than what a listing shows.
+    """
     heads: dict[str, RunHead] = {}
     remembered: dict[str, PastRun] = {}
     if head.lineage is not None:
@@ -319,6 +329,11 @@ def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], 
     if pinned is not None and pinned not in heads:
         heads |= {h.run_id: h for h in detector.store.heads([pinned])}
     heads.pop(head.run_id, None)
+    extra = tuple(
+        (part[1], from_head(h, detector.mapping))
+        for h in heads.values()
+        if (part := belongs_to(h.tags)) and part[0] == head.run_id and h.status == "FINISHED"
+    )
     heads = {k: h for k, h in heads.items() if Tag.ATTRIBUTION not in h.tags or k == pinned}
     decided = detector.ledger.decisions(heads)
     listed = [
@@ -328,11 +343,12 @@ def _candidates(detector: Detector, head: RunHead) -> tuple[dict[str, RunHead], 
         )
         for h in heads.values()
     ]
-    return heads, [
+    usable = [
         run
         for run in listed
         if run.run_id in remembered or run.decision or not _unjudgeable(run)
     ]
+    return heads, usable, extra
 
 
 def _decision(said: str | None) -> Literal["accepted", "rejected"] | None:

@@ -24,7 +24,9 @@ FILE: Final = "backslide.toml"
 PREFIX: Final = "BACKSLIDE_"
 OTHER_ROOMS: Final = ("sdk", "tracker")
 """Their tables of the file, and their variables (`BACKSLIDE_SDK_...`), are left alone here."""
-SDK_VARIABLES: Final = frozenset({"BACKSLIDE_OFFLINE", "BACKSLIDE_SPOOL_DIR"})
+SDK_VARIABLES: Final = frozenset(
+    {"BACKSLIDE_ATTRIBUTION", "BACKSLIDE_OFFLINE", "BACKSLIDE_SEED", "BACKSLIDE_SPOOL_DIR"}
+)
 
 
 class Settings(BaseSettings):

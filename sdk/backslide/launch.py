@@ -55,7 +55,7 @@ def start(
         model: is watched from inside, and is what `evaluate` runs.
         optimizer: one or several; their steps tell when gradients are complete.
         params: the recipe, shown as MLflow parameters; nested mappings are flattened.
-        seed: of this run's randomness; default: torch's, if it was seeded.
+        seed: of this run's randomness; default: BACKSLIDE_SEED, then torch's, if it was seeded.
         baseline: id of a run to compare with instead of the predecessor.
         experiment: MLflow experiment by name; default: MLflow's own.
         run_name: default: MLflow's choice.
@@ -77,7 +77,7 @@ def start(
         raise ValueError(f"overhead is a share of step time between 0 and 1, not {overhead}")
     faults = Faults()
     active = _active(tracking_uri)
-    seed = provenance.seed_in_use() if seed is None else seed
+    seed = provenance.seed_stated() if seed is None else seed
     client = uuid.uuid4().hex
     known = {
         Tag.LINEAGE: lineage,
@@ -86,6 +86,7 @@ def start(
         Tag.SEED: seed,
         Tag.BASELINE: baseline,
         Tag.PARENT: parent,
+        Tag.ATTRIBUTION: os.environ.get("BACKSLIDE_ATTRIBUTION"),
         "mlflow.user": provenance.user(),
         "mlflow.source.name": provenance.source(),
         "mlflow.source.type": "LOCAL",

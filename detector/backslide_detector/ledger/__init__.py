@@ -231,6 +231,15 @@ class Ledger:
             ).all()
         return [json.loads(memory) for memory in kept]
 
+    def again(self, run_id: str) -> None:
+        """Makes a judged run due once more: something new is known about it."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                update(work)
+                .where(work.c.run_id == run_id, work.c.stage != Stage.LIVE.value)
+                .values(done=None, due_at=now(connection))
+            )
+
     def check(self, lease: Lease) -> None:
         """Raises LeaseLostError when the run is no longer ours to write to."""
         with self._held(lease):

@@ -4,7 +4,7 @@ import math
 
 from backslide.contract import SCHEMA
 from backslide_detector.finding import Found
-from backslide_detector.judgement import Change, Estimand, Judgement, Standing, Stream
+from backslide_detector.judgement import Change, Estimand, Judgement, Share, Standing, Stream
 
 
 def document(judgement: Judgement) -> dict[str, object]:
@@ -30,6 +30,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "behaviour": list(retrain.behaviour),
         "stream": _stream(retrain.stream),
         "cause": [cause.value for cause in retrain.cause],
+        "shares": [_share(share) for share in retrain.shares],
         "changed": [_change(change) for change in retrain.changed],
         "health": judgement.health.value,
         "findings": [_finding(check, found) for check, found in judgement.findings],
@@ -100,6 +101,15 @@ def _discovery(standing: Standing) -> dict[str, object]:
             "worse": _finite(standing.level_worse),
             "better": _finite(standing.level_better),
         },
+    }
+
+
+def _share(share: Share) -> dict[str, object]:
+    interval = share.interval
+    return {
+        "kinds": list(share.kinds),
+        "effect": _finite(share.effect),
+        "interval": None if interval is None else [_finite(bound) for bound in interval],
     }
 
 

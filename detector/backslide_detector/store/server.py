@@ -138,9 +138,9 @@ class MlflowStore:
             version = self._client.get_model_version_by_alias(name, CHAMPION)
         except MlflowException as error:
             # No such model or alias, or a lineage that is no name for a model.
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+            if error.error_code in _BUSY or error.get_http_status_code() >= 500:
+                raise
+            return None
         return version.run_id or None
 
     def read(self, head: RunHead) -> RunEvidence:

@@ -36,6 +36,14 @@ def user() -> str:
         return "unknown"
 
 
+def seed_stated() -> int | None:
+    """The seed that `backslide noise` gave this run, else the one in use."""
+    try:
+        return int(os.environ["BACKSLIDE_SEED"])
+    except (KeyError, ValueError):
+        return seed_in_use()
+
+
 def seed_in_use() -> int | None:
     """The seed of torch's default generator, if torch is loaded and was seeded at all."""
     torch_module = sys.modules.get("torch")

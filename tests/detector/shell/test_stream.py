@@ -10,7 +10,7 @@ from tests.detector.shell.builders import Mailbox, a_detector, a_ledger, a_run, 
 
 from backslide.contract import Artifact, Tag
 from backslide_detector.act.alerts import deliver
-from backslide_detector.evidence import ErrorRate, Predictions
+from backslide_detector.evidence import ErrorRate, Predictions, Provenance
 from backslide_detector.scan import scan
 from backslide_detector.stats.alarm import FlipAlarm
 from backslide_detector.stats.online import OnlineTest
@@ -170,3 +170,33 @@ def test_a_run_made_to_find_a_cause_is_no_retrain(ledger):
     list(scan(a_detector(store, ledger)))
     assert document(store, 2)["compared_to"] == f"{0:032x}"
     assert [r.run_id for r in query(ledger, "SELECT run_id FROM spent")] == [f"{2:032x}"]
+
+
+def test_runs_made_to_find_a_cause_settle_it_when_the_last_of_them_is_there(ledger):
+    def params(**changes):
+        return {"test_examples": "2000", "lr": "0.1"} | changes
+
+    def commit(name):
+        return Provenance(git_commit=name)
+
+    old = a_run(0, 0.050, params=params(), provenance=commit("a"))
+    new = a_run(1, 0.090, params=params(lr="0.5"), provenance=commit("b"))
+    store = a_store(old, new)
+    parts = a_detector(store, ledger)
+    list(scan(parts))
+    assert document(store, 1)["shares"] == []
+    for number, kind, error in ((2, "config", 0.089), (3, "code", 0.051)):
+        made_for = json.dumps({"of": new.run_id, "new": [kind]})
+        tags = {Tag.LINEAGE: "digits", Tag.ATTRIBUTION: made_for}
+        store.add(a_run(number, error, params=params(), tags=tags))
+        assert document(store, 1)["shares"] == []
+        list(scan(parts))
+    shares = {tuple(share["kinds"]): share for share in document(store, 1)["shares"]}
+    # Shapley values by hand: half of (.089 - .050) + (.090 - .051), and of .001 + .001.
+    assert shares["config",]["effect"] == pytest.approx(0.039)
+    assert shares["code",]["effect"] == pytest.approx(0.001)
+    assert shares["code", "config"]["effect"] == pytest.approx(0.0)
+    low, high = shares["config",]["interval"]
+    assert 0 < low < 0.039 < high
+    assert store.runs[new.run_id].tags[Tag.CAUSE] == "config"
+    assert list(scan(parts)) == []

@@ -1,0 +1,146 @@
+"""`backslide noise` and `backslide attribute`: what a few extra runs tell."""
+
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Mapping
+from statistics import mean
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import track
+
+from backslide.contract import Tag
+from backslide_detector.cli import (
+    Command,
+    find_run,
+    log_to_stderr,
+    open_store,
+    tracking_uri_option,
+)
+from backslide_detector.errors import UserError
+from backslide_detector.past import from_head
+from backslide_detector.retrain.ablation import Mix, belongs_to, plan, settle
+from backslide_detector.retrain.attribution import reruns
+from backslide_detector.retrain.cause import changes
+from backslide_detector.retrain.history import SEED_NAMES, PastRun
+from backslide_detector.retrain.noise import prior_sd
+from backslide_detector.settings import Settings, load
+from backslide_detector.stats.predictive import pooled_spread, predictive_interval
+from backslide_detector.store import Store
+
+ARRIVAL_SECONDS: Final = 60.0
+"""How long a run may take to arrive at the server after its command has ended."""
+POLL_SECONDS: Final = 1.0
+
+
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True})
+@click.option("--repeat", type=click.IntRange(2, 1_000), default=4, show_default=True)
+@tracking_uri_option
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def noise(repeat: int, tracking_uri: str | None, command: tuple[str, ...]) -> None:
+    """Run COMMAND several times with other seeds and say how much retrains differ by luck.
+
+    The command finds its seed in the environment variable BACKSLIDE_SEED.
+    """
+    log_to_stderr(logging.WARNING)
+    settings = load(tracking_uri=tracking_uri)
+    store = open_store(settings)
+    # Seeds that nobody else uses today, so that the runs are found among all others.
+    first = int(time.time()) % 1_000_000_000
+    found: list[PastRun] = []
+    messages = Console(stderr=True)
+    for seed in track(range(first, first + repeat), "Training ...", console=messages):
+        started = time.time()
+        # The command is the user's own, and it is what was asked for.
+        done = subprocess.run(  # noqa: S603
+            command,
+            env=os.environ | {"BACKSLIDE_SEED": str(seed)},
+            stdout=messages.file.fileno() if messages.file.isatty() else subprocess.DEVNULL,
+            check=False,
+        )
+        if done.returncode:
+            raise UserError(f"the command failed with exit status {done.returncode}")
+        found.append(_arrived(store, settings, str(seed), started))
+    rates = [run.error.rate for run in found if run.error is not None]
+    if len(rates) < len(found):
+        raise UserError("a run states no error; log test/error or call run.evaluate()")
+    sizes = {run.error.examples for run in found if run.error is not None}
+    _say_noise(rates, max((size for size in sizes if size), default=None))
+
+
+def _arrived(store: Store, settings: Settings, seed: str, since: float) -> PastRun:
+    """The run that was started with a seed, once it has ended."""
+    deadline = time.monotonic() + ARRIVAL_SECONDS
+    while time.monotonic() < deadline:
+        for head in store.changed(time.time()):
+            seeds = {head.tags.get(Tag.SEED)}
+            seeds |= {v for k, v in head.params.items() if k.lower() in SEED_NAMES}
+            if seed in seeds and head.started >= since - 60 and head.status != "RUNNING":
+                return from_head(head, settings.metrics)
+        time.sleep(POLL_SECONDS)
+    raise UserError(
+        f"no finished run with the seed {seed} came to {settings.tracking_uri}; the command "
+        "must use BACKSLIDE_SEED (backslide.start() does unless it is given a seed)"
+    )
+
+
+def _say_noise(rates: list[float], examples: int | None) -> None:
+    listed = ", ".join(f"{100 * rate:.2f}" for rate in rates)
+    click.echo(f"{len(rates)} retrains of one recipe: {listed} % errors.")
+    if max(rates) == min(rates):
+        click.echo("All are the same: does the command use BACKSLIDE_SEED?")
+    prior = prior_sd(examples, mean(rates), None) if examples else 0.0
+    spread = pooled_spread([rates], prior)
+    low, high = predictive_interval(rates, prior)
+    click.echo(
+        f"Retrains differ by about {100 * spread.sd:.2f} points (standard deviation); the next "
+        f"one should make {100 * max(low, 0):.2f} to {100 * high:.2f} % errors (95 %). "
+        "Verdicts of this lineage use it from now on."
+    )
+
+
+@click.command(cls=Command)
+@click.argument("run")
+@tracking_uri_option
+def attribute(run: str, tracking_uri: str | None) -> None:
+    """Print the runs that settle what caused RUN's difference, or what they have shown."""
+    log_to_stderr(logging.WARNING)
+    settings = load(tracking_uri=tracking_uri)
+    store = open_store(settings)
+    head = find_run(store, run)
+    baseline = head.tags.get(Tag.COMPARED_TO)
+    if not baseline:
+        raise UserError(f"{head.name} was not compared with anything yet, so nothing is open")
+    new, old = store.read(head), store.read(find_run(store, baseline))
+    changed = changes(new, old)
+    extra = []
+    for other in store.lineage(head.lineage) if head.lineage else []:
+        mix = _mix(other.tags, head.run_id)
+        if mix is not None and other.status == "FINISHED":
+            extra.append((mix, from_head(other, settings.metrics)))
+    settled = settle(PastRun.of(new), PastRun.of(old), changed, extra)
+    if settled is None:
+        click.echo(
+            f"Nothing but luck is known to differ between {old.name} and {new.name}. To see "
+            f"whether the gap stays: {'; '.join(reruns())}."
+        )
+        return
+    if settled.missing:
+        click.echo(
+            f"First, to see whether the gap stays at all: {'; '.join(reruns())}.\n"
+            f"Then {len(settled.missing)} runs settle what caused it:\n"
+        )
+        click.echo(plan(new, old, settled.missing, changed))
+        return
+    for sentence in settled.sentences:
+        click.echo(sentence)
+    guilty = ", ".join(cause.value for cause in settled.guilty)
+    click.echo(f"Cause: {guilty}." if guilty else "No change is shown to be the cause.")
+
+
+def _mix(tags: Mapping[str, str], of: str) -> Mix | None:
+    found = belongs_to(tags)
+    return found[1] if found is not None and found[0] == of else None
