@@ -22,7 +22,7 @@ from backslide.judged import JudgedRun, wait_for_verdict
 from backslide.record import data, provenance
 from backslide.record.predictions import evaluate, outcomes
 from backslide.record.recorder import Recorder
-from backslide.spool.job import Job, Lock, RunState
+from backslide.spool.job import SHIPPER_LOG, Job, Lock, RunState
 from backslide.spool.keeper import Keeper
 from backslide.spool.segments import Kind, Spool, used_bytes
 
@@ -306,8 +306,10 @@ class Run:
         size = used_bytes(folder) / 1e6
         if self._offline:
             reason = "BACKSLIDE_OFFLINE is set"
-        else:
+        elif state.asked:
             reason = state.away or "the server is slow"
+        else:
+            reason = f"the shipper has not got through, see {SHIPPER_LOG} there"
         logger.warning(
             "backslide: %.1f MB of this run are not in MLflow yet (%s). They are safe in %s; "
             "`backslide sync %s` ships them.",

@@ -158,7 +158,7 @@ def nonfinite_run(uri: str) -> None:
         run.log_predictions("test", ids, labels, labels, losses=losses, scores=scores)
         run.log_predictions("val", ids, [math.nan] * 200, [math.inf] * 200)
         run.evaluate("train", [(inputs, labels)])
-        assert run.faults.counts.keys() == {"lost: a value that is no number"}
+        assert run.faults.counts.keys() <= {"lost: a value that is no number"}
 
 
 def train(run: Run, model, optimizer, inputs, labels) -> None:
@@ -270,6 +270,7 @@ def test_numbers_that_are_none_are_a_finding(story):
     assert run.data.tags[Tag.VERDICT] == "first"
     assert run.data.metrics["test/error"] == 0.0
     assert run.data.metrics[Metric.NONFINITE] >= 42
+    assert run.data.metrics["large"] == 1e308
     history = story.client.get_metric_history(run.info.run_id, "loss")
     assert len(history) == 80
 
