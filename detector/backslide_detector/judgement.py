@@ -139,6 +139,30 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricChange:
+    """One metric of two models on their common examples.
+
+    Attributes:
+        name: "loss", "calibration_error", "confidence", "recall/CLASS", "error/SLICE=VALUE".
+        better: "lower" or "higher"; None where neither is.
+        n: examples it rests on.
+        old, new: its values; None where only the difference was measured.
+        effect: new minus old.
+        interval: 95 % confidence interval of the effect.
+        pvalue: two-sided; of classes and slices Holm-adjusted over all of their table.
+    """
+
+    name: str
+    better: str | None
+    n: int
+    old: float | None = None
+    new: float | None = None
+    effect: float | None = None
+    interval: tuple[float, float] | None = None
+    pvalue: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Share:
     """What one kind of change, or two together, added to the error, by runs that mix recipes.
 
@@ -167,6 +191,7 @@ class RetrainVerdict:
         cause: most likely first.
         advice: what would settle it, or what to do next.
         behaviour: what else changed between the models, also at equal error; a sentence each.
+        metrics: what else was measured of both models on their common examples.
         stream: the retrain among all others.
         shares: of each kind of change, where extra runs have settled it.
     """
@@ -186,6 +211,7 @@ class RetrainVerdict:
     changed: tuple[Change, ...] = ()
     advice: str | None = None
     behaviour: tuple[str, ...] = ()
+    metrics: tuple[MetricChange, ...] = ()
     stream: Stream = field(default_factory=Stream)
     shares: tuple[Share, ...] = ()
 

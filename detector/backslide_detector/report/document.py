@@ -4,7 +4,15 @@ import math
 
 from backslide.contract import SCHEMA
 from backslide_detector.finding import Found
-from backslide_detector.judgement import Change, Estimand, Judgement, Share, Standing, Stream
+from backslide_detector.judgement import (
+    Change,
+    Estimand,
+    Judgement,
+    MetricChange,
+    Share,
+    Standing,
+    Stream,
+)
 
 
 def document(judgement: Judgement) -> dict[str, object]:
@@ -27,6 +35,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "estimands": {"model": _estimand(retrain.model), "recipe": _estimand(retrain.recipe)},
         "mde": _finite(retrain.mde),
         "margin": _finite(retrain.margin),
+        "metrics": [_metric(change) for change in retrain.metrics],
         "behaviour": list(retrain.behaviour),
         "stream": _stream(retrain.stream),
         "cause": [cause.value for cause in retrain.cause],
@@ -101,6 +110,20 @@ def _discovery(standing: Standing) -> dict[str, object]:
             "worse": _finite(standing.level_worse),
             "better": _finite(standing.level_better),
         },
+    }
+
+
+def _metric(change: MetricChange) -> dict[str, object]:
+    interval = change.interval
+    return {
+        "name": change.name,
+        "better": change.better,
+        "n": int(change.n),
+        "old": _finite(change.old),
+        "new": _finite(change.new),
+        "effect": _finite(change.effect),
+        "interval": None if interval is None else [_finite(bound) for bound in interval],
+        "pvalue": _finite(change.pvalue),
     }
 
 

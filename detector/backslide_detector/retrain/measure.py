@@ -1,14 +1,16 @@
 """One comparison of two models: paired where the examples are common, else unpaired."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from backslide_detector.evidence import ErrorRate, RunEvidence
+from backslide_detector.judgement import MetricChange
 from backslide_detector.retrain.behaviour import (
     behaviour_sentences,
     compare_behaviour,
     mix_sentence,
 )
+from backslide_detector.retrain.metrics import metric_changes
 from backslide_detector.retrain.pairing import Pairing, pair
 from backslide_detector.retrain.sentence import count
 from backslide_detector.stats.comparison import Comparison
@@ -38,6 +40,7 @@ class Measured:
     fixed: int | None = None
     broken: int | None = None
     advice: str | None = None
+    metrics: tuple[MetricChange, ...] = ()
 
 
 def measure(
@@ -55,8 +58,11 @@ def measure(
         pairing = pair(ours, theirs)
         if len(pairing) >= max(PAIRED_SHARE * min(len(ours), len(theirs)), 1):
             behaviour = compare_behaviour(ours, theirs, pairing)
-            said = behaviour_sentences(behaviour) if behaviour is not None else ()
-            return _paired(pairing, of=min(len(ours), len(theirs))), said
+            paired = _paired(pairing, of=min(len(ours), len(theirs)))
+            if behaviour is None:
+                return paired, ()
+            said = behaviour_sentences(behaviour)
+            return replace(paired, metrics=metric_changes(behaviour)), said
         mix = mix_sentence(ours, theirs)
         said = () if mix is None else (mix,)
         advice = (

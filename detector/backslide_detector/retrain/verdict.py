@@ -183,6 +183,7 @@ def _compare(
         cause=cause,
         changed=changed,
         behaviour=behaviour,
+        metrics=measured.metrics,
         advice=_advice(verdict, measured, margin)
         or advice_on_causes(cause, changed, beyond_noise=recipe.beyond_noise),
     )
