@@ -1,4 +1,4 @@
-"""Which runs may become the reference of the alert channel: `python benchmarks/alarm_reference.py`.
+"""Which runs the alert channel may measure against: `python benchmarks/alarm_reference.py`.
 
 20 lineages of 500 retrains, 10,000 test examples, 3 % discordant, margin 0.5 points. A
 regression of 0.3 to 1.0 points sets in with 2 % chance a retrain and stays until an alarm, at
