@@ -2,10 +2,10 @@
 
     python -m benchmarks.detector
 
-A real MLflow server (SQLite, one worker) on this machine. Runs a second: one pass over plain runs
-with a loss curve, an error and a test-set size, judged in lineages of ten; then a pass that finds
-nothing new. Run end to verdict: real training jobs through the SDK, beside a detector that looks
-every two seconds. Prints a table and writes it to benchmarks/detector.md.
+A real MLflow server (SQLite, one worker) on this machine. Runs a second: one pass over plain
+runs with a loss curve, an error and a test-set size, judged in lineages of ten; then a pass
+that finds nothing new. Run end to verdict: real training jobs through the SDK, beside a
+detector that looks every two seconds. Prints a table and writes it to benchmarks/detector.md.
 """
 
 import os
@@ -75,9 +75,9 @@ def scan_rates(uri: str, home: Path) -> tuple[float, float, float]:
 def delays(uri: str, home: Path) -> list[float]:
     """Seconds from the end of a training job to its verdict, as MLflow saw them."""
     client = MlflowClient(uri)
+    command = f"-m backslide.cli detector serve --every {EVERY} --state {home / 'serve.db'}"
     serving = subprocess.Popen(
-        [sys.executable, "-m", "backslide.cli", "detector", "serve"]
-        + ["--every", str(EVERY), "--state", str(home / "serve.db")],
+        [sys.executable, *command.split()],
         env=environment(uri, home),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

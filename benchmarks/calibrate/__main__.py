@@ -1,7 +1,6 @@
 """Run every simulation and write `results.md` and `results.json` beside this file."""
 
 import platform
-import sys
 import time
 from pathlib import Path
 

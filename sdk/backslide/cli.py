@@ -63,8 +63,7 @@ def _load(entry: EntryPoint) -> click.Command:
 
 
 def _not_installed(entry: EntryPoint, missing: ModuleNotFoundError) -> click.Command:
-    extra = entry.module.removeprefix("backslide_").partition(".")[0]
-    hint = f"needs `pip install 'backslide[{extra}]'` (no module named {missing.name!r})"
+    hint = f"needs `pip install 'backslide[all]'` (no module named {missing.name!r})"
 
     @click.command(entry.name, context_settings={"ignore_unknown_options": True}, help=hint)
     @click.argument("args", nargs=-1)

@@ -120,10 +120,10 @@ def contents(judgement: Judgement, sections: Sequence[Section]) -> list[tuple[st
     found = len(judgement.findings)
     return [
         *([("sure", "How sure is that?")] if answers(judgement) else []),
-        *([("stream", "Among all retrains")] if judgement.retrain.stream.sentences else []),
-        *([("answers", "What else changed")] if judgement.retrain.behaviour else []),
         *([("changed", "What changed")] if judgement.retrain.changed else []),
         ("findings", f"Findings ({found})" if found else "Findings"),
+        *([("answers", "What else changed")] if judgement.retrain.behaviour else []),
+        *([("stream", "Among all retrains")] if judgement.retrain.stream.sentences else []),
         *((section.key, section.title) for section in sections),
         ("method", "Method and gaps"),
     ]

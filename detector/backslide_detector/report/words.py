@@ -67,14 +67,14 @@ def _sections(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -
     yield _verdict(judgement)
     if answers := _answers(judgement):
         yield answers
-    if judgement.retrain.stream.sentences:
-        yield _list("Among all retrains", judgement.retrain.stream.sentences)
-    if judgement.retrain.behaviour:
-        yield _list("What else changed in its answers", judgement.retrain.behaviour)
     if judgement.retrain.changed:
         yield _changes(judgement.retrain.changed, new, old)
     if judgement.findings:
         yield _findings(judgement.findings)
+    if judgement.retrain.behaviour:
+        yield _list("What else changed in its answers", judgement.retrain.behaviour)
+    if judgement.retrain.stream.sentences:
+        yield _list("Among all retrains", judgement.retrain.stream.sentences)
     remarks = _remarks(judgement)
     if remarks:
         yield _bullets("Notes", remarks)

@@ -216,12 +216,18 @@ def _life(uses: int, life: int, margin: float) -> str:
     within = f"{100 * margin:.2f} points"
     if uses <= life:
         return f"This test set has decided {times}; its guarantee of {within} covers {life:,}."
-    worst = f"covers {life:,}" if life else "covers none: it is too small"
+    if not life:
+        return (
+            f"This test set has decided {times}; it is too small to guarantee differences to "
+            f"within {within} when its answers shape the next model."
+        )
     return (
         f"This test set wears thin: it has decided {times}, and if each answer shaped the next "
-        f"model, its guarantee of {within} {worst}. Draw fresh test examples."
+        f"model, its guarantee of {within} covers {life:,}. Draw fresh test examples."
     )
 
 
 def _number(value: float) -> str:
-    return f"{value:.2g}" if value < 100 else f"{min(value, 1e12):,.0f}"
+    if value >= 1e6:
+        return "over a million"
+    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
