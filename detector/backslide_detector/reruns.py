@@ -135,6 +135,13 @@ def attribute(run: str, tracking_uri: str | None) -> None:
         )
         click.echo(plan(new, old, settled.missing, changed))
         return
+    if not settled.contributions:
+        click.echo(
+            "More than three kinds of change, and both halves have run. Compare each of them with "
+            f"{old.name} (`backslide compare`), train {new.name} again without the half that made "
+            "no difference, and ask again for that run."
+        )
+        return
     for sentence in settled.sentences:
         click.echo(sentence)
     guilty = ", ".join(cause.value for cause in settled.guilty)

@@ -289,19 +289,19 @@ def _baseline(
 def _release(
     detector: Detector, head: RunHead, heads: dict[str, RunHead], runs: list[PastRun]
 ) -> str | None:
-    """The run that somebody chose as the measure: the champion, else the pinned baseline."""
+    """The run that somebody chose as the measure: the pinned baseline, else the champion."""
     pinned = head.tags.get(Tag.BASELINE)
-    if head.lineage is None:
+    if pinned is not None or head.lineage is None:
         return pinned
     champion = detector.store.champion(head.lineage, list(heads))
     if champion is None or champion == head.run_id:
-        return pinned
+        return None
     if champion not in heads:
         found = detector.store.heads([champion])
         heads |= {h.run_id: h for h in found}
         runs += [from_head(h, detector.mapping) for h in found]
     earlier = {run.run_id for run in runs if run.started < head.started}
-    return champion if champion in earlier else pinned
+    return champion if champion in earlier else None
 
 
 def _still_there(detector: Detector, head: RunHead) -> RunEvidence | None:
