@@ -137,9 +137,9 @@ def attribute(run: str, tracking_uri: str | None) -> None:
         return
     if not settled.contributions:
         click.echo(
-            "More than three kinds of change, and both halves have run. Compare each of them with "
-            f"{old.name} (`backslide compare`), train {new.name} again without the half that made "
-            "no difference, and ask again for that run."
+            "More than three kinds of change, and both halves have run. Compare each of them "
+            f"with {old.name} (`backslide compare`), train {new.name} again without the half "
+            "that made no difference, and ask again for that run."
         )
         return
     for sentence in settled.sentences:
