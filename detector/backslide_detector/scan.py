@@ -7,20 +7,19 @@ marks the run last, and only then is the work done in the ledger.
 
 import json
 import logging
-import threading
 import time
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Final, Literal
+from typing import Final
 
-from backslide.contract import Health, Metric, Tag, Verdict
+from backslide.contract import Tag
 from backslide_detector.act import alerts, writeback
 from backslide_detector.act.addresses import links
-from backslide_detector.act.channels import Channel
 from backslide_detector.act.view import STATE
+from backslide_detector.detector import Detector
 from backslide_detector.engine import Case, Judged, crashed, judge
 from backslide_detector.errors import (
     LeaseLostError,
@@ -30,16 +29,15 @@ from backslide_detector.errors import (
 )
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.judgement import Judgement, Standing
-from backslide_detector.ledger import Alert, Lease, Ledger, Record, Stage
-from backslide_detector.past import from_head, from_memory, to_memory
+from backslide_detector.ledger import Alert, Lease, Record, Stage
+from backslide_detector.past import to_memory
+from backslide_detector.read import Read, bare_evidence, read
 from backslide_detector.report.document import document
 from backslide_detector.report.links import Links
-from backslide_detector.retrain.ablation import Mix, belongs_to
+from backslide_detector.retrain.ablation import belongs_to
 from backslide_detector.retrain.history import PastRun
-from backslide_detector.retrain.predecessor import choose_predecessor
-from backslide_detector.retrain.reference import choose_anchor, choose_reference
 from backslide_detector.retrain.stream import placed
-from backslide_detector.store import Store, Writes
+from backslide_detector.store import Writes
 
 log = logging.getLogger(__name__)
 
@@ -56,29 +54,6 @@ LIVE_SECONDS: Final = 300.0
 whole, and doing that at every heartbeat would cost the square of its length."""
 
 
-@dataclass(frozen=True)
-class Detector:
-    """What a pass works with.
-
-    Attributes:
-        uri: address of the tracking server, for links.
-        executor: where judging happens.
-        channels: where alerts go, by name.
-        margin, mapping, false_alarm_every: as in the settings.
-        stop: set from outside to end a pass after the runs in hand.
-    """
-
-    store: Store
-    ledger: Ledger
-    executor: Executor
-    channels: Mapping[str, Channel]
-    uri: str
-    margin: float | None = None
-    mapping: Mapping[str, str] = field(default_factory=dict)
-    false_alarm_every: float = 1_000.0
-    stop: threading.Event = field(default_factory=threading.Event)
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """One judged run."""
@@ -87,15 +62,6 @@ class Outcome:
     head: RunHead
     stage: Stage
     url: str | None
-
-
-@dataclass(frozen=True)
-class _Read:
-    """One run with all that judging and acting need."""
-
-    head: RunHead
-    case: Case
-    baseline: RunHead | None = None
 
 
 def scan(detector: Detector) -> Iterator[Outcome]:
@@ -183,7 +149,7 @@ def _lineage(detector: Detector, group: Iterable[tuple[Lease, RunHead]]) -> list
 
 def _answer(
     detector: Detector, lease: Lease, head: RunHead, before: RunEvidence | None
-) -> tuple[_Read, Judged]:
+) -> tuple[Read, Judged]:
     """Reads and judges one run; a crash is an answer too."""
     try:
         found = read(detector, lease, head, before)
@@ -198,13 +164,13 @@ def _answer(
         return _crashed(head, error)
 
 
-def _crashed(head: RunHead, error: BaseException) -> tuple[_Read, Judged]:
-    found = _Read(head, Case(_bare_evidence(head)))
+def _crashed(head: RunHead, error: BaseException) -> tuple[Read, Judged]:
+    found = Read(head, Case(bare_evidence(head)))
     return found, crashed(found.case.new, error, traceback.format_exc())
 
 
 def _recorded(
-    detector: Detector, lease: Lease, found: _Read, judged: Judged
+    detector: Detector, lease: Lease, found: Read, judged: Judged
 ) -> tuple[Judged, Writes | None]:
     """Records the answer and composes what is to be written of it.
 
@@ -221,159 +187,7 @@ def _recorded(
     return judged, writeback.bare_writes(judged.judgement, found.head, _now(), live=live)
 
 
-def read(
-    detector: Detector, lease: Lease, head: RunHead, before: RunEvidence | None = None
-) -> _Read:
-    """Everything that is needed to judge one run.
-
-    Args:
-        detector: the store and the ledger.
-        lease: of the run.
-        head: the run as it stands now.
-        before: evidence that is at hand already, perhaps of the baseline.
-    """
-    new = detector.store.read(head)
-    if lease.stage is Stage.DEAD:
-        new = _ended(new, head)
-    case = Case(new, margin=detector.margin, mapping=detector.mapping)
-    if lease.stage is Stage.LIVE:
-        return _Read(head, replace(case, live=True))
-
-    heads, runs, extra = _candidates(detector, head)
-    history = tuple(run for run in runs if run.finished and run.started < new.started)
-    case = replace(
-        case, history=history, extra=extra, false_alarm_every=detector.false_alarm_every
-    )
-    this = PastRun.of(new)
-    release = _release(detector, head, heads, runs)
-    chosen = _baseline(detector, this, heads, runs, release=release, before=before)
-    if chosen is None:
-        return _Read(head, case)
-    baseline, old = chosen
-    case = replace(case, old=old, frozen=release is not None)
-    fixed = head.tags.get(Tag.BASELINE, release)
-    reference = choose_reference(this, runs, fixed)
-    if reference.run is not None:
-        same = reference.run.run_id == baseline.run_id
-        case = replace(
-            case,
-            reference=old if same else _still_there(detector, heads[reference.run.run_id]),
-            reference_why=reference.why,
-            anchor=choose_anchor(this, runs, fixed).run,
-        )
-    return _Read(head, case, baseline)
-
-
-def _baseline(
-    detector: Detector,
-    this: PastRun,
-    heads: Mapping[str, RunHead],
-    runs: list[PastRun],
-    *,
-    release: str | None,
-    before: RunEvidence | None,
-) -> tuple[RunHead, RunEvidence] | None:
-    """The predecessor, read; one that was deleted meanwhile is struck off the candidates."""
-    while True:
-        choice = choose_predecessor(this, runs, pinned=release)
-        if choice.run is None:
-            return None
-        head = heads[choice.run.run_id]
-        at_hand = before is not None and before.run_id == head.run_id
-        old = before if at_hand else _still_there(detector, head)
-        if old is not None:
-            return head, old
-        runs.remove(choice.run)
-
-
-def _release(
-    detector: Detector, head: RunHead, heads: dict[str, RunHead], runs: list[PastRun]
-) -> str | None:
-    """The run that somebody chose as the measure: the pinned baseline, else the champion."""
-    pinned = head.tags.get(Tag.BASELINE)
-    if pinned is not None or head.lineage is None:
-        return pinned
-    champion = detector.store.champion(head.lineage, list(heads))
-    if champion is None or champion == head.run_id:
-        return None
-    if champion not in heads:
-        found = detector.store.heads([champion])
-        heads |= {h.run_id: h for h in found}
-        runs += [from_head(h, detector.mapping) for h in found]
-    earlier = {run.run_id for run in runs if run.started < head.started}
-    return champion if champion in earlier else None
-
-
-def _still_there(detector: Detector, head: RunHead) -> RunEvidence | None:
-    try:
-        return detector.store.read(head)
-    except RunGoneError:
-        return None
-
-
-def _candidates(
-    detector: Detector, head: RunHead
-) -> tuple[dict[str, RunHead], list[PastRun], tuple[tuple[Mix, PastRun], ...]]:
-    """Other runs of the lineage and the pinned one, and those made to find this one's cause.
-
-    What the ledger remembers counts more than what a listing shows.
-    """
-    heads: dict[str, RunHead] = {}
-    remembered: dict[str, PastRun] = {}
-    if head.lineage is not None:
-        heads = {h.run_id: h for h in detector.store.lineage(head.lineage)}
-        remembered = {
-            run.run_id: run for run in from_memory(detector.ledger.past(head.lineage))
-        }
-    pinned = head.tags.get(Tag.BASELINE)
-    if pinned is not None and pinned not in heads:
-        heads |= {h.run_id: h for h in detector.store.heads([pinned])}
-    heads.pop(head.run_id, None)
-    extra = tuple(
-        (part[1], from_head(h, detector.mapping))
-        for h in heads.values()
-        if (part := belongs_to(h.tags)) and part[0] == head.run_id and h.status == "FINISHED"
-    )
-    heads = {k: h for k, h in heads.items() if Tag.ATTRIBUTION not in h.tags or k == pinned}
-    decided = detector.ledger.decisions(heads)
-    listed = [
-        replace(
-            remembered.get(h.run_id) or from_head(h, detector.mapping),
-            decision=_decision(h.tags.get(Tag.DECISION)) or _decision(decided.get(h.run_id)),
-        )
-        for h in heads.values()
-    ]
-    usable = [
-        run
-        for run in listed
-        if run.run_id in remembered or run.decision or not _unjudgeable(run)
-    ]
-    return heads, usable, extra
-
-
-def _decision(said: str | None) -> Literal["accepted", "rejected"] | None:
-    """What a person decided; the tag on the run is the same word as in the ledger."""
-    match said:
-        case "accepted" | "rejected":
-            return said
-        case _:
-            return None
-
-
-def _unjudgeable(run: PastRun) -> bool:
-    """True for a run whose analysis crashed: a retrain measured against it says nothing."""
-    return run.verdict is Verdict.NONE and run.health is Health.UNKNOWN
-
-
-def _ended(run: RunEvidence, head: RunHead) -> RunEvidence:
-    """A job that died says nothing more, whatever MLflow's status says."""
-    last = head.metrics.get(Metric.LAST_SEEN)
-    when = "" if last is None else time.strftime(" at %Y-%m-%d %H:%M UTC", time.gmtime(last))
-    problem = f"the job died without saying so: its last heartbeat came{when}"
-    return replace(run, status="KILLED", ended=last, problems=(*run.problems, problem))
-
-
-def record(detector: Detector, lease: Lease, found: _Read, judged: Judged) -> Judged:
+def record(detector: Detector, lease: Lease, found: Read, judged: Judged) -> Judged:
     """Keeps the judgement, the evidence it spends and the alerts it causes, all or nothing.
 
     Returns:
@@ -408,7 +222,7 @@ def _stood(judged: Judged, standing: Standing | None) -> Judged:
     return replace(judged, judgement=replace(judged.judgement, retrain=retrain))
 
 
-def _record(lease: Lease, found: _Read, judged: Judged) -> Record:
+def _record(lease: Lease, found: Read, judged: Judged) -> Record:
     judgement = judged.judgement
     past = None
     if lease.stage is not Stage.LIVE and judged.traceback is None:
@@ -427,7 +241,7 @@ def _record(lease: Lease, found: _Read, judged: Judged) -> Record:
 
 
 def compose(
-    detector: Detector, lease: Lease, found: _Read, judgement: Judgement
+    detector: Detector, lease: Lease, found: Read, judgement: Judgement
 ) -> Writes | None:
     """What is left to write onto the run."""
     head, case = found.head, found.case
@@ -456,22 +270,7 @@ def _pause(lease: Lease, head: RunHead) -> float:
     return min(LIVE_SHARE * max(time.time() - head.started, 0.0), LIVE_SECONDS)
 
 
-def _bare_evidence(head: RunHead) -> RunEvidence:
-    """A run of which nothing but the listing is known."""
-    return RunEvidence(
-        run_id=head.run_id,
-        name=head.name,
-        experiment_id=head.experiment_id,
-        status=head.status,
-        started=head.started,
-        ended=head.ended,
-        lineage=head.lineage,
-        params=head.params,
-        tags=head.tags,
-    )
-
-
-def _links(detector: Detector, found: _Read) -> Links:
+def _links(detector: Detector, found: Read) -> Links:
     baseline = found.baseline
     place = None if baseline is None else (baseline.experiment_id, baseline.run_id)
     return links(detector.uri, found.head, place)

@@ -17,10 +17,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backslide_detector.act.alerts import deliver
 from backslide_detector.act.channels import Channel, LogChannel, WebhookChannel
+from backslide_detector.detector import Detector
 from backslide_detector.errors import TrackerAwayError, TrackerRefusedError
 from backslide_detector.executors import executor
 from backslide_detector.ledger import Ledger
-from backslide_detector.scan import Detector, scan
+from backslide_detector.scan import scan
 from backslide_detector.settings import Settings
 from backslide_detector.store.server import MlflowStore
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 
 from backslide_detector.act.channels import LogChannel
+from backslide_detector.detector import Detector
 from backslide_detector.evidence import ErrorRate, RunEvidence, Series
 from backslide_detector.executors import Inline
 from backslide_detector.ledger import Ledger
 from backslide_detector.ledger.outbox import Alert
-from backslide_detector.scan import Detector
 from backslide_detector.store.memory import MemoryStore
 
 STARTED = 1_700_000_000.0

@@ -18,8 +18,8 @@ from tests.detector.shell.builders import (
 
 from backslide.contract import NOTE_BEGIN, Artifact, Metric, Tag
 from backslide_detector import engine
-from backslide_detector import scan as scanning
 from backslide_detector.act.alerts import deliver
+from backslide_detector.detector import Detector
 from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRefusedError
 from backslide_detector.finding import Found, Result, Severity
 from backslide_detector.scan import scan
@@ -129,7 +129,7 @@ class Killed(BaseException):
     """The process ends here; nothing may catch it."""
 
 
-def kill_at(count: int, parts: scanning.Detector, monkeypatch) -> None:
+def kill_at(count: int, parts: Detector, monkeypatch) -> None:
     """Dies at the `count`-th step of a pass, counting every call that leaves a trace."""
     steps = iter(range(1_000))
 
