@@ -16,6 +16,7 @@ from backslide_detector import stats
 from backslide_detector.stats import (
     alarm,
     calibration_error,
+    change_point,
     comparison,
     creep,
     equivalence,
@@ -87,6 +88,7 @@ BATTERY = {
     multiplicity.benjamini_hochberg: SERIES,
     alarm.flip_e_value: PAIRS,
     alarm.grown: [(-np.inf, np.zeros(3)), (np.full(3, 1e4), np.full(3, -1e4))],
+    change_point.date_change: SERIES,
     creep.detect_creep: SERIES,
     creep.self_starting: SERIES,
     creep.shift_detector: [(EMPTY,), (ROW,), ([8.0] * 1_000,), ([-8.0] * 1_000,)],
