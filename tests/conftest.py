@@ -1,10 +1,15 @@
 """Fixtures that every room's tests may use."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 from tests.mlflow_server import MlflowServer, free_port
 from tests.tracker.family import BACKSLIDE, Family
+
+# Read when a client is made. MLflow's telemetry sets and unsets a variable of this process from
+# several threads, so that a request can fail with a KeyError; and tests tell nobody anything.
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 
 @pytest.fixture(scope="session")

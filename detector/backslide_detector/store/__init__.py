@@ -1,10 +1,15 @@
 """MLflow as the detector sees it: seven methods, so that a dictionary can stand in for it."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from backslide_detector.evidence import RunEvidence, RunHead
+
+# Read when `server` imports mlflow: its telemetry speaks to the outside, and sets and unsets a
+# variable of this process from several threads, on which a request can fail.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 @dataclass(frozen=True)
