@@ -157,8 +157,8 @@ def _words(stream: Stream, verdict: RetrainVerdict) -> list[str]:
         value, every = _number(standing.alarm_value), f"{standing.alarm_every:,.0f}"
         said.append(
             f"Alarm: the evidence that this lineage got worse has reached {value}, over its "
-            f"threshold of {every}; without a regression that happens at most once in {every} "
-            "retrains on average."
+            f"threshold of {every}; without a regression that happens on average at most once "
+            f"in {every} retrains on fresh test examples, and more often on a reused test set."
             if standing.alarmed
             else f"No alarm: the evidence that this lineage got worse stands at {value} of "
             f"{every}."
