@@ -15,8 +15,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $(READY)
 
-test: setup lint ## Run every test
-	$(BIN)/pytest
+test: setup lint ## Run every test, a file at a time on up to four cores
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## Style, types and the layout of the house
 	$(BIN)/ruff check .
