@@ -56,6 +56,9 @@ class Learning:
         classes: number of classes.
         first_loss: the very first training loss, when it was logged in the first steps.
         error_skill: `skill` from the error alone, training before validation.
+        training_skill, validation_skill: `skill` on one kind of data alone; on training data
+            from the loss where there is no error, for numbers R² on held-out data.
+        validation_error: its newest value, else the error of the held-out predictions.
         curve: the training loss summed up.
     """
 
@@ -71,6 +74,9 @@ class Learning:
     classes: int | None = None
     first_loss: float | None = None
     error_skill: float | None = None
+    training_skill: float | None = None
+    validation_skill: float | None = None
+    validation_error: float | None = None
     curve: Curve | None = field(default=None, repr=False)
 
     @property
@@ -246,7 +252,8 @@ class _Facts:
     ) -> Learning:
         """The result with all numbers attached."""
         validation = self._skill(self.validation_error)
-        learned = self._skill(self.training_error) or self.loss_skill()
+        learned = self._skill(self.training_error)
+        learned = self.loss_skill() if learned is None else learned
         generalises = None
         if validation is not None and learned is not None and learned >= _LEARNED:
             generalises = validation >= _STUCK_ERROR
@@ -263,6 +270,9 @@ class _Facts:
             classes=self.classes,
             first_loss=self.first_loss,
             error_skill=self._skill(self.training_error) or validation,
+            training_skill=learned,
+            validation_skill=self.regression[0] if self.regression else validation,
+            validation_error=self.validation_error,
             curve=self.shape,
         )
 

@@ -14,6 +14,8 @@ CAUSAL_ORDER: Final = (
     "misaligned-batch",
     "repeated-batch",
     "ordered-batches",
+    # Whether what is measured is what is trained; it looks like labels that do not fit.
+    "train-eval-mismatch",
     "label-mismatch",
     "label-noise",
     "class-imbalance",
@@ -34,7 +36,6 @@ CAUSAL_ORDER: Final = (
     "saturated-activation",
     "dead-units",
     "nan-or-inf",
-    "train-eval-mismatch",
     # What is seen from outside.
     "constant-output",
     "class-collapse",
