@@ -83,7 +83,7 @@ class Predictions:
     Attributes:
         ids: example identities, shape (n,), unique, strings.
         targets, predictions: shape (n,), labels as strings or float values.
-        correct: shape (n,), bool.
+        correct: shape (n,), bool; without a meaning for values, which are hardly ever equal.
         loss, score: shape (n,), float; None when not logged.
         slices: name -> shape (n,) of strings.
     """
@@ -99,6 +99,11 @@ class Predictions:
     def __len__(self) -> int:
         """Number of examples."""
         return len(self.ids)
+
+    @property
+    def are_labels(self) -> bool:
+        """True for classes, which are right or wrong; False for values, and for no rows."""
+        return len(self) > 0 and not isinstance(self.targets[0], float | np.floating)
 
     @property
     def error(self) -> float:

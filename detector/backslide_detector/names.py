@@ -221,7 +221,7 @@ def error_rate(
     """
     for split in ("test", "val"):
         for name in sorted(predictions):
-            if _split_of(name) == split and _are_labels(predictions[name]):
+            if _split_of(name) == split and predictions[name].are_labels:
                 table = predictions[name]
                 return ErrorRate(split, table.error, len(table), f"predictions/{name}")
         metric = _last_error(series, split, mapping)
@@ -236,11 +236,6 @@ def _split_of(name: str) -> Split | None:
     """Which split a name of a table or a data set stands for."""
     splits = {_SPLITS[word.lower()] for word in _WORD.findall(name) if word.lower() in _SPLITS}
     return next(iter(splits)) if len(splits) == 1 else None
-
-
-def _are_labels(table: Predictions) -> bool:
-    """False for regression, where "wrong" has no meaning, and for an empty table."""
-    return len(table) > 0 and not isinstance(table.targets[0], float | np.floating)
 
 
 def _last_error(

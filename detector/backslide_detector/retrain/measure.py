@@ -54,7 +54,7 @@ def measure(
     ours, theirs = new.predictions.get(error.split), old.predictions.get(error.split)
     advice: str | None = None
     said: tuple[str, ...] = ()
-    if ours is not None and theirs is not None and len(ours) and len(theirs):
+    if ours is not None and theirs is not None and ours.are_labels and theirs.are_labels:
         pairing = pair(ours, theirs)
         if len(pairing) >= max(PAIRED_SHARE * min(len(ours), len(theirs)), 1):
             behaviour = compare_behaviour(ours, theirs, pairing)

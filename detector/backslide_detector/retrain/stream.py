@@ -40,7 +40,7 @@ def against(
         return Anchor(reference.run_id, reference.name, why, model) if paired else None
     split = verdict.split or ""
     ours, theirs = new.predictions.get(split), reference.predictions.get(split)
-    if ours is None or theirs is None or not (len(ours) and len(theirs)):
+    if ours is None or theirs is None or not (ours.are_labels and theirs.are_labels):
         return None
     pairing = pair(ours, theirs)
     if len(pairing) < max(PAIRED_SHARE * min(len(ours), len(theirs)), 1):

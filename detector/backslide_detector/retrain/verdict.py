@@ -92,7 +92,7 @@ def _why_alone(new: RunEvidence, history: Sequence[PastRun]) -> str:
 def stated_error(run: RunEvidence, split: str) -> ErrorRate | None:
     """The error of a run on one split, from its predictions where there are any."""
     predictions = run.predictions.get(split)
-    if predictions is not None and len(predictions) > 0:
+    if predictions is not None and predictions.are_labels:
         return ErrorRate(split, predictions.error, len(predictions), "predictions")
     if run.error is None or run.error.split != split or not 0 <= run.error.rate <= 1:
         return None

@@ -116,7 +116,8 @@ def read_predictions(path: Path, problems: list[str]) -> Predictions | None:
 def _predictions(
     name: str, table: pa.Table, slices: Sequence[str], problems: list[str]
 ) -> Predictions | None:
-    if table["id"].null_count or table["correct"].null_count:
+    measured = pa.types.is_floating(table["target"].type)
+    if table["id"].null_count or (table["correct"].null_count and not measured):
         problems.append(f"{name}: examples without an id or an outcome")
         return None
     ids = table["id"].combine_chunks().dictionary_encode()
@@ -128,7 +129,7 @@ def _predictions(
         ids=_frozen(table["id"].to_numpy()),
         targets=_labels(table["target"]),
         predictions=_labels(table["prediction"]),
-        correct=_frozen(table["correct"].to_numpy().astype(bool)),
+        correct=_frozen(table["correct"].fill_null(False).to_numpy().astype(bool)),
         loss=_numbers(table, "loss"),
         score=_numbers(table, "score"),
         slices={

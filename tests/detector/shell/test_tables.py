@@ -14,6 +14,7 @@ from backslide.contract import (
     Role,
     predictions_schema,
 )
+from backslide.record.predictions import outcomes
 from backslide_detector.store import tables
 
 
@@ -165,6 +166,16 @@ def test_other_peoples_tables_are_a_problem_not_a_crash(tmp_path, table):
     path = write(table, tmp_path / "test.parquet")
     assert tables.read_predictions(path, problems := []) is None
     assert problems
+
+
+def test_values_come_without_right_and_wrong(tmp_path):
+    found = outcomes(["a", "b"], np.array([0.5, 2.0]), np.array([0.25, 2.0]))
+    path = write(found.table, tmp_path / "test.parquet")
+    table = tables.read_predictions(path, problems := [])
+    assert problems == []
+    assert not table.are_labels
+    assert table.targets.tolist() == [0.5, 2.0]
+    assert table.predictions.tolist() == [0.25, 2.0]
 
 
 def test_nulls_where_none_belong_are_survived(tmp_path):

@@ -41,7 +41,7 @@ def check(
     counts = next((data[n].class_counts for n in ("train", "training") if n in data), {})
     counts = {str(label): count for label, count in counts.items() if count > 0}
     chosen = held_out(predictions)
-    if len(counts) < 2 or chosen is None:
+    if len(counts) < 2 or chosen is None or not chosen[1].are_labels:
         return Skipped("needs class counts of the training data and held-out predictions")
     name, table = chosen
     largest = max(counts, key=lambda label: counts[label])
