@@ -1,0 +1,89 @@
+"""Accelerate: `Accelerator(log_with=BackslideTracker("digits-cnn", model, optimizer))`."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]  # has no types
+
+import backslide
+from backslide.guard import Faults, guarded
+from backslide.run import Run
+
+
+class BackslideTracker(GeneralTracker):  # type: ignore[misc]  # for the same reason
+    """Watches a loop written with accelerate, and keeps what `accelerator.log` is given.
+
+    A step is one step of the first optimizer, noticed by itself: it needs no `run.step`. What
+    is logged goes to the step that is over; give `loss` for each step and the curve has them
+    all. `accelerator.init_trackers(name, config)` starts the run with `config` as the recipe
+    (without one, the first `accelerator.log` does), and `accelerator.end_training()` finishes
+    it. A verdict is made of the examples' outcomes, so record them:
+    `accelerator.get_tracker("backslide", unwrap=True).evaluate("test", loader)`.
+
+    Args:
+        lineage: names the chain of retrains that this run belongs to.
+        model: as it is before or after `accelerator.prepare`.
+        optimizer: one or several, before or after `accelerator.prepare`.
+        start: whatever else `backslide.start` takes.
+    """
+
+    name = "backslide"
+    requires_logging_directory = False
+    main_process_only = True
+
+    def __init__(
+        self,
+        lineage: str,
+        model: torch.nn.Module,
+        optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer],
+        **start: Any,  # noqa: ANN401  # as `backslide.start` has them
+    ) -> None:
+        """Starts nothing yet."""
+        super().__init__()
+        self.run: Run | None = None
+        self.faults = Faults()
+        self._lineage = lineage
+        self._model = model
+        several = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else optimizer
+        self._optimizers = list(several)
+        self._start = start
+        self._handle: Any = None
+
+    @property
+    def tracker(self) -> Run:
+        """The run."""
+        return self._running({})
+
+    def store_init_configuration(self, values: Mapping[str, Any]) -> None:
+        """Starts the run."""
+        self._running(values)
+
+    def log(self, values: Mapping[str, Any], step: int | None = None, **_: Any) -> None:  # noqa: ANN401, ARG002  # steps are the run's own
+        """Records scalars at the step that is over."""
+        self._running({}).log(values)
+
+    def finish(self) -> None:
+        """Finishes the run."""
+        if self._handle is not None:
+            self._handle.remove()
+            self._handle = None
+        if self.run is not None:
+            self.run.finish()
+
+    def _running(self, config: Mapping[str, Any]) -> Run:
+        if self.run is None:
+            options = {"params": config, **self._start}
+            self.run = backslide.start(
+                self._lineage, model=self._model, optimizer=self._optimizers, **options
+            )
+            # After the run's own hooks: these measure the step that then is over.
+            first = self._optimizers[0]
+            inner = getattr(first, "optimizer", first)
+            self._handle = inner.register_step_post_hook(self._over)
+        return self.run
+
+    @guarded(None)
+    def _over(self, *_: object) -> None:
+        if self.run is not None:
+            self.run.step()
