@@ -1,104 +1,122 @@
-"""The plain training loop that every case of the zoo bends in one place."""
+"""The textbook training that every case of the zoo bends in one place."""
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 
-import numpy as np
 import torch
-from sklearn.datasets import load_digits
-from tests.zoo.recorder import Recorder, evaluating
-from torch import nn
-from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+from tests.zoo.data import Data
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from backslide_detector.evidence import RunEvidence
+import backslide
 
-Tensor = torch.Tensor
+Start = Callable[..., backslide.Run]
+
+
+def textbook(optimizer: Optimizer, loss: Tensor, now: int):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def as_it_is(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    return x, y
+
+
+def shuffled(data: Data) -> Tensor:
+    return torch.randperm(len(data.x))
 
 
 @dataclass
-class Data:
-    """A data set cut into training, validation and test parts."""
+class Setup:
+    """All that a training is made of.
 
-    x: Tensor
-    y: Tensor
-    x_val: Tensor
-    y_val: Tensor
-    x_test: Tensor
-    y_test: Tensor
+    Attributes:
+        optimizer: makes the optimizer of a model.
+        loss: of outputs and targets.
+        update: turns a loss into a step; it is told the number of the step, from 0.
+        schedule: of the learning rate, counted in steps.
+        order: the training examples of one epoch.
+        feed: changes a training batch on its way to the model.
+        rebuilds: the targets are the inputs, so there is nothing to evaluate.
+        training_error: it is logged once an epoch, as some do.
+    """
+
+    model: nn.Module
+    optimizer: Callable[[nn.Module], Optimizer]
+    data: Data
+    loss: Callable[[Tensor, Tensor], Tensor]
+    epochs: int
+    batch: int = 32
+    update: Callable[[Optimizer, Tensor, int], None] = textbook
+    schedule: Callable[[Optimizer], LRScheduler] | None = None
+    order: Callable[[Data], Tensor] = shuffled
+    feed: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = as_it_is
+    rebuilds: bool = False
+    training_error: bool = False
+
+    @property
+    def inputs(self) -> int:
+        return self.data.x[0].numel()
+
+    @property
+    def classes(self) -> int | None:
+        """How many there are; None for other targets."""
+        return int(self.data.y.max()) + 1 if self.data.y.dtype == torch.int64 else None
+
+    @property
+    def outputs(self) -> int:
+        return self.classes or self.data.y.shape[1]
+
+    @property
+    def steps(self) -> int:
+        return self.epochs * -(-len(self.data.x) // self.batch)
 
 
-@cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    x, y = load_digits(return_X_y=True)
-    return x.astype(np.float32), y.astype(np.int64)
+def train(setup: Setup, start: Start):
+    """Trains as most people do, and logs as the README shows."""
+    model, data = setup.model, setup.data
+    optimizer = setup.optimizer(model)
+    schedule = setup.schedule(optimizer) if setup.schedule else None
+    now = 0
+    with start(model=model, optimizer=optimizer) as run:
+        run.log_data("train", data.x, data.y)
+        for _ in range(setup.epochs):
+            for picked in setup.order(data).split(setup.batch):
+                x, y = setup.feed(data.x[picked], data.y[picked])
+                loss = setup.loss(model(x), y)
+                setup.update(optimizer, loss, now)
+                rate = optimizer.param_groups[0]["lr"]
+                run.step(loss=loss, **({"lr": rate} if schedule else {}))
+                now += 1
+                if schedule:
+                    schedule.step()
+            with evaluating(model):
+                out = model(data.x_val)
+                run.log(val_loss=setup.loss(out, data.y_val), **errors("val", out, data.y_val))
+                if setup.training_error:
+                    run.log(**errors("train", model(data.x), data.y))
+        if not setup.rebuilds:
+            batches = zip(data.x_test.split(100), data.y_test.split(100), strict=True)
+            run.evaluate("test", list(batches))
 
 
-def digits(scale: float = 16.0, seed: int = 0) -> Data:
-    """scikit-learn's handwritten digits: 1,200 to train, 297 to validate, 300 to test."""
-    x, y = _digits()
-    order = np.random.default_rng(seed).permutation(len(x))
-    x, y = torch.from_numpy(x[order] / scale), torch.from_numpy(y[order])
-    return Data(x[:1200], y[:1200], x[1200:1497], y[1200:1497], x[1497:], y[1497:])
+def errors(split: str, out: Tensor, y: Tensor) -> dict[str, float]:
+    """The share of wrong answers, where there are right and wrong ones."""
+    if y.dtype == torch.int64:
+        wrong = out.argmax(-1) != y
+    elif y.shape[1:] == (1,) and ((y == 0) | (y == 1)).all():
+        wrong = (out > 0) != (y > 0)
+    else:
+        return {}
+    return {f"{split}/error": wrong.float().mean().item()}
 
 
-def mlp(*widths: int, act: Callable[[], nn.Module] = nn.ReLU) -> nn.Sequential:
-    """Linear layers of these widths with activations between them."""
-    layers: list[nn.Module] = []
-    for before, after in itertools.pairwise(widths):
-        layers += [nn.Linear(before, after), act()]
-    return nn.Sequential(*layers[:-1])
-
-
-def base() -> nn.Sequential:
-    return mlp(64, 64, 64, 10)
-
-
-def train(
-    name: str,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    data: Data,
-    *,
-    epochs: int = 20,
-    batch: int = 32,
-    criterion: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
-    schedule: torch.optim.lr_scheduler.LRScheduler | None = None,
-    classes: bool = True,
-    zero_grad: bool = True,
-    stepping: bool = True,
-    shuffle: bool = True,
-    before_step: Callable[[Recorder], None] = lambda _: None,
-    log_rate: bool = False,
-) -> RunEvidence:
-    """Trains as most people do and logs the loss of each step and the errors of each epoch."""
-    recorder = Recorder(model, optimizer)
-    if classes:
-        recorder.log_data("train", data.y.numpy())
-    for _ in range(epochs):
-        order = torch.randperm(len(data.x)) if shuffle else torch.arange(len(data.x))
-        for picked in order.split(batch):
-            loss = criterion(model(data.x[picked]), data.y[picked])
-            if zero_grad:
-                optimizer.zero_grad()
-            loss.backward()
-            before_step(recorder)
-            if stepping:
-                optimizer.step()
-            if schedule:
-                schedule.step()
-            rate = {"lr": optimizer.param_groups[0]["lr"]} if log_rate else {}
-            recorder.step(loss=loss.item(), **rate)
-        with evaluating(model):
-            out = model(data.x_val)
-            recorder.log(val_loss=criterion(out, data.y_val).item())
-            if classes:
-                recorder.log(
-                    **{"val/error": (out.argmax(-1) != data.y_val).float().mean().item()}
-                )
-    with evaluating(model):
-        out = model(data.x_test)
-        predicted = out.argmax(-1) if classes else out.flatten()
-        recorder.log_predictions("test", data.y_test.flatten().numpy(), predicted.numpy())
-    return recorder.evidence(name)
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    model.eval()
+    with torch.no_grad():
+        yield
+    model.train()

@@ -1,0 +1,374 @@
+"""Healthy habits that look like faults: every trap that a naive rule falls into."""
+
+import torch
+from tests.zoo.data import cancer
+from tests.zoo.networks import Experts, Residual, ResidualConv, Variational, mlp
+from tests.zoo.plants import control
+from tests.zoo.training import Setup, textbook
+from tests.zoo.worlds import DEVELOPMENT, HELD_OUT, adam, adamw, sgd
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - as everybody calls it
+from torch.optim import SGD, Adam
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LambdaLR, OneCycleLR, StepLR
+
+
+@control(on=" ".join([*DEVELOPMENT, *HELD_OUT]))
+def as_it_is(s: Setup):
+    """The world itself."""
+
+
+# Schedules.
+
+
+@control(on="mlp-digits cnn-digits lstm-waves gelu-wine resnet-gratings reader-tokens")
+def cosine_to_zero(s: Setup):
+    s.schedule = lambda o: CosineAnnealingLR(o, s.steps)
+
+
+@control(on="mlp-digits transformer-digits gelu-wine reader-tokens conv1d-signals")
+def long_warm_up(s: Setup):
+    s.schedule = lambda o: LambdaLR(o, lambda i: min(1.0, (i + 1) / (s.steps / 2)))
+
+
+@control(on="mlp-digits cnn-digits residual-clusters gelu-wine resnet-gratings conv1d-signals")
+def one_cycle(s: Setup):
+    s.optimizer = sgd(0.01, 0.9)
+    s.schedule = lambda o: OneCycleLR(o, 0.2, total_steps=s.steps + 1)
+
+
+@control(on="mlp-digits residual-clusters gelu-wine tanh-moons")
+def cycles_of_the_rate(s: Setup):
+    s.optimizer = sgd(0.01, 0.9)
+    s.schedule = lambda o: CyclicLR(o, 1e-3, 0.1, step_size_up=20)
+
+
+@control(on="mlp-digits lstm-waves conv1d-signals")
+def steps_of_the_rate(s: Setup):
+    s.schedule = lambda o: StepLR(o, s.steps // 4, 0.1)
+
+
+# Regularisation and its like.
+
+
+@control(on="mlp-digits mlp-cancer gelu-wine resnet-gratings")
+def dropout(s: Setup):
+    s.model = nn.Sequential(
+        nn.Linear(s.inputs, 96), nn.ReLU(), nn.Dropout(0.5), nn.Linear(96, 96), nn.ReLU(),
+        nn.Dropout(0.5), nn.Linear(96, s.outputs),
+    )  # fmt: skip
+
+
+@control(on="mlp-digits cnn-digits gelu-wine conv1d-signals")
+def label_smoothing(s: Setup):
+    s.loss = nn.CrossEntropyLoss(label_smoothing=0.1)
+
+
+@control(on="mlp-digits residual-clusters gelu-wine conv1d-signals")
+def strong_weight_decay(s: Setup):
+    s.optimizer = adamw(3e-3, 0.3)
+
+
+@control(on="mlp-digits mlp-cancer tanh-moons conv1d-signals")
+def noise_on_the_inputs(s: Setup):
+    s.feed = lambda x, y: (x + 0.15 * torch.randn_like(x), y)
+
+
+@control(on="mlp-digits residual-clusters gelu-wine conv1d-signals")
+def mixed_up_pairs(s: Setup):
+    def mix(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        other, share = torch.randperm(len(x)), 0.7 + 0.3 * torch.rand(())
+        hot = F.one_hot(y, s.outputs).float()
+        return share * x + (1 - share) * x[other], share * hot + (1 - share) * hot[other]
+
+    s.feed = mix
+
+
+@control(on="mlp-digits residual-clusters gelu-wine reader-tokens")
+def clipped(s: Setup):
+    s.optimizer = sgd(0.2, 0.9)
+
+    def clip(optimizer, loss, now):
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(s.model.parameters(), 1.0)
+        optimizer.step()
+
+    s.update = clip
+
+
+@control(on="mlp-digits lstm-waves conv1d-signals gru-pulses")
+def accumulated_over_two(s: Setup):
+    s.batch = 16
+
+    def every_other(optimizer, loss, now):
+        (loss / 2).backward()
+        if now % 2:
+            optimizer.step()
+            optimizer.zero_grad()
+
+    s.update = every_other
+
+
+@control(on="mlp-digits residual-clusters gelu-wine conv1d-signals")
+def scaler_skips(s: Setup):
+    def scaled(optimizer, loss, now):
+        optimizer.zero_grad()
+        loss.backward()
+        if (now < 12 and now % 2 == 0) or now in (150, 151):
+            next(p for p in s.model.parameters() if p.grad is not None).grad.fill_(torch.inf)
+            return
+        optimizer.step()
+
+    s.update = scaled
+
+
+# Batches.
+
+
+@control(on="mlp-digits mlp-cancer gelu-wine tanh-moons")
+def batches_of_two(s: Setup):
+    s.optimizer = sgd(0.01)
+    s.data.pick(torch.arange(min(300, len(s.data.x))))
+    s.batch, s.epochs = 2, 6
+
+
+@control(on="mlp-circles mlp-cancer gelu-wine tanh-moons")
+def all_examples_at_once(s: Setup):
+    s.batch, s.epochs = len(s.data.x), 250
+    s.order = lambda data: torch.arange(len(data.x))
+    s.optimizer = adam(1e-2)
+
+
+@control(on="mlp-digits lstm-waves conv1d-signals resnet-gratings")
+def never_shuffled(s: Setup):
+    s.order = lambda data: torch.arange(len(data.x))
+
+
+@control(on="mlp-diabetes mlp-friedman")
+def drawn_with_replacement(s: Setup):
+    s.order = lambda data: torch.randint(len(data.x), (len(data.x),))
+
+
+# Losses and targets.
+
+
+@control(on="mlp-diabetes mlp-friedman")
+def targets_in_raw_units(s: Setup):
+    s.data.change(lambda x, y: (x, 2_000 * y))
+    s.optimizer, s.epochs = adam(3e-2), 20
+
+
+@control(on="mlp-digits residual-clusters gelu-wine gru-pulses")
+def hinge(s: Setup):
+    s.loss, s.epochs = F.multi_margin_loss, 2 * s.epochs
+
+
+@control(on="mlp-digits lstm-waves gelu-wine conv1d-signals")
+def summed_loss(s: Setup):
+    s.loss = nn.CrossEntropyLoss(reduction="sum")
+
+
+@control(on="mlp-digits cnn-digits conv1d-signals reader-tokens")
+def log_softmax_and_likelihood(s: Setup):
+    s.model, s.loss = nn.Sequential(s.model, nn.LogSoftmax(-1)), F.nll_loss
+
+
+@control(on="mlp-digits resnet-gratings gelu-wine")
+def sigmoids_on_one_hot_targets(s: Setup):
+    s.model = nn.Sequential(s.model, nn.Sigmoid())
+    s.loss = lambda out, y: F.binary_cross_entropy(out, F.one_hot(y, s.outputs).float())
+    s.epochs *= 2
+
+
+@control(on="mlp-diabetes mlp-friedman")
+def gaussian_likelihood(s: Setup):
+    s.data.change(lambda x, y: (x, (y - y.mean()) / y.std()))
+    spread = nn.Parameter(torch.zeros(()))
+    s.model.register_parameter("log_spread", spread)
+    s.loss = lambda out, y: (spread + 0.5 * ((out - y) * torch.exp(-spread)) ** 2).mean() - 1.0
+    s.epochs *= 2
+
+
+@control(on="mlp-cancer tanh-moons")
+def weighted_binary(s: Setup):
+    s.loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.0]))
+
+
+@control(on="mlp-digits resnet-gratings")
+def rare_class_learned(s: Setup):
+    s.data.change(lambda x, y: (x, (y == 3).long()))
+    s.model = mlp(s.inputs, 64, 64, 2)
+    s.optimizer, s.epochs = adam(2e-3), max(s.epochs, 20)
+
+
+@control(on="residual-clusters mlp-digits lstm-waves gru-pulses")
+def weighted_imbalance(s: Setup):
+    rows = torch.cat([torch.nonzero(s.data.y != 0).flatten()] * 2)
+    s.data.pick(torch.cat([rows, torch.nonzero(s.data.y == 0).flatten()[:30]]))
+    counts = torch.bincount(s.data.y, minlength=s.outputs).float()
+    s.loss = nn.CrossEntropyLoss(counts.sum() / (s.outputs * counts))
+
+
+@control(on="mlp-digits residual-clusters conv1d-signals resnet-gratings")
+def limited_by_the_data(s: Setup):
+    half = s.outputs // 2
+
+    def blurred(x, y):
+        y = (y >= half).long()
+        return x, torch.where(torch.rand(len(y)) < 0.25, 1 - y, y)
+
+    s.data.change(blurred)
+    s.model, s.optimizer, s.epochs = mlp(s.inputs, 8, 2), adamw(2e-3, 0.1), 8
+
+
+@control(on="mlp-diabetes mlp-friedman")
+def regression_mostly_noise(s: Setup):
+    s.data.change(lambda x, y: (x, y + 1.5 * y.std() * torch.randn_like(y)))
+    s.model, s.epochs = mlp(s.inputs, 8, 1), 12
+
+
+# Architectures and starts.
+
+
+@control(on="mlp-digits mlp-cancer gelu-wine tanh-moons")
+def first_layer_frozen(s: Setup):
+    s.model[0].requires_grad_(False)
+    s.optimizer = adam(3e-3)
+
+
+@control(on="mlp-digits cnn-digits residual-clusters gelu-wine conv1d-signals")
+def fine_tuned(s: Setup):
+    optimizer = adam(3e-3)(s.model)
+    for _ in range(12):
+        for rows in torch.randperm(len(s.data.x)).split(32):
+            textbook(optimizer, s.loss(s.model(s.data.x[rows]), s.data.y[rows]), 0)
+    next(iter(s.model.children())).requires_grad_(False)
+    s.optimizer = adam(1e-4)
+    if isinstance(s.model, nn.Sequential):
+        s.model[0].requires_grad_(False)
+
+
+@control(on="mlp-digits residual-clusters gelu-wine conv1d-signals")
+def head_from_zero(s: Setup):
+    last = [m for m in s.model.modules() if isinstance(m, nn.Linear)]
+    head = s.model.head if hasattr(s.model, "head") else last[-1]
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+
+
+@control(on="residual-clusters mlp-digits gelu-wine")
+def residual_branches_from_zero(s: Setup):
+    s.model = Residual(s.inputs, s.outputs, 8, zero=True)
+    s.optimizer = adam(2e-3)
+
+
+@control(on="mlp-digits residual-clusters resnet-gratings")
+def deep_with_layer_norm(s: Setup):
+    layers = [m for _ in range(8) for m in (nn.Linear(48, 48), nn.LayerNorm(48), nn.ReLU())]
+    s.model = nn.Sequential(nn.Linear(s.inputs, 48), *layers, nn.Linear(48, s.outputs))
+    s.optimizer = adam()
+
+
+@control(on="mlp-digits cnn-digits resnet-gratings")
+def group_norm(s: Setup):
+    side = int(s.inputs**0.5)
+    s.model = ResidualConv(side, s.outputs, lambda width: nn.GroupNorm(4, width))
+    s.optimizer = adam(3e-3)
+
+
+@control(on="mlp-digits mlp-cancer residual-clusters gelu-wine")
+def tanh(s: Setup):
+    s.model = mlp(s.inputs, 48, 48, s.outputs, act=nn.Tanh)
+    s.optimizer = sgd(0.1, 0.9)
+
+
+@control(on="mlp-cancer residual-clusters gelu-wine")
+def raw_inputs_behind_batch_norm(s: Setup):
+    if s.classes is None:
+        s.data = cancer(int(torch.randint(100, ())), raw=True)
+    else:
+        s.data.change(lambda x, y: (40 * x + 100, y))
+    s.model = nn.Sequential(nn.BatchNorm1d(s.inputs), mlp(s.inputs, 48, 48, s.outputs))
+    s.optimizer, s.epochs = adam(2e-3), 20
+
+
+@control(on="residual-clusters gelu-wine conv1d-signals")
+def constant_features(s: Setup):
+    def widened(x, y):
+        return torch.cat([x, torch.zeros(len(x), 6), torch.ones(len(x), 2)], 1), y
+
+    s.data.change(widened)
+    s.model, s.optimizer = mlp(s.inputs, 48, 48, s.outputs), adam(2e-3)
+
+
+@control(on="mlp-digits resnet-gratings")
+def experts_rarely_used(s: Setup):
+    s.model = Experts(s.inputs, s.outputs)
+    s.optimizer, s.epochs = adam(3e-3), 2 * s.epochs
+
+
+class Bag(nn.Module):
+    """Mean of word vectors; most words of its table never occur."""
+
+    def __init__(self, classes: int, sparse: bool):
+        super().__init__()
+        self.embed = nn.EmbeddingBag(3_000, 16, mode="mean", sparse=sparse)
+        self.head = mlp(16, 32, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.embed(x))
+
+
+@control(on="mlp-digits reader-tokens")
+def table_of_rare_words(s: Setup):
+    if s.data.x.is_floating_point():
+        places = 17 * torch.arange(s.inputs)
+        s.data.change(lambda x, y: ((4 * x).long() + places, y))
+    s.model, s.optimizer = Bag(s.outputs, sparse=False), adam(1e-2)
+    s.epochs = 20
+
+
+@control(on="autoencoder-digits autoencoder-gratings")
+def sparse_code(s: Setup):
+    s.model = nn.Sequential(nn.Linear(s.inputs, 128), nn.ReLU(), nn.Linear(128, s.inputs))
+    codes: list[Tensor] = []
+    s.model[1].register_forward_hook(lambda module, args, out: codes.append(out))
+
+    def sparse(out, y):
+        return F.mse_loss(out, y) + 2e-3 * codes.pop().abs().mean()
+
+    s.loss, s.optimizer = sparse, adam(3e-3)
+
+
+@control(on="autoencoder-digits autoencoder-gratings")
+def variational_with_warm_up(s: Setup):
+    s.model, s.optimizer, seen = Variational(s.inputs), adam(2e-3), [0]
+
+    def bound(out, y):
+        seen[0] += torch.is_grad_enabled()
+        weight = min(1.0, seen[0] / (s.steps / 2))
+        return F.mse_loss(out, y, reduction="none").sum(-1).mean() + weight * s.model.cost
+
+    s.loss = bound
+
+
+@control(on="autoencoder-digits autoencoder-gratings")
+def denoising(s: Setup):
+    s.feed = lambda x, y: (x + 0.2 * torch.randn_like(x), y)
+
+
+@control(on="mlp-digits conv1d-signals resnet-gratings")
+def two_groups_of_rates(s: Setup):
+    def groups(model):
+        last = list(model.children())[-1]
+        head = {id(p) for p in last.parameters()}
+        body = [p for p in model.parameters() if id(p) not in head]
+        return Adam([{"params": body, "lr": 1e-4}, {"params": last.parameters(), "lr": 3e-3}])
+
+    s.optimizer = groups
+    s.epochs *= 2
+
+
+@control(on="mlp-digits tanh-moons")
+def nesterov(s: Setup):
+    s.optimizer = lambda m: SGD(m.parameters(), 0.05, 0.95, nesterov=True)
