@@ -21,7 +21,7 @@ from backslide.measure.assemble import Assembler
 from backslide.measure.cadence import Cadence
 from backslide.measure.instruments.activations import Activations, compiled
 from backslide.measure.instruments.graph import Graph
-from backslide.measure.instruments.names import unwrapped
+from backslide.measure.instruments.names import sharded, unwrapped
 from backslide.measure.instruments.parameters import Parameters
 from backslide.measure.instruments.steps import Steps
 from backslide.measure.instruments.tensors import local
@@ -94,6 +94,11 @@ class Watch:
             if earlier is not None:
                 earlier.detach()
             _watching[target] = weakref.ref(self)
+        if bare is not None and sharded(bare):
+            self._fail(
+                "the model is sharded over processes: what is measured of gradients, weights "
+                "and updates is this process's part"
+            )
         self._meter = Meter()
         self._layout = Layout()
         self._graph = Graph()

@@ -134,8 +134,21 @@ def evaluate(
     `(n,)` or `(n, 1)` against targets of 0 and 1; one value against float targets (regression,
     squared error as loss). Batches: `(inputs, targets)`, `(a, b, ..., targets)`, mappings with
     the target under "labels" or "target". Anything else: `log_predictions`.
+
+    Raises:
+        ValueError: these outputs or batches are not understood, or the model's parameters are
+            sharded over processes: its forward would wait for the others, who may not come.
     """
+    # Imported here: it needs torch, which a run without a model may not have.
+    from backslide.measure.instruments.names import sharded, unwrapped  # noqa: PLC0415
+
     torch = sys.modules["torch"]
+    if sharded(model):
+        raise ValueError(
+            "the model is sharded over processes; evaluate it on all of them and give the "
+            "outcomes to log_predictions"
+        )
+    model = unwrapped(model)  # a wrapper's forward talks to the other processes
     device = next((tensor.device for tensor in model.parameters()), None)
     ids: list[str] = []
     outputs, targets = [], []

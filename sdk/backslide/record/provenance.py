@@ -121,10 +121,14 @@ def weights_digest(model: "torch.nn.Module") -> str:
 
     Looks at names, shapes, types and 4,096 elements of each tensor, evenly spread, so that it
     takes milliseconds for a small model and one host copy a tensor for a large one. Shards of a
-    distributed tensor are taken as they lie on this rank.
+    distributed tensor are taken as they lie on this rank. Wrappers do not count.
     """
+    # Imported here: it needs torch, which a run without a model may not have.
+    from backslide.measure.instruments.names import plain, unwrapped  # noqa: PLC0415
+
     hashed = hashlib.blake2b(digest_size=16)
-    for name, tensor in _tensors(model):
+    for wrapped, tensor in _tensors(unwrapped(model)):
+        name = plain(wrapped)
         local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
         flat = local.detach().reshape(-1)
         sample = flat[:: max(1, len(flat) // SAMPLE)][:SAMPLE].contiguous().cpu()

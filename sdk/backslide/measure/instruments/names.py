@@ -25,3 +25,10 @@ def unwrapped(model: nn.Module) -> nn.Module:
             model = inner
         else:
             return model
+
+
+def sharded(model: nn.Module) -> bool:
+    """Whether running the model needs all processes: FSDP of either kind, tensor parallelism."""
+    if any(type(each).__name__ == "FullyShardedDataParallel" for each in model.modules()):
+        return True
+    return any(hasattr(each, "to_local") for each in model.parameters())

@@ -1,0 +1,69 @@
+"""Two real processes over gloo: one run, reduced gradients, and the same training as without."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from tests.mlflow_server import free_port
+from tests.sdk.ship import tools
+
+
+def train(kind: str, how: str, uri: str, spool: Path) -> list[dict[str, Any]]:
+    """What each of two ranks found."""
+    port = free_port()
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.sdk.distributed.job", kind, how],
+            env=tools.environment(
+                *(uri, spool),
+                WORLD_SIZE="2",
+                RANK=str(rank),
+                LOCAL_RANK=str(rank),
+                MASTER_ADDR="127.0.0.1",
+                MASTER_PORT=str(port),
+            ),
+            cwd=tools.HOUSE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [process.communicate(timeout=120) for process in ranks]
+    finally:
+        for process in ranks:
+            process.kill()
+    assert [process.returncode for process in ranks] == [0, 0], said[0][1] + said[1][1]
+    return [json.loads(output.splitlines()[-1]) for output, _ in said]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ddp", "fsdp"])
+def test_two_processes_are_one_run_and_train_as_without(kind, mlflow_server, tmp_path):
+    first, second = train(kind, "watched", mlflow_server, tmp_path / "spool")
+    alone, _ = train(kind, "alone", mlflow_server, tmp_path / "spool")
+    assert (first["weights"], first["random"]) == (alone["weights"], alone["random"])
+    assert second["faults"] == {}
+    assert tools.spools(tmp_path / "spool") == []
+
+    client = MlflowClient(mlflow_server)
+    run = client.get_run(first["id"])
+    assert run.info.status == "FINISHED"
+    same = client.search_runs([run.info.experiment_id], f"tags.`backslide.lineage` = '{kind}'")
+    assert len(same) == 1
+    norms = [each.value for each in client.get_metric_history(first["id"], "gradient/norm")]
+    files = {item.path for item in client.list_artifacts(first["id"], "backslide/predictions")}
+    assert norms == pytest.approx(first["norms"], rel=1e-5)
+    if kind == "ddp":
+        assert first["faults"] == {}
+        assert files == {"backslide/predictions/test.parquet"}
+    else:  # the part that lies on this process, and the run says so
+        assert len(first["faults"]) == 2
+        assert any("is sharded over processes" in kind for kind in first["faults"])
+        assert "evaluate" in first["faults"]
+        assert files == set()
