@@ -1,4 +1,4 @@
-"""Two real processes over gloo: one run, reduced gradients, and the same training as without."""
+"""Two processes over gloo: one run, reduced gradients, the same training as without."""
 
 import json
 import subprocess

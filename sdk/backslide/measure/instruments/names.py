@@ -28,7 +28,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def sharded(model: nn.Module) -> bool:
-    """Whether running the model needs all processes: FSDP of either kind, tensor parallelism."""
+    """Whether running the model needs all processes: FSDP, or tensor parallelism."""
     if any(type(each).__name__ == "FullyShardedDataParallel" for each in model.modules()):
         return True
     return any(hasattr(each, "to_local") for each in model.parameters())
