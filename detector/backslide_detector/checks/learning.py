@@ -29,6 +29,8 @@ _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several ti
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 _POOR: Final = 0.75
 _BAD_START: Final = 3.0
+_RELAPSED: Final = 0.7
+_STUCK_HIGH: Final = _RELAPSED / 0.95
 
 
 class State(StrEnum):
@@ -54,6 +56,7 @@ class Learning:
         guess_loss: cross-entropy in nats of always guessing the class shares.
         chance: error of always guessing the largest class.
         classes: number of classes.
+        examples: size of the training data, when the run said so.
         first_loss: the very first training loss, when it was logged in the first steps.
         error_skill: `skill` from the error alone, training before validation.
         training_skill, validation_skill: `skill` on one kind of data alone; on training data
@@ -72,6 +75,7 @@ class Learning:
     guess_loss: float | None = None
     chance: float | None = None
     classes: int | None = None
+    examples: int | None = None
     first_loss: float | None = None
     error_skill: float | None = None
     training_skill: float | None = None
@@ -91,6 +95,13 @@ class Learning:
             return False
         # A class-weighted or untrained guess costs ln(classes), also where counts are uneven.
         return self.first_loss > _BAD_START * max(self.guess_loss, math.log(self.classes or 2))
+
+    @property
+    def relapsed(self) -> bool:
+        """The loss had come well below a constant guess and is back at it, or above."""
+        if self.curve is None or not self.guess_loss or self.final_loss is None:
+            return False
+        return self.curve.best < _RELAPSED * self.guess_loss < _STUCK_HIGH * self.final_loss
 
     @property
     def poor(self) -> bool:
@@ -116,6 +127,7 @@ def assess(
         training_error=_recent(training_error),
         validation_error=_recent(validation_error, fallback=_predicted_error(run)),
         classes=len(shares) if shares is not None else None,
+        examples=_examples(run),
         first_loss=_first(loss),
         regression=_regression(run),
     )
@@ -138,6 +150,7 @@ class _Facts:
     training_error: float | None
     validation_error: float | None
     classes: int | None
+    examples: int | None
     first_loss: float | None
     regression: tuple[float, float] | None
     """R² on held-out data, and the variance of its targets."""
@@ -268,6 +281,7 @@ class _Facts:
             guess_loss=self.guess,
             chance=self.chance,
             classes=self.classes,
+            examples=self.examples,
             first_loss=self.first_loss,
             error_skill=self._skill(self.training_error) or validation,
             training_skill=learned,
@@ -290,6 +304,15 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
             counts = Counter(map(str, table.targets))
     shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
     return shares / shares.sum() if len(shares) > 1 else None
+
+
+def _examples(run: RunEvidence) -> int | None:
+    """How many training examples there are."""
+    for name in ("train", "training"):
+        if name in run.data:
+            summary = run.data[name]
+            return summary.rows or sum(summary.class_counts.values()) or None
+    return None
 
 
 def _lost(loss: Series, *, finished: bool) -> bool:

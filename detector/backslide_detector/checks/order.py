@@ -36,13 +36,14 @@ CAUSAL_ORDER: Final = (
     "saturated-activation",
     "dead-units",
     "nan-or-inf",
+    # How the run as a whole went.
+    "oscillating-loss",
+    "underfitting",
+    "undertrained",
     # What is seen from outside.
     "constant-output",
     "class-collapse",
-    "oscillating-loss",
     "overfitting",
-    "underfitting",
-    "undertrained",
     "loss-not-decreasing",
     "stalled-run",
 )

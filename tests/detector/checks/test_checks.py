@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.detector.checks import curve_cases
 from tests.detector.checks.builders import (
     FALLING,
     LOST,
@@ -100,6 +101,7 @@ FOUND = {
     ],
     "class-imbalance": [run(data=FEW_ZEROS, predictions=BLIND)],
     "stalled-run": [run(status="RUNNING", series=BEATS)],
+    **curve_cases.FOUND,
 }
 CLEAR = {
     "nan-or-inf": [run(gradients=HICCUP), failing(STUCK)],
@@ -128,6 +130,7 @@ CLEAR = {
     "class-imbalance": [run(), run(data=FEW_ZEROS, predictions=SEEING)],
     "stalled-run": [run(series=BEATS), run(status="RUNNING", series={
         "backslide/last_seen": series([float(STEPS)])})],
+    **curve_cases.CLEAR,
 }  # fmt: skip
 SKIPPED = {
     "nan-or-inf": EMPTY,
@@ -140,6 +143,7 @@ SKIPPED = {
     "class-collapse": run(predictions=NUMBERS, data={}),
     "class-imbalance": run(predictions=predictions(["1"], ["1"])),
     "stalled-run": run(status="RUNNING"),
+    **curve_cases.SKIPPED,
 }
 
 

@@ -2,9 +2,9 @@
 
 What it looks for:
     In a run that fails to learn, from a sane start: a training loss that shot up to one and
-    a half times its start, or a step that moved the weight matrices by more than a fifth of
-    their size. In a run that learns poorly: steps that move them by a tenth again and
-    again.
+    a half times its start, or that had come down and went back to a constant guess, or a step
+    that moved the weight matrices by more than a fifth of their size. In a run that learns
+    poorly: steps that move them by a tenth again and again.
 
 Why it matters:
     The steps jump over every valley. Often they kill units or end in NaN, so those findings
@@ -60,13 +60,20 @@ def check(
     jumped = bool((ratios > _JUMP).any()) and learning.state is not State.LEARNING
     rose = _rose(values) if learning.failing or jumped else None
     often = len(ratios) >= 5 and float(typical(ratios)) > _OFTEN
-    if rose is None and not jumped and not often:
+    relapsed = rose is None and learning.failing and learning.relapsed
+    if rose is None and not jumped and not often and not relapsed:
         return Clear()
     parts = []
     since = None
     if rose is not None:
         since = int(loss.steps[finite][rose])
         parts.append(f"The training loss shot up from {values[0]:.3g} to {values.max():.3g}")
+    if relapsed and learning.curve is not None:
+        since = learning.curve.best_step
+        parts.append(
+            f"The training loss had come down to {learning.curve.best:.3g} and is back at "
+            f"{learning.final_loss:.3g}"
+        )
     if jumped or often:
         largest = int(np.nanargmax(ratios))
         since = min(int(steps[largest]), since if since is not None else int(steps[largest]))

@@ -1,0 +1,154 @@
+"""The network is too simple for its data.
+
+What it looks for:
+    A finished run whose training loss is flat over its second half, within 1.5 % of
+    what always guessing the class shares costs (for numbers: R² below 0.05), with the
+    validation loss beside it, although the weights move and there are fewer of them than
+    training examples. Or one that stays far from its aim (a
+    quarter or more left to learn) behind a layer with fewer than a third as many units as
+    there are classes.
+
+Why it matters:
+    It cannot do better, however long it trains and however much data it gets.
+
+What to do:
+    Add layers or units, or better inputs. Then train on 32 examples only
+    (`backslide.small_data_test`): a network that is large enough learns them by heart.
+
+When it is wrong:
+    Inputs that do not tell the answer look exactly the same, and no single run can say which
+    it is. Networks with more weights than examples are not judged by their loss, because they
+    could learn by heart: there the cause lies in the optimisation, see the findings above. What
+    does clearly better than guessing is left alone: it may be the best that the data allows.
+
+References:
+    Goodfellow, Bengio & Courville (2016), Deep Learning, section 5.2. Karpathy (2019), A
+    Recipe for Training Neural Networks: overfit first. Fewer weights than examples cannot fit
+    random labels: Zhang et al. (2017), ICLR.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.stats import theilslopes
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.curve import Curve, is_finite
+from backslide_detector.checks.layers import matrices, typical, update_ratio
+from backslide_detector.checks.learning import FEW_STEPS, Learning
+from backslide_detector.evidence import LayerHistory, Predictions, RunEvidence, Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_NOTHING = 0.05
+_NO_LOSS = 0.015
+_LITTLE = 0.25
+_TINY = 100  # weights; where the size of the data is not known
+_LEFT = 0.75
+_FLAT = 0.15
+_BESIDE = 0.15
+_NARROW = 1 / 3
+_MOVING = 1e-5
+_SAME = 0.99
+
+
+def check(
+    run: RunEvidence,
+    learning: Learning,
+    *,
+    validation_loss: Series,
+    weights: LayerHistory,
+    updates: LayerHistory | None = None,
+    predictions: Mapping[str, Predictions] | None = None,
+) -> Found | Clear | Skipped:
+    """Looks for a flat, high loss on both sides of the split, and for what is too small."""
+    shape = learning.curve
+    if not run.finished:
+        return Skipped("the run goes on")
+    if shape is None or shape.n < FEW_STEPS:
+        return Skipped("fewer than 100 training losses")
+    if learning.guess_loss is None and learning.validation_skill is None:
+        return Skipped("needs class counts, or predictions of numbers on held-out data")
+    values = validation_loss.values[is_finite(validation_loss.values)]
+    held = float(np.median(values[-3:])) if len(values) else np.inf
+    scale = learning.guess_loss or abs(shape.final)
+    settled = _flat(shape, scale) and abs(held - shape.final) < _BESIDE * scale
+    # One answer to everything is no lack of capacity.
+    moves = _moves(updates, weights) and not _constant(predictions or {})
+    nothing = _nothing(learning, shape.final, held)
+    small = _small(learning, weights, nothing=nothing) if settled and moves else None
+    if small is None:
+        return Clear()
+    reason, layer = small
+    return Found(
+        Severity.FAILING if nothing else Severity.WARNING,
+        f"Training and validation loss lie flat at {shape.final:.3g} and {held:.3g}, and "
+        f"{reason}. {learning.sentence}",
+        "Add units or layers, or inputs that tell more; more data of the same kind is no help.",
+        layer=layer,
+        since_step=int(shape.steps[len(shape.steps) // 2]),
+        numbers={"training_loss": shape.final, "weights": float(weights.count.sum())},
+    )
+
+
+def _small(
+    learning: Learning, weights: LayerHistory, *, nothing: bool
+) -> tuple[str, str | None] | None:
+    """(What is too small, the layer); None when nothing is known to be."""
+    size = int(weights.count.sum())
+    if nothing and size < (learning.examples or _TINY):
+        examples = f" for {learning.examples:,} examples" if learning.examples else ""
+        return f"the network has {size:,} weights{examples}", None
+    narrow = _narrowest(weights, learning.classes or 0)
+    if narrow is None or (learning.skill or 0.0) >= _LEFT:
+        return None
+    layer, width = narrow
+    return f"{layer} has {width} units for {learning.classes} classes", layer
+
+
+def _nothing(learning: Learning, trained: float, held: float) -> bool:
+    """Does the network know no more than a constant guess, on either side of the split?"""
+    guess, skill = learning.guess_loss, learning.validation_skill
+    if guess is None:
+        return skill is not None and skill < _NOTHING
+    # The loss tells less knowledge than the error does: half of a plane is right by luck.
+    return min(trained, held) > (1.0 - _NO_LOSS) * guess and (skill or 0.0) < _LITTLE
+
+
+def _flat(shape: Curve, scale: float) -> bool:
+    """Would as many steps again change little?"""
+    half = len(shape.levels) // 2
+    slope = float(theilslopes(shape.levels[half:], shape.steps[half:]).slope)
+    return abs(slope) * float(shape.steps[-1] - shape.steps[0]) < _FLAT * scale
+
+
+def _constant(tables: Mapping[str, Predictions]) -> bool:
+    chosen = held_out(tables)
+    if chosen is None:
+        return False
+    answers = chosen[1].predictions
+    if isinstance(answers[0], float | np.floating):
+        return bool(np.ptp(answers.astype(np.float64)) == 0.0)
+    return max(Counter(answers).values()) >= _SAME * len(answers)
+
+
+def _moves(updates: LayerHistory | None, weights: LayerHistory) -> bool:
+    """Does the optimizer make steps of a usual size? True when nothing says so."""
+    if updates is None or not matrices(updates):
+        return True
+    _, ratios = update_ratio(updates, weights)
+    return len(ratios) == 0 or not float(typical(ratios)) < _MOVING
+
+
+def _narrowest(weights: LayerHistory, classes: int) -> tuple[str, int] | None:
+    """The narrowest hidden layer and its units (from its bias), where that is narrow."""
+    last = max((int(weights.depth[i]) for i in matrices(weights)), default=0)
+    widths = [
+        (int(weights.count[i]), weights.module(i))
+        for i, name in enumerate(weights.layers)
+        if name.endswith(".bias") and weights.kinds[i] == "Linear" and weights.depth[i] < last
+    ]
+    if not widths or min(widths)[0] >= _NARROW * classes:
+        return None
+    width, layer = min(widths)
+    return layer, width

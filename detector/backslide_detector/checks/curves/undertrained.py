@@ -1,0 +1,87 @@
+"""Training ended before it was done.
+
+What it looks for:
+    A finished run that left more than a quarter of what there was to learn on its training
+    data, whose training loss was still falling at the end almost as fast as before: over the
+    second half it fell so fast (95 % interval of the Theil-Sen slope) that as many steps again
+    would bring more than half of what was won so far. The validation loss, where there is one,
+    was at its lowest at the end.
+
+Why it matters:
+    The comparison with other runs is unfair: this one measures the budget, not the recipe.
+
+What to do:
+    Train longer, or start with a larger learning rate (see learning-rate-too-low). If a
+    schedule ended the run, stretch it.
+
+When it is wrong:
+    A run that is stopped early on purpose, as one of many in a search, is right to be. A loss
+    without class counts, errors or predictions is not judged: language models always have
+    something left.
+
+References:
+    Hoffmann et al. (2022), Training Compute-Optimal Large Language Models. Theil (1950); Sen
+    (1968).
+"""
+
+import numpy as np
+from scipy.stats import theilslopes
+
+from backslide_detector.checks.curve import is_finite
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import RunEvidence, Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_LEFT = 0.75
+_STILL = 0.5
+_SHORTEST = 40
+_LATE = 0.75
+
+
+def check(
+    run: RunEvidence, learning: Learning, loss: Series, validation_loss: Series | None = None
+) -> Found | Clear | Skipped:
+    """Extrapolates the second half of the training loss."""
+    shape = learning.curve
+    if not run.finished:
+        return Skipped("the run goes on")
+    if shape is None or shape.n < _SHORTEST or learning.skill is None:
+        return Skipped(f"fewer than {_SHORTEST} training losses")
+    trained = learning.training_skill
+    if learning.diverged or learning.skill >= _LEFT or (trained or 0.0) >= _LEFT:
+        return Clear()
+    half = len(shape.levels) // 2
+    fit = theilslopes(shape.levels[half:], shape.steps[half:])
+    span = float(shape.steps[-1] - shape.steps[half])
+    won = shape.initial - shape.final
+    # As many steps again, at the slowest rate that the second half allows for.
+    ahead = -float(fit.high_slope) * float(shape.steps[-1] - loss.steps[0])
+    noise = shape.noise * float(np.sqrt(len(shape.levels) / shape.n))
+    if (
+        span <= 0.0
+        or won < 3.0 * noise
+        or ahead < _STILL * won
+        or not _lowest_late(validation_loss)
+    ):
+        return Clear()
+    text = (
+        f"The training loss was still falling at the end: {shape.initial:.3g} → "
+        f"{shape.final:.3g}, and as many steps again would lower it by at least {ahead:.2g}"
+    )
+    if learning.guess_loss is None and learning.validation_skill is None:
+        return Clear(f"{text}; without errors nobody can say how much is left to learn.")
+    return Found(
+        Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        "Train longer, or with a larger learning rate; stretch a schedule that ended the run.",
+        since_step=int(shape.steps[-1]),
+        numbers={"final_loss": shape.final, "ahead": ahead, "skill": learning.skill},
+    )
+
+
+def _lowest_late(series: Series | None) -> bool:
+    """Was the lowest validation loss among the last quarter? True without one."""
+    if series is None:
+        return True
+    values = series.values[is_finite(series.values)]
+    return not len(values) or int(values.argmin()) >= int(_LATE * (len(values) - 1))

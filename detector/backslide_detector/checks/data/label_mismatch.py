@@ -1,0 +1,106 @@
+"""Labels and examples do not belong together on one side of the split.
+
+What it looks for:
+    A network that learns its training data while held-out predictions are at chance or below.
+    Or, whatever the error: held-out predictions that become right once class names are
+    exchanged one to one (of at least two classes, seven in ten examples get another class's
+    name, and seven in ten answers with that name are for them).
+
+Why it matters:
+    Nothing is wrong with the network: either the error measured here is an error of the
+    labels, or everything that was learned is.
+
+What to do:
+    Look at ten held-out examples and their labels. Then compare how both sides are made: the
+    order of the classes (sorted names against order of appearance), labels that count from
+    zero or from one, inputs and labels shuffled apart, another preprocessing.
+
+When it is wrong:
+    A hard task with few examples can stay at chance on new data, and so does training on
+    labels drawn at random (see label-noise). Statistics of batch norm that lag behind look the
+    same (see train-eval-mismatch, which is listed first). Two classes that are merely alike are
+    confused one way or half the time, not exchanged. Numbers in place of classes are not
+    judged.
+
+References:
+    Zhang et al. (2017), Understanding deep learning requires rethinking generalization, ICLR.
+    Matching of names: Kuhn (1955), The Hungarian method for the assignment problem.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import Predictions
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_FEW_EXAMPLES = 10
+_EXCHANGED = 0.7
+_MOST_CLASSES = 1_000
+_LEARNED = 0.3
+_ADVICE = (
+    "Look at ten held-out examples with their labels; compare the order of the classes and the "
+    "preprocessing of both splits."
+)
+
+
+def check(
+    learning: Learning, predictions: Mapping[str, Predictions] | None = None
+) -> Found | Clear | Skipped:
+    """Tries other names for the predicted classes, then compares both sides with chance."""
+    chosen = held_out(predictions) if predictions else None
+    classes = chosen is not None and not isinstance(chosen[1].targets[0], float | np.floating)
+    learned = learning.training_skill is None or learning.training_skill >= _LEARNED
+    if chosen is not None and classes and learned and not chosen[0].startswith("train"):
+        name, table = chosen
+        renamed = _renamed(table)
+        if renamed:
+            shown = ", ".join(f"{old!r} is answered with {new!r}" for old, new in renamed[:3])
+            more = f" and {len(renamed) - 3} more" if len(renamed) > 3 else ""
+            return Found(
+                Severity.FAILING
+                if 2 * len(renamed) >= len(set(table.targets))
+                else Severity.WARNING,
+                f"On {name} the names of {len(renamed)} classes are exchanged: {shown}{more}; "
+                f"the error is {table.error:.1%}.",
+                "Compare the order of the classes in training and in this split.",
+                since_step=0,
+                numbers={"exchanged": float(len(renamed)), "error": table.error},
+            )
+    if learning.generalises is None or learning.validation_error is None:
+        return Skipped("needs class counts, a training loss and an error on held-out data")
+    if learning.generalises:
+        return Clear()
+    curve = learning.curve
+    return Found(
+        Severity.FAILING,
+        f"Training is learned (loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), "
+        f"but the held-out error of {learning.validation_error:.1%} is no better than always "
+        f"guessing the largest class ({learning.chance:.1%}).",
+        _ADVICE,
+        since_step=int(curve.steps[0]) if curve is not None else 0,
+        numbers={"error": learning.validation_error, "chance": learning.chance or 0.0},
+    )
+
+
+def _renamed(table: Predictions) -> list[tuple[str, str]]:
+    """(class, the name it is answered with) where exchanging names one to one explains it."""
+    targets, answers = table.targets.astype(str), table.predictions.astype(str)
+    names, codes = np.unique(np.concatenate([targets, answers]), return_inverse=True)
+    if not 2 <= len(names) <= _MOST_CLASSES:
+        return []
+    counts = np.zeros((len(names), len(names)))
+    np.add.at(counts, (codes[: len(targets)], codes[len(targets) :]), 1.0)
+    rows, columns = linear_sum_assignment(counts, maximize=True)
+    totals, given = counts.sum(axis=1), counts.sum(axis=0)
+    renamed = [
+        (str(names[row]), str(names[column]))
+        for row, column in zip(rows, columns, strict=True)
+        if row != column
+        and totals[row] >= _FEW_EXAMPLES
+        and counts[row, column] >= _EXCHANGED * max(totals[row], given[column])
+    ]
+    return renamed if len(renamed) > 1 else []

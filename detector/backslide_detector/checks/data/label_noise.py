@@ -1,0 +1,195 @@
+"""Many training labels are wrong.
+
+What it looks for:
+    A network that finds the pattern in its training data, but not in the labels. One of:
+    a training loss that stays far above the validation loss, while the validation loss is
+    higher than its small error can explain (the network is right, and has learned not to be
+    sure); a validation error that rises again while the training loss creeps down from a high
+    level, much more slowly than it got there (labels are learned by heart); the same with
+    validation at chance; or, where the training data was evaluated too, an error there that is
+    far above the error on held-out data.
+
+Why it matters:
+    Every wrong label pulls the network away from what the right ones teach it, the more so the
+    longer it trains.
+
+What to do:
+    Evaluate the training data (`run.evaluate("train", loader)`), sort by loss, and look at the
+    hundred worst examples. Correct or drop what is wrong. Until then stop early, or use a loss
+    that forgives (label smoothing, generalised cross-entropy).
+
+When it is wrong:
+    Strong augmentation and dropout raise the training loss too, but leave the network as sure
+    as it is right; mixing of examples (mixup) at full strength does not. Data on which nobody
+    can be certain looks like noise, because it is. With noise in all splits and a network too
+    small to learn it by heart there is nothing to see. Regression is not judged.
+
+References:
+    Zhang et al. (2017), Understanding deep learning requires rethinking generalization, ICLR.
+    Arpit et al. (2017), A Closer Look at Memorization in Deep Networks, ICML: patterns are
+    learned before labels. Largest loss that an error explains: Fano's inequality, h(e) + e ln(K
+    - 1). Northcutt et al. (2021), Confident Learning, JAIR.
+"""
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.stats import norm
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.curve import Curve, is_finite
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import Floats, Ints, Predictions, Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_HIGH = 0.25  # share of a constant guess's loss at which training counts as not learned
+_ABOVE = 1.5
+_UNSURE = 1.2
+_FOUND_FIRST = 0.35
+_WORSE = 0.05
+_SLOWLY = 2.0
+_HELD_UP = 0.28
+_MORE_ERRORS = 0.1
+_JITTERS = 3.0
+_ADVICE = (
+    'Evaluate the training data (run.evaluate("train", loader)), sort by loss and look at the '
+    "hundred worst examples; until they are mended, stop early."
+)
+
+
+def check(
+    learning: Learning,
+    validation_loss: Series | None = None,
+    validation_error: Series | None = None,
+    predictions: Mapping[str, Predictions] | None = None,
+) -> Found | Clear | Skipped:
+    """Tries the four signs, the most direct one first."""
+    shape = learning.curve
+    if learning.guess_loss is None or learning.classes is None:
+        return Skipped("needs class counts (run.log_data, run.evaluate)")
+    found = _contradicted(predictions or {})
+    if found is None and shape is not None and not learning.failing:
+        found = _unsure(learning, shape, validation_loss)
+        found = found or _forgotten(learning, shape, validation_error)
+        found = found or _by_heart(learning, shape)
+    if found is not None:
+        return found
+    if shape is None or (validation_loss is None and validation_error is None):
+        return Skipped("needs a training loss and a validation loss or error")
+    return Clear()
+
+
+def _contradicted(tables: Mapping[str, Predictions]) -> Found | None:
+    """Evaluated alike, the training data has far more errors than held-out data."""
+    chosen = held_out(tables)
+    train = next((table for name, table in tables.items() if name.startswith("train")), None)
+    if chosen is None or train is None or chosen[0].startswith("train"):
+        return None
+    name, table = chosen
+    if isinstance(table.targets[0], float | np.floating):
+        return None
+    more = train.error - table.error
+    pooled = (train.error * len(train) + table.error * len(table)) / (len(train) + len(table))
+    spread = math.sqrt(pooled * (1.0 - pooled) * (1 / len(train) + 1 / len(table)))
+    if more < _MORE_ERRORS or more < norm.isf(1e-4) * spread:
+        return None
+    return Found(
+        Severity.WARNING,
+        f"The network contradicts {train.error:.1%} of {len(train):,} training labels, but "
+        f"only {table.error:.1%} of those on {name}, which it has never seen.",
+        "Sort the training examples by loss and look at the hundred worst.",
+        since_step=0,
+        numbers={"training_error": train.error, "held_out_error": table.error},
+    )
+
+
+def _unsure(learning: Learning, shape: Curve, validation_loss: Series | None) -> Found | None:
+    """Right on held-out data, but without the confidence that its error allows."""
+    error, guess, classes = learning.validation_error, learning.guess_loss, learning.classes
+    held = None if validation_loss is None else _recent(validation_loss)
+    if held is None or error is None or guess is None or classes is None:
+        return None
+    explained = _entropy(error) + error * math.log(max(classes - 1, 1))
+    high = shape.final > _HIGH * guess and shape.final > _ABOVE * held
+    if not high or held < _UNSURE * explained:
+        return None
+    return Found(
+        Severity.WARNING,
+        f"The training loss stays at {shape.final:.3g} while the validation loss is {held:.3g} "
+        f"with an error of {error:.1%}; an error as small explains at most {explained:.3g}, so "
+        "the network has learned to doubt labels that it predicts well.",
+        _ADVICE,
+        since_step=int(shape.steps[0]),
+        numbers={"training_loss": shape.final, "validation_loss": held, "error": error},
+    )
+
+
+def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found | None:
+    """The validation error rises while labels are learned by heart, slowly."""
+    guess = learning.guess_loss
+    if errors is None or guess is None or learning.generalises is False:
+        return None
+    finite = is_finite(errors.values)
+    values, steps = _smooth(errors.values[finite]), errors.steps[finite]
+    if len(values) < 6:
+        return None
+    best = int(values.argmin())
+    lowest, now, step = float(values[best]), float(np.median(values[-3:])), int(steps[best])
+    jitter = 1.4826 * float(np.median(np.abs(np.diff(errors.values[finite])))) / math.sqrt(2.0)
+    then = float(np.interp(step, shape.steps, shape.levels))
+    slow = _halving(shape.steps, shape.levels, step, then) >= _SLOWLY * max(step, 1)
+    if now - lowest < max(_WORSE, _JITTERS * jitter) or then < _FOUND_FIRST * guess or not slow:
+        return None
+    return Found(
+        Severity.WARNING,
+        f"The validation error rose from {lowest:.1%} at step {step} to {now:.1%}, while the "
+        f"training loss crept from {then:.3g} to {shape.final:.3g}: the network is learning "
+        "labels by heart that do not follow the pattern it had found.",
+        _ADVICE,
+        since_step=step,
+        numbers={"lowest_error": lowest, "error": now, "training_loss": then},
+    )
+
+
+def _by_heart(learning: Learning, shape: Curve) -> Found | None:
+    """Nothing carries over, and the training loss came down late: there is no pattern."""
+    fall = shape.initial - float(shape.levels.min())
+    if learning.generalises is not False or fall <= 0.0 or learning.validation_error is None:
+        return None
+    held_up = float(shape.levels.mean() - shape.levels.min()) / fall
+    if held_up < _HELD_UP:
+        return None
+    return Found(
+        Severity.FAILING,
+        f"The training loss came down slowly ({shape.initial:.3g} → {shape.final:.3g}) and "
+        f"the held-out error of {learning.validation_error:.1%} is at chance: labels are "
+        "learned by heart, as if they were drawn at random.",
+        "Check that inputs and labels are shuffled together; look at ten training examples "
+        "with their labels.",
+        since_step=int(shape.steps[0]),
+        numbers={"error": learning.validation_error, "held_up": held_up},
+    )
+
+
+def _halving(steps: Ints, levels: Floats, since: int, level: float) -> float:
+    """Steps after `since` until the loss has halved; infinite while it has not."""
+    later = (steps > since) & (levels <= level / 2.0)
+    return float(steps[int(later.argmax())] - since) if later.any() else math.inf
+
+
+def _smooth(values: Floats) -> Floats:
+    """Running median of three; a single lucky evaluation is no best one."""
+    padded = np.concatenate([values[:1], values, values[-1:]])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 3)
+    return np.asarray(np.median(windows, axis=1), dtype=np.float64)
+
+
+def _entropy(error: float) -> float:
+    """Of a coin that comes up wrong with this probability, in nats."""
+    return -sum(p * math.log(p) for p in (error, 1.0 - error) if p > 0.0)
+
+
+def _recent(series: Series) -> float | None:
+    values = series.values[is_finite(series.values)]
+    return float(np.median(values[-3:])) if len(values) else None

@@ -1,0 +1,161 @@
+"""Found, clear and skipped cases of the checks that read curves and predictions together."""
+
+from dataclasses import replace
+
+import numpy as np
+from tests.detector.checks.builders import (
+    COUNTS,
+    STEPS,
+    STUCK,
+    WEIGHTS,
+    failing,
+    history,
+    labels,
+    noise,
+    predictions,
+    run,
+    series,
+)
+
+TIME = np.arange(STEPS)
+CHANCE = predictions(labels(), list(np.random.default_rng(1).permutation(labels())))
+SHIFTED = predictions(labels(), [str((int(x) + 1) % 10) for x in labels()])
+EXCHANGED = predictions(labels(), [{"3": "8", "8": "3"}.get(x, x) for x in labels()])
+ONE_WAY = predictions(labels(), ["8" if x == "3" else x for x in labels()])
+HALF = predictions(labels(), [str(int(x) % 5) for x in labels()])
+A_THIRD_WRONG = predictions(
+    labels(), ["0" if i % 3 == 0 else x for i, x in enumerate(labels())]
+)
+GOOD = predictions(labels(), labels())
+WORSE_IN_TRAINING = GOOD | {"train": A_THIRD_WRONG["test"]}
+
+CREEPING = series(np.where(TIME < 60, 2.3 - TIME / 70, 1.45 - TIME / 1600) + noise())
+BY_HEART = series(2.3 - TIME / 250 + noise())
+EPOCHS = 30
+
+
+def each_epoch(values):
+    return series(values, every=STEPS // EPOCHS)
+
+
+FLAT_HIGH = each_epoch([0.62] * EPOCHS)
+SURE = each_epoch([0.16] * EPOCHS)
+FEW_ERRORS = each_epoch([0.05] * EPOCHS)
+ERRORS_COME_BACK = each_epoch(np.r_[0.5, 0.2, [0.05] * 6, np.linspace(0.05, 0.25, EPOCHS - 8)])
+
+FORTY = {"train": replace(COUNTS["train"], rows=40)}
+FORTY_THOUSAND = {"train": replace(COUNTS["train"], rows=40_000)}
+LEARNED = series(2.3 * np.exp(-TIME / 20) + 1e-3)
+VALUES = np.random.default_rng(2).normal(size=60)
+NUMBERS = predictions(list(VALUES), list(0.3 * VALUES + noise(60, 0.8)))
+FORTY_NUMBERS = {"train": replace(COUNTS["train"], rows=40, class_counts={})}
+
+SLOW = series(2.3 - TIME / 1300 + noise())
+SLOW_VALIDATION = each_epoch(np.linspace(2.3, 2.0, EPOCHS))
+DONE = series(1.3 + np.exp(-TIME / 20) + noise())
+
+SMALL = history({"0.weight": "Linear", "0.bias": "Linear"})
+SMALL = replace(SMALL, count=np.array([20, 10]))
+NARROW = history({"0.weight": "Linear", "0.bias": "Linear", "2.weight": "Linear"})
+NARROW = replace(NARROW, count=np.array([128, 2, 20]), depth=np.array([0, 0, 2]))
+MANY = {"train": replace(COUNTS["train"], rows=1_000)}
+AT_GUESS = each_epoch([np.log(10)] * EPOCHS)
+SOME_OF_EACH = list(np.random.default_rng(3).integers(0, 10, 300).astype(str))
+
+SWINGING = series(1.2 + 0.4 * np.sign(np.sin(TIME / 17)) * (1 + TIME % 3 / 9) + noise())
+LOST_AGAIN = series(np.where(TIME < 200, 2.3 * np.exp(-TIME / 40), 1.6) + abs(noise()))
+RATE = series(0.1 * (1.1 + np.sin(TIME / 17)))
+POOR = {"predictions": HALF}
+
+FOUND = {
+    "label-mismatch": [
+        run(predictions=CHANCE),
+        run(predictions=SHIFTED),
+        run(predictions=EXCHANGED),
+    ],
+    "label-noise": [
+        run(CREEPING, series={"val_loss": FLAT_HIGH, "val/error": FEW_ERRORS}),
+        run(CREEPING, series={"val/error": ERRORS_COME_BACK}),
+        run(BY_HEART, predictions=CHANCE, series={"val_loss": FLAT_HIGH}),
+        run(predictions=WORSE_IN_TRAINING),
+    ],
+    "too-little-data": [
+        run(LEARNED, data=FORTY, predictions=A_THIRD_WRONG),
+        run(
+            LEARNED,
+            data=FORTY_NUMBERS,
+            predictions=NUMBERS,
+            series={"val_loss": each_epoch([1.0] * EPOCHS)},
+        ),
+    ],
+    "undertrained": [
+        run(SLOW, predictions=HALF),
+        run(SLOW, predictions=HALF, series={"val_loss": SLOW_VALIDATION}),
+    ],
+    "underfitting": [
+        failing(
+            STUCK,
+            weights=SMALL,
+            data=MANY,
+            series={"val_loss": AT_GUESS},
+            predictions=predictions(labels(), SOME_OF_EACH),
+        ),
+        run(
+            DONE,
+            weights=NARROW,
+            data=MANY,
+            predictions=HALF,
+            series={"val_loss": each_epoch([1.35] * EPOCHS)},
+        ),
+    ],
+    "oscillating-loss": [run(SWINGING, **POOR), run(LOST_AGAIN, **POOR)],
+}
+CLEAR = {
+    "label-mismatch": [run(), run(predictions=ONE_WAY), run(predictions=A_THIRD_WRONG)],
+    "label-noise": [
+        run(series={"val_loss": SURE, "val/error": FEW_ERRORS}),
+        run(CREEPING, series={"val_loss": each_epoch([1.3] * 30), "val/error": FEW_ERRORS}),
+        run(CREEPING, series={"val_loss": SURE, "val/error": FEW_ERRORS}),
+        run(LEARNED, series={"val_loss": SURE, "val/error": ERRORS_COME_BACK}),
+    ],
+    "too-little-data": [
+        run(LEARNED, data=FORTY, predictions=GOOD),
+        run(LEARNED, data=FORTY_THOUSAND, predictions=A_THIRD_WRONG),
+        run(STUCK, data=FORTY, predictions=A_THIRD_WRONG),
+    ],
+    "undertrained": [
+        run(),
+        run(DONE, predictions=HALF),
+        run(SLOW, predictions=GOOD),
+        run(SLOW, predictions=HALF, series={"val_loss": each_epoch(np.linspace(2, 3, 30))}),
+        run(SLOW, predictions={}, data={}),
+    ],
+    "underfitting": [
+        run(series={"val_loss": SURE}),
+        failing(STUCK, data=MANY, series={"val_loss": AT_GUESS}),
+        run(DONE, weights=NARROW, data=MANY, series={"val_loss": each_epoch([1.35] * EPOCHS)}),
+        failing(
+            STUCK,
+            weights=SMALL,
+            updates=history(WEIGHTS, rms=1e-9),
+            data=MANY,
+            series={"val_loss": AT_GUESS},
+            predictions=predictions(labels(), ["3"] * 300),
+        ),
+    ],
+    "oscillating-loss": [
+        run(),
+        run(SWINGING),
+        run(SWINGING, series={"lr": RATE}, **POOR),
+        run(SWINGING, predictions={}, data={}),
+        failing(STUCK),
+    ],
+}
+SKIPPED = {
+    "label-mismatch": run(predictions={}, data={}),
+    "label-noise": run(predictions={}, data={}),
+    "too-little-data": run(LEARNED, data=FORTY, predictions=A_THIRD_WRONG, status="RUNNING"),
+    "undertrained": run(SLOW, predictions=HALF, status="RUNNING"),
+    "underfitting": run(STUCK, predictions={}, data={}, series={"val_loss": AT_GUESS}),
+    "oscillating-loss": run(series(2.3 + noise(50))),
+}
