@@ -1,17 +1,28 @@
-"""What can be seen exactly in a few real steps, before anything is learnt."""
+"""What can be seen exactly in a few real steps, before anything is learnt.
+
+`parameters` looks at what is trained; here is what goes into a model and comes out of it.
+"""
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from backslide.smalldata.data import Examples, tensors
 from backslide.smalldata.forward import Call, Tap, observe
-from backslide.smalldata.recipe import Named, Recipe
+from backslide.smalldata.parameters import (
+    Watch,
+    faint,
+    held_by,
+    left_out,
+    watched_step,
+    without_effect,
+)
+from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.task import Binary, Classes, Task, Unscored, Values
 from backslide.smalldata.verdict import Defect, Kind
 
@@ -20,7 +31,6 @@ SECOND_LOOK: Final = 8
 """Steps given to parameters that looked stuck: warm-up from zero, accumulation, branches
 initialised at zero and skipped mixed-precision steps wake up within these."""
 DEAD_SHARE: Final = 0.9
-VANISHED: Final = 1e-4
 MIXED: Final = 1e-3
 """Share of the outputs' spread by which one example's output may change with its companions."""
 RESCALED: Final = 0.99
@@ -46,24 +56,6 @@ class Preflight:
     notes: tuple[str, ...]
 
 
-_Training: TypeAlias = tuple[nn.Module, torch.optim.Optimizer, Examples]
-
-
-@dataclass
-class _Watch:
-    """What happened to the trainable parameters over some steps."""
-
-    arrived: set[str] = field(default_factory=set)
-    nonzero: set[str] = field(default_factory=set)
-    moved: set[str] = field(default_factory=set)
-    stale: set[str] = field(default_factory=set)
-    norms: dict[str, float] = field(default_factory=dict)
-    optimizer_steps: int = 0
-    just_updated: bool = False
-    followed: bool = False
-    """The optimizer once had gradients to follow."""
-
-
 def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) -> Preflight:
     """Takes a few of the user's steps on a new model and looks at every parameter.
 
@@ -74,12 +66,12 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
         task: What the targets ask for.
     """
     model, optimizer = recipe.build()
-    static = _static(recipe, model, optimizer)
-    held = _ids(optimizer)
+    static = left_out(recipe, model, optimizer)
+    held = held_by(optimizer)
     named = [(name, p) for name, p in recipe.trainable(model) if id(p) in held]
 
-    watch, dead = _Watch(), _DeadUnits(model)
-    one_step = partial(_watched, recipe, (model, optimizer, examples), named, watch)
+    watch, dead = Watch(), _DeadUnits(model)
+    one_step = partial(watched_step, recipe, (model, optimizer, examples), named, watch)
     with Tap(model) as tap, dead:
         first_loss = one_step()
     taken = 1
@@ -90,13 +82,13 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
         taken += 1
 
     call = tap.call
-    dynamic = _dynamic(named, watch, taken)
+    dynamic = without_effect(named, watch, taken)
     symptoms = [
         *_fed_constant(call, examples),
         *_shapes(call.output, examples, task),
         *_probabilities(call.output, task),
         *dead.defects(call),
-        *_gradients(named, watch),
+        *faint(named, watch),
     ]
     defects = static + dynamic
     if not defects and not isinstance(task, Unscored):
@@ -108,129 +100,6 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
         _alike(list(tensors(examples.inputs)), call.fed),
         _notes(first_loss, call.output, task),
     )
-
-
-def some(names: list[str]) -> str:
-    """The first few names, and how many more there are."""
-    shown = ", ".join(names[:3])
-    return f"{shown} and {len(names) - 3} more" if len(names) > 3 else shown
-
-
-def _ids(optimizer: torch.optim.Optimizer) -> set[int]:
-    return {id(p) for group in optimizer.param_groups for p in group["params"]}
-
-
-def _static(recipe: Recipe, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[Defect]:
-    held = _ids(optimizer)
-    all_named = list(model.named_parameters())
-    frozen = [n for n, p in all_named if not p.requires_grad and not recipe.declared_frozen(n)]
-    missing = [n for n, p in recipe.trainable(model) if id(p) not in held]
-    found = []
-    if frozen:
-        found.append(
-            _count("frozen-params", frozen, len(all_named), "do not require gradients")
-        )
-    if missing:
-        found.append(
-            _count("not-in-optimizer", missing, len(all_named), "are not in the optimizer")
-        )
-    return found
-
-
-def _count(cause: str, names: list[str], total: int, what: str) -> Defect:
-    sentence = f"{len(names)} of {total} parameters {what}: {some(names)}."
-    return Defect(Kind.CODE, cause, sentence, {"parameters": len(names), "of": total})
-
-
-def _watched(recipe: Recipe, training: _Training, named: list[Named], watch: _Watch) -> float:
-    """One step of the user's with hooks on every parameter's gradient."""
-    model, optimizer, examples = training
-    fresh: dict[str, Tensor] = {}
-    after_update = watch.just_updated
-    before = {name: p.detach().clone() for name, p in named}
-
-    def arriving(name: str) -> Callable[[Tensor], None]:
-        def hook(gradient: Tensor) -> None:
-            watch.arrived.add(name)
-            fresh.setdefault(name, gradient.detach().clone())
-
-        return hook
-
-    def arrived(name: str) -> Callable[[Tensor], None]:
-        first = [True]
-
-        def hook(parameter: Tensor) -> None:
-            # Only the first gradient after an update can be stale; later ones in the same step
-            # may well be accumulated on purpose.
-            gradient = parameter.grad
-            if not first[0] or gradient is None or gradient.layout != torch.strided:
-                return
-            first[0] = False
-            if bool(gradient.any()):
-                watch.nonzero.add(name)
-            watch.norms[name] = float(gradient.double().square().mean().sqrt())
-            new = fresh.get(name)
-            if after_update and new is not None and new.layout == torch.strided:
-                same = torch.allclose(gradient, new, rtol=1e-4, atol=1e-12, equal_nan=True)
-                if not same:
-                    watch.stale.add(name)
-
-        return hook
-
-    def counted(*_: object) -> None:
-        watch.optimizer_steps += 1
-        watch.followed |= any(p.grad is not None and bool(p.grad.any()) for _, p in named)
-
-    hooks: list[torch.utils.hooks.RemovableHandle] = []
-    for name, parameter in named:
-        hooks += [
-            parameter.register_hook(arriving(name)),  # type: ignore[no-untyped-call]  # torch's lack
-            parameter.register_post_accumulate_grad_hook(arrived(name)),  # type: ignore[no-untyped-call]  # torch's lack
-        ]
-    if isinstance(optimizer, torch.optim.Optimizer):
-        hooks.append(optimizer.register_step_post_hook(counted))
-    try:
-        loss = recipe.step(model, optimizer, examples)
-    finally:
-        for handle in hooks:
-            handle.remove()
-    moved = {name for name, p in named if not torch.equal(before[name], p.detach())}
-    watch.moved |= moved
-    watch.just_updated = bool(moved)
-    # Sparse gradients (embeddings) have no dense hook value; that they arrived is enough.
-    watch.nonzero |= {n for n, g in fresh.items() if g.layout != torch.strided}
-    return loss
-
-
-def _dynamic(named: list[Named], watch: _Watch, steps: int) -> list[Defect]:
-    names, total = [name for name, _ in named], len(named)
-    found = []
-    lost = [name for name in names if name not in watch.arrived]
-    if lost:
-        what = f"got no gradient in {steps} steps"
-        found.append(_count("no-gradient", lost, total, what))
-    stuck = [name for name in names if name in watch.nonzero and name not in watch.moved]
-    if stuck:
-        if watch.followed:
-            why = f"though the optimizer stepped {watch.optimizer_steps} times"
-        elif watch.optimizer_steps:
-            why = "as the gradients were gone by the time optimizer.step() ran"
-        else:
-            why = "and optimizer.step() was not called"
-        defect = _count("not-moving", stuck, total, f"got gradients but never moved, {why}")
-        found.append(
-            Defect(
-                Kind.OPTIMIZER if watch.followed else Kind.CODE,
-                defect.cause,
-                defect.sentence,
-                {**defect.numbers, "optimizer_steps": watch.optimizer_steps},
-            )
-        )
-    if watch.stale:
-        stale = [name for name in names if name in watch.stale]
-        what = "still held the previous step's gradient when the next one was added"
-        found.append(_count("stale-gradients", stale, total, what))
-    return found
 
 
 class _DeadUnits:
@@ -329,24 +198,6 @@ def _probabilities(output: Tensor | None, task: Task) -> list[Defect]:
         sentence = "All outputs lie between 0 and 1: they went through a sigmoid already."
         return [Defect(Kind.CODE, "outputs-are-probabilities", sentence)]
     return []
-
-
-def _gradients(named: list[Named], watch: _Watch) -> list[Defect]:
-    weights = [name for name, p in named if p.ndim > 1 and name in watch.norms]
-    zero = [name for name in weights if name not in watch.nonzero]
-    if zero:
-        what = "got a gradient of exactly zero"
-        return [_count("zero-gradient", zero, len(named), what)]
-    if len(weights) < 3:
-        return []
-    first, last = watch.norms[weights[0]], watch.norms[weights[-1]]
-    if not (math.isfinite(first) and math.isfinite(last)) or first >= VANISHED * last:
-        return []
-    sentence = (
-        f"The gradient shrinks from {last:.1e} at {weights[-1]} to {first:.1e} at {weights[0]}."
-    )
-    numbers = {"first_gradient_rms": first, "last_gradient_rms": last}
-    return [Defect(Kind.CODE, "vanishing-gradient", sentence, numbers)]
 
 
 def _mixing(recipe: Recipe, examples: Examples) -> list[Defect]:
