@@ -88,9 +88,9 @@ def friedman(seed: int) -> Data:
 def clusters(seed: int) -> Data:
     """Five classes of two clusters each in 20 dimensions."""
     x, y = datasets.make_classification(
-        1_400, 20, n_informative=10, n_classes=5, class_sep=2.0, random_state=seed
+        2_600, 20, n_informative=10, n_classes=5, class_sep=2.0, random_state=seed
     )
-    return cut(standard(x), y.astype(np.int64), seed, 800)
+    return cut(standard(x), y.astype(np.int64), seed, 1_600)
 
 
 def circles(seed: int) -> Data:

@@ -72,7 +72,7 @@ DEVELOPMENT: dict[str, Callable[[int], Setup]] = {
     "transformer-digits": lambda s: Setup(
         Transformer(8, 8, 10), adamw(2e-3), digits(s), ce, 8, training_error=True
     ),
-    "residual-clusters": lambda s: Setup(Residual(20, 5), sgd(0.05, 0.9), clusters(s), ce, 14),
+    "residual-clusters": lambda s: Setup(Residual(20, 5), sgd(0.05, 0.9), clusters(s), ce, 8),
     "lstm-waves": lambda s: Setup(lstm(), adam(5e-3), waves(s), ce, 14),
     "mlp-cancer": lambda s: Setup(
         mlp(30, 32, 32, 1), adam(), cancer(s), bce, 20, 16, training_error=True

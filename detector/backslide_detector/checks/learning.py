@@ -7,6 +7,7 @@ loss that the run began with. Windows of many steps are compared, never single b
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,9 @@ _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several ti
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 _POOR: Final = 0.75
 _BAD_START: Final = 3.0
+_CRITIC: Final = re.compile(
+    r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
+)
 _RELAPSED: Final = 0.7
 _STUCK_HIGH: Final = _RELAPSED / 0.95
 
@@ -137,7 +141,10 @@ def assess(
         return facts.answer(State.FAILING, sentence, lost=True)
     if _warming_up(run, learning_rate, shape):
         return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
-    return facts.weigh()
+    answer = facts.weigh()
+    if answer.failing and facts.blind and _adversarial(run):
+        return facts.answer(State.UNKNOWN, "Losses of networks that compete need not fall.")
+    return answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +161,11 @@ class _Facts:
     first_loss: float | None
     regression: tuple[float, float] | None
     """R² on held-out data, and the variance of its targets."""
+
+    @property
+    def blind(self) -> bool:
+        """Is there nothing but the loss to go by?"""
+        return not self._checked()
 
     def weigh(self) -> Learning:
         """One clear sign of learning is enough; failing takes all signs together."""
@@ -367,6 +379,11 @@ def _predicted_error(run: RunEvidence) -> float | None:
         ):
             return table.error
     return None
+
+
+def _adversarial(run: RunEvidence) -> bool:
+    """Is there a second loss, of a critic or discriminator?"""
+    return any(_CRITIC.search(key.lower()) for key in run.series)
 
 
 def _warming_up(run: RunEvidence, learning_rate: Series | None, shape: Curve | None) -> bool:

@@ -2,7 +2,7 @@
 
 What it looks for:
     Weight matrices that shrank to less than a tenth of their first size, in a run that
-    fails to learn.
+    fails to learn or learns poorly.
 
 Why it matters:
     A network whose weights are nearly zero answers the same to every input.
@@ -43,10 +43,10 @@ def check(weights: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
     if kept > _SHRUNK:
         return Clear()
     text = f"The weight matrices shrank to {kept:.2g} of their first size"
-    if not learning.failing:
+    if not learning.poor:
         return Clear(f"{text}; the run learns.")
     return Found(
-        Severity.FAILING,
+        Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}. {learning.sentence}",
         "Divide the weight decay, or the factor of the penalty in the loss, by ten or more.",
         since_step=int(weights.steps[0]),

@@ -32,7 +32,12 @@ _SPREAD = 0.01
 
 def check(weights: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
     """Compares the spread of each matrix with its size in the first snapshot."""
-    chosen = [i for i in matrices(weights) if weights.count[i] > 1]
+    # Without its module's name a tensor may be the scale of a norm, which starts at one.
+    chosen = [
+        i
+        for i in matrices(weights)
+        if weights.count[i] > 1 and not weights.layers[i].startswith("parameter.")
+    ]
     if len(chosen) < 2:
         return Skipped("fewer than two weight matrices were recorded")
     std, rms = weights.std[0, chosen], weights.rms[0, chosen]

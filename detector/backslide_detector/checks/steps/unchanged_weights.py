@@ -94,7 +94,7 @@ def check(
 
 def _never_stepped(activations: LayerHistory | None, learning: Learning) -> Found | Skipped:
     """Weights are read in the optimizer's step, so activations alone mean that it made none."""
-    if activations is None or len(activations.steps) < FEW_SNAPSHOTS or not learning.failing:
+    if activations is None or activations.steps[-1] < _FEW_STEPS or not learning.failing:
         return Skipped("no weights were recorded")
     return Found(
         Severity.FAILING,
