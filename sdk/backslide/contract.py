@@ -125,9 +125,13 @@ class Artifact:
     VERDICT: Final = "backslide/verdict.json"
 
 
-def part(number: int) -> str:
-    """Name of the `number`-th file of a table that grows: `part-00000.parquet`, ..."""
-    return f"part-{number:05d}.parquet"
+def part(number: int, writer: str = "") -> str:
+    """Name of the `number`-th file of a table that grows: `part-00000.parquet`, ...
+
+    A job that writes into a run which others write into as well names its files after itself:
+    `part-00000-6f1e....parquet`.
+    """
+    return f"part-{number:05d}{'-' if writer else ''}{writer}.parquet"
 
 
 SHARED_VIEW_TAG: Final = "mlflow.sharedViewState.backslide"

@@ -2,15 +2,17 @@
 
 import json
 import os
-import sys
+import shutil
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from backslide import ending
+from backslide.active import Active
 from backslide.contract import SCHEMA, TEXT_LIMIT, Tag
 from backslide.guard import Faults
 from backslide.record import provenance
@@ -48,7 +50,9 @@ def start(
 ) -> Run:
     """Starts an MLflow run, or joins the active one.
 
-    Returns at once: the run is created in the background, when the server answers.
+    Returns at once: the run is created in the background, when the server answers. A run that
+    is joined (the active one of `mlflow.start_run`, or the one that MLFLOW_RUN_ID names) goes
+    on where an earlier job on it stopped: steps count on from its last one.
 
     Args:
         lineage: names the chain of retrains that this run belongs to.
@@ -76,7 +80,7 @@ def start(
     if overhead is not None and not 0.0 < overhead < 1.0:
         raise ValueError(f"overhead is a share of step time between 0 and 1, not {overhead}")
     faults = Faults()
-    active = _active(tracking_uri)
+    active = Active.find(tracking_uri)
     seed = provenance.seed_stated() if seed is None else seed
     client = uuid.uuid4().hex
     known = {
@@ -99,6 +103,7 @@ def start(
         started=time.time_ns() // 1_000_000,
         tracking_uri=tracking_uri or active.tracking_uri,
         run_id=active.run_id,
+        ours=active.ours,
         experiment=_named(experiment or active.experiment, EXPERIMENT_LIMIT),
         experiment_id=None if experiment else active.experiment_id,
         run_name=_named(run_name, RUN_NAME_LIMIT),
@@ -106,6 +111,8 @@ def start(
     )
     if not _first_rank():
         return Run(job, None, None, faults)
+    for earlier in ending.others(model) if model is not None else ():
+        threading.Thread(target=earlier.finish, args=("KILLED",), daemon=True).start()
     spool, lock = _spool(job, spool_dir, faults)
     flat = provenance.params_text(params or {})
     text = {clean(key): storable(value) for key, value in flat.items()}
@@ -132,33 +139,6 @@ def _named(name: str | None, limit: int) -> str | None:
     return None if name is None else storable(name)[:limit]
 
 
-@dataclass(frozen=True)
-class _Active:
-    """What MLflow in this process has been told, if the user has imported it at all."""
-
-    tracking_uri: str | None = None
-    run_id: str | None = None
-    experiment: str | None = None
-    experiment_id: str | None = None
-
-
-def _active(tracking_uri: str | None) -> _Active:
-    mlflow = sys.modules.get("mlflow")
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
-    number = os.environ.get("MLFLOW_EXPERIMENT_ID")
-    if mlflow is None:
-        return _Active(experiment=name, experiment_id=number)
-    try:
-        uri = mlflow.get_tracking_uri() if mlflow.is_tracking_uri_set() else None
-        run = mlflow.active_run()
-        if run is not None and tracking_uri in (None, mlflow.get_tracking_uri()):
-            return _Active(mlflow.get_tracking_uri(), run.info.run_id)
-        chosen = mlflow.tracking.fluent._active_experiment_id  # noqa: SLF001  # there is no public way
-        return _Active(uri, None, None if chosen else name, chosen or number)
-    except Exception:  # noqa: BLE001  # another MLflow than we know: start a run of our own
-        return _Active(experiment=name, experiment_id=number)
-
-
 def _first_rank() -> bool:
     """False on every rank of a distributed job but the first: one job, one run."""
     if int(os.environ.get("WORLD_SIZE") or 1) < 2:
@@ -173,31 +153,35 @@ def _spool(
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     default = os.environ.get("BACKSLIDE_SPOOL_DIR") or Path(state, "backslide", "spool")
     root = Path(chosen or default).absolute()
+    fallback = Path(tempfile.gettempdir(), "backslide-spool")
     try:
         return _open_spool(job, root)
     except OSError as error:
-        fallback = Path(tempfile.gettempdir(), "backslide-spool")
-        faults.note(
-            "spool folder",
-            "backslide: %s cannot be written (%s); records are kept in %s instead",
-            *(root, error.strerror, fallback),
-        )
+        refused = f"{root} cannot be written ({error.strerror})"
     try:
-        return _open_spool(job, fallback)
+        opened = _open_spool(job, fallback)
     except OSError as error:
-        faults.note(
-            "no spool", "backslide: nothing is recorded, no disk takes it: %s", error.strerror
-        )
+        refused += f", nor {fallback} ({error.strerror})"
+        faults.note("no spool", "backslide: nothing of this run is recorded: %s", refused)
         return None, None
+    faults.note(
+        "spool folder", "backslide: %s; records are kept in %s instead", refused, fallback
+    )
+    return opened
 
 
 def _open_spool(job: Job, root: Path) -> tuple[Spool, Lock]:
     folder = root / job.client
     folder.mkdir(parents=True, mode=0o700)
-    lock = Lock(folder / WRITER_LOCK)
-    lock.acquire()
-    job.write(folder)
-    return Spool(folder), lock
+    try:
+        lock = Lock(folder / WRITER_LOCK)
+        lock.acquire("trainer")
+        spool = Spool(folder)
+        job.write(folder)  # last: from now on a shipper may take the folder for a spool
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return spool, lock
 
 
 def _watch(

@@ -4,18 +4,16 @@ The loop's thread only writes to the spool; everything slow happens on the keepe
 the shipper's process. After the start nothing here raises.
 """
 
-import atexit
 import json
-import os
+import logging
 import shutil
-import sys
 import time
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from backslide import ending
 from backslide.contract import Artifact
 from backslide.guard import Faults, guarded, logger
 from backslide.judged import JudgedRun, wait_for_verdict
@@ -33,7 +31,8 @@ if TYPE_CHECKING:
 
 CONTACT_SECONDS: Final = 10.0
 FINISH_SECONDS: Final = 10.0
-ERRAND_SECONDS: Final = 5.0
+ERRAND_SECONDS: Final = 3.0
+"""Of the seconds to finish, how many may go to a slow `git`."""
 
 
 class Run:
@@ -74,7 +73,7 @@ class Run:
             self._keeper = Keeper(
                 spool, job.uri, faults, offline=offline, errand=self._gather_provenance
             )
-        _live.add(self)
+        ending.opened(self)
 
     # --- recording
 
@@ -217,12 +216,13 @@ class Run:
         Args:
             status: FINISHED, FAILED or KILLED.
         """
+        deadline = time.monotonic() + FINISH_SECONDS
         recorder, keeper = self._recorder, self._keeper
         if self._finished or recorder is None or keeper is None:
             self._finished = True
             return
         self._finished = True
-        _live.discard(self)
+        ending.closed(self)
         spool = recorder.spool
         self._finish_recording()
         keeper.finish_errand(ERRAND_SECONDS)
@@ -236,7 +236,7 @@ class Run:
         self._recorder = None
         if self._lock is not None:
             self._lock.release()
-        if keeper.wait_until_shipped(FINISH_SECONDS):
+        if keeper.wait_until_shipped(deadline):
             shutil.rmtree(spool.folder, ignore_errors=True)
         else:
             self._tell_what_remains(spool.folder, keeper.state)
@@ -253,7 +253,7 @@ class Run:
         trace: TracebackType | None,
     ) -> None:
         """Finishes the run as FINISHED, FAILED, or KILLED after Ctrl-C."""
-        self.finish(_status(error))
+        self.finish(ending.status(error))
 
     # --- inside
 
@@ -310,48 +310,25 @@ class Run:
             reason = state.away or "the server is slow"
         else:
             reason = f"the shipper has not got through, see {SHIPPER_LOG} there"
-        logger.warning(
+        # Once is enough: who was told that the server is away was told this as well.
+        logger.log(
+            logging.INFO if state.away and self.faults.counts["away"] else logging.WARNING,
             "backslide: %.1f MB of this run are not in MLflow yet (%s). They are safe in %s; "
             "`backslide sync %s` ships them.",
             *(size, reason, folder, folder),
         )
 
-    def _abandon(self) -> None:
+    def watches(self, model: object) -> bool:
+        """Whether this open run looks into the model."""
+        return self._model is model
+
+    def abandon(self) -> None:
         """In a forked child: this run is the parent's."""
         if self._recorder is not None:
             self._recorder.spool.abandon()
         if self._lock is not None:
             self._lock.release()
+        if self._watch is not None:
+            self._watch.detach()
         self._recorder = self._keeper = self._watch = self._lock = None
         self._finished = True
-
-
-_live: "weakref.WeakSet[Run]" = weakref.WeakSet()
-
-
-def _status(error: BaseException | None) -> str:
-    match error:
-        case None:
-            return "FINISHED"
-        case SystemExit(code=None | 0):
-            return "FINISHED"
-        case KeyboardInterrupt():
-            return "KILLED"
-        case _:
-            return "FAILED"
-
-
-def _abandon_in_child() -> None:
-    for run in list(_live):
-        run._abandon()  # noqa: SLF001  # the class and this hook are one thing
-    _live.clear()
-
-
-@atexit.register
-def _finish_all() -> None:
-    """A script that ended without `finish`, in good order or by an exception."""
-    for run in list(_live):
-        run.finish(_status(getattr(sys, "last_value", None)))
-
-
-os.register_at_fork(after_in_child=_abandon_in_child)

@@ -78,12 +78,16 @@ class Recorder:
         """Hands a whole file to the shipper, for `path` below the run's artifact root."""
         spool = self.spool
         file = spool.folder / FILES / uuid.uuid4().hex / Path(path).name
-        file.parent.mkdir(parents=True)
         try:
+            file.parent.mkdir(parents=True)
             if callable(content):
                 content(file)
             else:
                 write_whole(file, content)
+        except OSError as error:
+            shutil.rmtree(file.parent, ignore_errors=True)
+            self._lose(error.strerror or "the disk failed")
+            return
         except BaseException:
             shutil.rmtree(file.parent, ignore_errors=True)
             self._lose("a file could not be kept")

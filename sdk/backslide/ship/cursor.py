@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Self
 
-from backslide.contract import Artifact
 from backslide.record.scalars import keep
 from backslide.spool.job import write_json
 
@@ -23,7 +22,7 @@ class Cursor:
     Attributes:
         segment, offset: where the next record to log is.
         packed: all segments up to this one are in the artifact store.
-        parts: next part number of each table, by artifact folder.
+        parts: next part number of each table, by artifact folder; none yet is 0.
         series: of each metric: points seen, and the newest one if it was not sent, else None.
         step, time: newest seen.
         status: how the job said it ended; None while it did not.
@@ -31,14 +30,13 @@ class Cursor:
         rejected: records that MLflow refused or that were damaged.
         published: the sum of both when it was last logged.
         gone: the run was deleted: whatever follows is refused without asking.
+        base: added to every step: where the run stood that this job took up; None until known.
     """
 
     segment: int = 1
     offset: int = 0
     packed: int = 0
-    parts: dict[str, int] = field(
-        default_factory=lambda: {Artifact.LAYERS: 0, Artifact.SCALARS: 0}
-    )
+    parts: dict[str, int] = field(default_factory=dict)
     series: dict[str, tuple[int, Row | None]] = field(default_factory=dict)
     step: int = 0
     time: int = 0
@@ -47,6 +45,7 @@ class Cursor:
     rejected: int = 0
     published: int = 0
     gone: bool = False
+    base: int | None = None
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -68,11 +67,12 @@ class Cursor:
     def thin(self, point: Mapping[str, Any]) -> list[Row]:
         """The rows of one recorded point that MLflow gets as metrics."""
         rows = []
-        self.step = max(self.step, point["step"])
+        step = (self.base or 0) + point["step"]
+        self.step = max(self.step, step)
         self.time = max(self.time, point["time"])
         for key, value in point["values"].items():
             seen, _ = self.series.get(key, (0, None))
-            row = (key, value, point["time"], point["step"])
+            row = (key, value, point["time"], step)
             chosen = keep(seen)
             if chosen:
                 rows.append(row)

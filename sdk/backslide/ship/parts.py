@@ -1,14 +1,15 @@
 """A closed segment of the spool as the Parquet tables that lie in the artifact store."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from backslide.contract import LAYERS_SCHEMA, SCALARS_SCHEMA
+from backslide.contract import LAYERS_SCHEMA, SCALARS_SCHEMA, Artifact
 from backslide.measure.snapshot import Catalogue, decode
 from backslide.spool.job import CATALOGUES, write_whole
 from backslide.spool.segments import Kind, Record
@@ -19,13 +20,12 @@ class Parts:
     """One segment, sorted by where it goes.
 
     Attributes:
-        scalars, layers: tables by the contract; without rows when the segment held none.
+        tables: by artifact folder; without rows when the segment held none.
         artifacts: (path below the run's artifact root, file below the spool) of whole files.
         unreadable: why a record was left out, one sentence each.
     """
 
-    scalars: pa.Table
-    layers: pa.Table
+    tables: Mapping[str, pa.Table]
     artifacts: tuple[tuple[str, str], ...]
     unreadable: tuple[str, ...]
 
@@ -55,8 +55,10 @@ def sort(records: Sequence[Record], folder: Path) -> Parts:
         except (ValueError, KeyError, TypeError, OSError) as error:
             unreadable.append(f"a record of kind {record.kind} cannot be read: {error}")
     return Parts(
-        pa.table(columns, schema=SCALARS_SCHEMA),
-        pa.concat_tables(layers) if layers else LAYERS_SCHEMA.empty_table(),
+        {
+            Artifact.SCALARS: pa.table(columns, schema=SCALARS_SCHEMA),
+            Artifact.LAYERS: pa.concat_tables([LAYERS_SCHEMA.empty_table(), *layers]),
+        },
         tuple(artifacts),
         tuple(unreadable),
     )
@@ -78,6 +80,14 @@ class _Catalogues(dict[str, Catalogue]):
     def __missing__(self, digest: str) -> Catalogue:
         self[digest] = Catalogue.from_json((self._folder / f"{digest}.json").read_text())
         return self[digest]
+
+
+def shifted(table: pa.Table, base: int) -> pa.Table:
+    """The table with `base` added to every step."""
+    if base == 0:
+        return table
+    place = table.schema.get_field_index("step")
+    return table.set_column(place, table.schema.field(place), pc.add(table["step"], base))
 
 
 def write(table: pa.Table, path: Path) -> None:

@@ -2,27 +2,46 @@
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from backslide.spool.job import CALLS, JOB, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
+from backslide.spool.job import (
+    CALLS,
+    HANDOVER,
+    JOB,
+    SHIPPER_LOCK,
+    WRITER_LOCK,
+    Job,
+    Lock,
+    held,
+    holder,
+)
 from backslide.spool.segments import segments, used_bytes
 
 if TYPE_CHECKING:
     from backslide.ship.delivery import Delivery
 
 PATIENCE_SECONDS: Final = 10.0
+"""How long a server may be away before sync gives up."""
+HANDOVER_SECONDS: Final = 2.0
+"""How long an orphaned shipper may take to let go before it is ended; a call may hang."""
 
 
-def default_folder() -> Path:
-    """Where `backslide.start` keeps spools unless told otherwise."""
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
-    return Path(os.environ.get("BACKSLIDE_SPOOL_DIR") or Path(state, "backslide", "spool"))
+class _Outcome(Enum):
+    SHIPPED = "shipped"
+    OTHERS = "left to the process that ships it now"
+
+
+class LeftError(Exception):
+    """A spool still holds something that nobody is shipping, and why."""
 
 
 @click.command()
@@ -45,66 +64,95 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
     if not spools:
         click.echo(f"Nothing to ship in {root}.")
         return
-    left = 0
+    outcomes = []
     for place, spool in enumerate(spools, start=1):
         try:
-            outcome = _ship(spool, tracking_uri, f"{place}/{len(spools)} {spool.name[:8]}")
-        except (OSError, ValueError, TypeError) as error:
+            label = f"{place}/{len(spools)} {spool.name[:8]}"
+            outcomes.append(_ship(spool, tracking_uri, label))
+        except (LeftError, OSError, ValueError, TypeError) as error:
             if not spool.exists():  # another shipper has just finished it
+                outcomes.append(_Outcome.SHIPPED)
                 continue
-            outcome = f"cannot be read: {error}"
-        if outcome is not None:
-            left += 1
-            click.echo(f"{spool}: {outcome}", err=True)
+            why = error if isinstance(error, LeftError) else f"cannot be read: {error}"
+            click.echo(f"{spool}: {why}", err=True)
+    left = len(spools) - len(outcomes)
     if left:
         raise click.ClickException(f"{left} of {len(spools)} spools still hold something")
-    click.echo(f"{len(spools)} of {len(spools)} spools shipped.")
+    others = outcomes.count(_Outcome.OTHERS)
+    rest = f", {others} {_Outcome.OTHERS.value}" if others else ""
+    click.echo(f"{len(spools) - others} of {len(spools)} spools shipped{rest}.")
 
 
-def _ship(spool: Path, uri: str | None, label: str) -> str | None:
-    """Ships one spool as far as it goes; None when nothing is left to do here, else why."""
-    if held(spool / WRITER_LOCK) and held(spool / SHIPPER_LOCK):
-        click.echo(f"{spool}: still training; its own shipper is at work.")
-        return None
-    total = max(1, used_bytes(spool))
-    with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+def default_folder() -> Path:
+    """Where `backslide.start` keeps spools unless told otherwise."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
+    return Path(os.environ.get("BACKSLIDE_SPOOL_DIR") or Path(state, "backslide", "spool"))
 
-        def show() -> None:
-            left = min(total, used_bytes(spool)) if spool.exists() else 0
-            bar.update(total - left - bar.pos)
 
-        lock = Lock(spool / SHIPPER_LOCK)
-        try:
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while not lock.acquire():
-                # The orphaned shipper of a killed job: let it finish, unless it gets nowhere.
-                before = used_bytes(spool)
-                time.sleep(0.2)
-                show()
-                if not spool.exists():
-                    return None
-                if used_bytes(spool) != before:
-                    deadline = time.monotonic() + PATIENCE_SECONDS
-                elif time.monotonic() > deadline:
-                    return "another shipper holds it, and its server is away"
-            if not (spool / JOB).exists():
-                return None
-            return _deliver(_delivery(spool, uri), spool, show)
-        finally:
-            lock.release()
+def _ship(spool: Path, uri: str | None, label: str) -> _Outcome:
+    """Ships one spool as far as it goes; raises LeftError when that is not all."""
+    lock = Lock(spool / SHIPPER_LOCK)
+    try:
+        if not _take(spool, lock):
+            return _Outcome.OTHERS
+        if not (spool / JOB).exists():  # it was just finished
+            return _Outcome.SHIPPED
+        total = max(1, used_bytes(spool))
+        with click.progressbar(length=total, label=label, file=sys.stderr) as bar:
+
+            def show() -> None:
+                left = min(total, used_bytes(spool)) if spool.exists() else 0
+                bar.update(total - left - bar.pos)
+
+            _deliver(_delivery(spool, uri), spool, show)
+            return _Outcome.SHIPPED
+    finally:
+        lock.release()
+
+
+def _take(spool: Path, lock: Lock) -> bool:
+    """Takes the spool over from an orphaned shipper; False when somebody is at work there."""
+    request = spool / HANDOVER
+    began = time.monotonic()
+    try:
+        while not lock.acquire("sync"):
+            other = holder(spool / SHIPPER_LOCK)
+            if held(spool / WRITER_LOCK):
+                click.echo(f"{spool}: still training; its own shipper is at work.")
+                return False
+            if other is not None and other.role == "sync":
+                click.echo(
+                    f"{spool}: another `backslide sync` (process {other.pid} on {other.host}) "
+                    "is shipping it."
+                )
+                return False
+            request.touch()
+            late = time.monotonic() - began > HANDOVER_SECONDS
+            if late and other is not None and other.here:
+                # The shipper of a dead job, waiting for an answer. It may be killed at any
+                # moment without a loss: that is what the cursor is for.
+                with suppress(ProcessLookupError):
+                    os.kill(other.pid, signal.SIGKILL)
+            elif time.monotonic() - began > PATIENCE_SECONDS:
+                where = "" if other is None else f" on {other.host}"
+                raise LeftError(f"another shipper{where} holds it and does not let go")
+            time.sleep(0.1)
+    finally:
+        request.unlink(missing_ok=True)
+    return True
 
 
 def _delivery(spool: Path, uri: str | None) -> "Delivery":
+    os.environ.update(CALLS)
     # Imported here: mlflow takes seconds, which `--help` need not wait for.
     from backslide.ship.delivery import Delivery  # noqa: PLC0415
-    from backslide.ship.shipper import Tracking  # noqa: PLC0415
+    from backslide.ship.tracking import Tracking  # noqa: PLC0415
 
-    os.environ.update(CALLS)
     job = Job.read(spool)
     return Delivery(spool, job, Tracking(uri or job.uri))
 
 
-def _deliver(delivery: "Delivery", spool: Path, show: Callable[[], None]) -> str | None:
+def _deliver(delivery: "Delivery", spool: Path, show: Callable[[], None]) -> None:
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not delivery.round():
         show()
@@ -112,9 +160,9 @@ def _deliver(delivery: "Delivery", spool: Path, show: Callable[[], None]) -> str
         if away is None:
             deadline = time.monotonic() + PATIENCE_SECONDS
             if held(spool / WRITER_LOCK) and len(segments(spool)) <= 1:
-                return None  # an offline job that goes on: all it closed so far is shipped
+                return  # an offline job that goes on: all it closed so far is shipped
         elif time.monotonic() > deadline:
-            return f"the server is away: {away}"
+            raise LeftError(f"the server is away: {away}")
         time.sleep(0.1)
+    show()
     shutil.rmtree(spool, ignore_errors=True)
-    return None

@@ -9,7 +9,9 @@ lets go of a lock when its holder dies, whatever killed it: no need for pids and
 import fcntl
 import json
 import os
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -24,6 +26,11 @@ CATALOGUES: Final = "catalogues"
 """Folder of what layer snapshots refer to, by digest."""
 SHIPPER_LOG: Final = "shipper.log"
 
+SLACK: Final = "slack"
+"""A file that only takes up space, until the shipper needs it on a full disk."""
+HANDOVER: Final = "handover"
+"""Asks an orphaned shipper to leave the spool to whoever laid this file down."""
+
 REJECTED: Final = "rejected.jsonl"
 """What MLflow refused for good, one JSON object a line, moved beside the spool at the end."""
 
@@ -31,6 +38,7 @@ CALLS: Final = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 """Environment of whoever calls MLflow for a run. Retrying is done by `delivery`: MLflow's own
 would block for minutes, and create a run twice."""
@@ -50,6 +58,7 @@ class Job:
         experiment: by name; None for MLflow's own default.
         experiment_id: by id, when MLflow's environment names one.
         run_name: None lets the server choose.
+        ours: the run was joined by its id alone (MLFLOW_RUN_ID), and this job is to end it.
         started: epoch milliseconds.
         tags: set when the run is created.
     """
@@ -59,6 +68,7 @@ class Job:
     started: int
     tracking_uri: str | None = None
     run_id: str | None = None
+    ours: bool = False
     experiment: str | None = None
     experiment_id: str | None = None
     run_name: str | None = None
@@ -137,6 +147,25 @@ def write_whole(path: Path, data: bytes) -> None:
         draft.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock, by its own account.
+
+    Attributes:
+        pid: its process, on `host`.
+        role: what it is ("trainer", "shipper", "sync").
+    """
+
+    pid: int
+    host: str
+    role: str
+
+    @property
+    def here(self) -> bool:
+        """Whether the process is one of this machine's."""
+        return self.host == socket.gethostname()
+
+
 class Lock:
     """An advisory lock on a file, held until released or until this process is gone."""
 
@@ -144,13 +173,15 @@ class Lock:
         """Opens the file; raises OSError when its folder is gone."""
         self._fd: int | None = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def acquire(self) -> bool:
-        """True when the lock is now held here."""
+    def acquire(self, role: str = "") -> bool:
+        """True when the lock is now held here; leaves word who holds it."""
         assert self._fd is not None  # noqa: S101  # a released lock is not taken again
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if not _flock(self._fd, fcntl.LOCK_EX):
             return False
+        word = json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), role))).encode()
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, word, 0)
         return True
 
     def release(self) -> None:
@@ -160,13 +191,32 @@ class Lock:
             self._fd = None
 
 
+def holder(path: Path) -> Holder | None:
+    """Who holds the lock; None when nobody does or nobody left word."""
+    if not held(path):
+        return None
+    try:
+        return Holder(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def held(path: Path) -> bool:
     """True while some living process holds the lock."""
     try:
-        lock = Lock(path)
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except OSError:
         return False
     try:
-        return not lock.acquire()
+        # Shared, so that two who ask at once don't take each other for the holder.
+        return not _flock(fd, fcntl.LOCK_SH)
     finally:
-        lock.release()
+        os.close(fd)
+
+
+def _flock(fd: int, how: int) -> bool:
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

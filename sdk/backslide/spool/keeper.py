@@ -23,7 +23,9 @@ from backslide.spool.segments import Kind, Spool
 
 TICK: Final = 1.0
 SHIPPER_STARTS: Final = 6
-"""A shipper that keeps crashing is started so many times in all, ever later."""
+"""A shipper that keeps crashing is started so many times, ever later."""
+HEALTHY_SECONDS: Final = 20.0
+"""One that has lived so long does not keep crashing."""
 NICE: Final = 5
 
 logger = logging.getLogger("backslide")
@@ -45,7 +47,7 @@ class Keeper:
         offline: bool,
         errand: Callable[[], None],
     ) -> None:
-        """Starts the thread, which runs `errand` once before anything else but the shipper."""
+        """Starts the thread, which runs `errand` once, beside everything else."""
         self.state = RunState()
         self._spool = spool
         self._uri = uri
@@ -57,7 +59,7 @@ class Keeper:
         self._told_dropped = 0
         self._shipper: subprocess.Popen[bytes] | None = None
         self._starts = 0
-        self._next_start = 0.0
+        self._started = self._next_start = 0.0
         self._thread = threading.Thread(target=self._run, name="backslide", daemon=True)
         self._thread.start()
 
@@ -84,9 +86,12 @@ class Keeper:
         self._stopped.set()
         self._thread.join(TICK)
 
-    def wait_until_shipped(self, seconds: float) -> bool:
-        """Waits for the shipper to empty the spool; not at all while the server is away."""
-        deadline = time.monotonic() + seconds
+    def wait_until_shipped(self, deadline: float) -> bool:
+        """Waits for the shipper to empty the spool; not at all while the server is away.
+
+        Args:
+            deadline: of `time.monotonic`.
+        """
         while not self._offline and time.monotonic() < deadline:
             if not self._spool.folder.exists() or self.refresh().done:
                 return True
@@ -136,8 +141,12 @@ class Keeper:
             self._errand_done.set()
 
     def _look_after_shipper(self) -> None:
-        running = self._shipper is not None and self._shipper.poll() is None
-        if running or time.monotonic() < self._next_start:
+        now = time.monotonic()
+        if self._shipper is not None and self._shipper.poll() is None:
+            if now - self._started > HEALTHY_SECONDS:
+                self._starts = 1  # it works; what happened long ago no longer counts
+            return
+        if now < self._next_start:
             return
         if self._starts >= SHIPPER_STARTS:
             log = self._spool.folder / SHIPPER_LOG
@@ -148,7 +157,7 @@ class Keeper:
                 *(log, self._spool.folder),
             )
             return
-        self._next_start = time.monotonic() + 2.0**self._starts
+        self._started, self._next_start = now, now + 2.0**self._starts
         self._starts += 1
         self._shipper = launch_shipper(self._spool.folder)
 
@@ -164,8 +173,8 @@ class Keeper:
             self._faults.note(
                 "away",
                 "backslide: MLflow at %s cannot be reached (%s); training goes on, records are "
-                "kept in %s",
-                *(self._uri, self.state.away, self._spool.folder),
+                "kept in %s and shipped when it is back, or by `backslide sync %s`",
+                *(self._uri, self.state.away, self._spool.folder, self._spool.folder),
             )
         if self.state.problem:
             self._faults.note(

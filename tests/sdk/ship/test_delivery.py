@@ -13,7 +13,8 @@ from hypothesis import given, settings
 
 from backslide.contract import Metric
 from backslide.record.scalars import keep
-from backslide.ship.delivery import AwayError, Delivery, GoneError, RejectedError
+from backslide.ship.delivery import Delivery
+from backslide.ship.remote import AwayError, Found, GoneError, RejectedError
 from backslide.spool.job import REJECTED, WRITER_LOCK, Job, Lock, RunState, held
 from backslide.spool.segments import Kind, Spool, segment_path, segments
 
@@ -32,6 +33,7 @@ class Double:
         self.tags: dict[str, str] = {}
         self.files: dict[str, bytes] = {}
         self.status: str | None = None
+        self.step = 0
         self.poison: set[str] = set()
         self.die(None, in_calls=0, at_answer=False)
 
@@ -50,7 +52,11 @@ class Double:
 
     def connect(self, job, run_id):
         with self._call():
-            return "run", "http://page"
+            return Found("run", "http://page", self.step)
+
+    def claim(self):
+        with self._call():
+            pass
 
     def log(self, rows=(), params=(), tags=()):
         assert len(rows) <= 1_000
@@ -70,9 +76,6 @@ class Double:
     def upload(self, file: Path, folder: str):
         with self._call():
             self.files[f"{folder}/{file.name}"] = file.read_bytes()
-
-    def next_part(self, folder):
-        return 7
 
     def stop_reason(self):
         return None
@@ -241,15 +244,24 @@ def test_a_deleted_run_empties_the_spool(tmp_path):
     (tmp_path.parent / "rejected" / "c.jsonl").unlink()
 
 
-def test_a_joined_run_keeps_the_parts_it_has(tmp_path):
+def test_a_joined_run_keeps_the_parts_it_has_and_counts_on(tmp_path):
+    """Also when the shipper dies before it could remember where the run stood."""
     spool = Spool(tmp_path)
     scalars(spool, 1, loss=1.0)
     spool.close()
     double = Double()
-    delivery = Delivery(tmp_path, Job(client="c", lineage="l", started=0, run_id="r"), double)
+    double.step = 40
+    joined = Job(client="c", lineage="l", started=0, run_id="r")
+    double.die(KilledError, in_calls=2, at_answer=True)
+    with pytest.raises(KilledError):
+        Delivery(tmp_path, joined, double).round()
+    double.step = 41  # by rows of our own
+    delivery = Delivery(tmp_path, joined, double)
     while not delivery.round():
         pass
-    assert list(double.files) == ["backslide/scalars/part-00007.parquet"]
+    assert list(double.files) == ["backslide/scalars/part-00000-c.parquet"]
+    assert stored(double, tmp_path) == {("loss", 41): 1}
+    assert ("loss", 1.0, 1_001, 41) in double.rows
 
 
 def test_a_killed_job_is_told_from_one_that_lives(tmp_path):

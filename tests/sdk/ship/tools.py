@@ -80,9 +80,9 @@ def script(uri: str, spool: Path, code: str, **more: str) -> "subprocess.Complet
     )
 
 
-def sync(uri: str, spool: Path) -> "subprocess.CompletedProcess[str]":
+def sync(uri: str, spool: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "backslide.cli", "sync", str(spool)],
+        [sys.executable, "-m", "backslide.cli", "sync", str(spool), *options],
         env=environment(uri, spool),
         cwd=spool,
         capture_output=True,
