@@ -24,13 +24,14 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """`mlflow server` on SQLite in WAL mode with local artifacts below `root`.
+    """`mlflow server` with local artifacts below `root`, on SQLite in WAL mode or on `store`.
 
     The database outlives `kill`: `start` brings it back on the same port.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, store: str | None = None) -> None:
         self.root = root
+        self.store = store
         self.port = free_port()
         self.uri = f"http://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -46,12 +47,13 @@ class MlflowServer:
     def start(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
         database = self.root / "mlflow.db"
-        with closing(sqlite3.connect(database)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # persists in the file
+        if self.store is None:
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("PRAGMA journal_mode=WAL")  # persists in the file
         command = [
             *(sys.executable, "-m", "mlflow", "server"),
             *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{database}"),
+            *("--backend-store-uri", self.store or f"sqlite:///{database}"),
             *("--artifacts-destination", str(self.root / "artifacts")),
         ]
         environment = os.environ | {

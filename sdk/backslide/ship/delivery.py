@@ -17,7 +17,7 @@ from backslide.ship.remote import AwayError, GoneError, RejectedError, Remote
 from backslide.ship.shipment import Shipment
 from backslide.spool.job import WRITER_LOCK, Job, RunState, held
 from backslide.spool.segments import segments
-from backslide.spool.siblings import last_step
+from backslide.spool.siblings import siblings, take_up
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0
@@ -113,10 +113,11 @@ class Delivery:
     def _connect(self) -> None:
         shipment = self._shipment
         # Looked at before the server is: what another shipper sends in between is then known.
-        beside = last_step(shipment.job, self._folder) if shipment.joined else 0
+        undecided = shipment.joined and shipment.cursor.base is None
+        beside = siblings(shipment.job, self._folder) if undecided else []
         found = shipment.remote.connect(shipment.job, self.state.run_id)
         if shipment.cursor.base is None:
-            shipment.cursor.base = max(beside, found.step)
+            shipment.cursor.base = take_up(shipment.job, beside, found.step)
             shipment.save()  # before the run is ours and before any row: it must never change
         shipment.remote.claim()
         self._connected = True

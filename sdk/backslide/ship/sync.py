@@ -60,7 +60,7 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
     root = folder or default_folder()
     if folder is not None and not folder.is_dir():
         raise click.ClickException(f"{folder} is no folder")
-    spools = sorted(path.parent for path in root.rglob(JOB))
+    spools = sorted((path.parent for path in root.rglob(JOB)), key=_started)
     if not spools:
         click.echo(f"Nothing to ship in {root}.")
         return
@@ -87,6 +87,14 @@ def default_folder() -> Path:
     """Where `backslide.start` keeps spools unless told otherwise."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state"
     return Path(os.environ.get("BACKSLIDE_SPOOL_DIR") or Path(state, "backslide", "spool"))
+
+
+def _started(spool: Path) -> int:
+    """When its job was: several may belong to one run, and are best shipped in order."""
+    try:
+        return Job.read(spool).started
+    except (OSError, ValueError, TypeError):  # told later, when it is its turn
+        return 0
 
 
 def _ship(spool: Path, uri: str | None, label: str) -> _Outcome:

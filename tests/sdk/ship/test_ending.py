@@ -1,5 +1,6 @@
 """How a process ends says how its run ended; a job that comes back goes on where it was."""
 
+import itertools
 import json
 import os
 import signal
@@ -12,6 +13,7 @@ from tests.sdk.ship import tools
 
 from backslide.spool.job import HANDOVER, SHIPPER_LOCK, WRITER_LOCK, Job, Lock
 from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.siblings import Sibling, take_up
 
 NOWHERE = "http://127.0.0.1:9"
 
@@ -154,13 +156,8 @@ def test_a_job_that_was_killed_goes_on_in_its_run(mlflow_server, tmp_path):
     run_id = client.create_run("0").info.run_id
     for first, last, end in ((0, 250, kill), (250, 300, kill), (300, 310, "run.finish()")):
         train(first, last, end, MLFLOW_RUN_ID=run_id, BACKSLIDE_OFFLINE="1")
-    # The newest is shipped first, which is the hardest order.
-    newest_first = sorted(
-        tools.spools(tmp_path), key=lambda spool: -Job.read(spool).started
-    )
-    for spool in newest_first:
-        done = tools.sync(mlflow_server, spool)
-        assert done.returncode == 0, done.stderr
+    done = tools.sync(mlflow_server, tmp_path)
+    assert done.returncode == 0, done.stderr
     once = Counter(range(1, 311))
     (tmp_path / "scratch").mkdir()
     assert tools.scalar_rows(mlflow_server, run_id, "loss", tmp_path / "scratch") == once
@@ -171,6 +168,20 @@ def test_a_job_that_was_killed_goes_on_in_its_run(mlflow_server, tmp_path):
     assert max(Counter(row.step for row in history).values()) == 1
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"  # an older job, shipped later, does not kill it
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_jobs_on_one_run_never_share_a_step_in_whatever_order_they_are_shipped(order):
+    jobs = [Job(str(i), "l", started=i, run_id="r") for i in range(3)]
+    steps, bases, stored = (5, 3, 4), {}, 0
+    for i in order:
+        beside = [Sibling(j, bases.get(j), steps[j]) for j in range(3)]
+        bases[i] = take_up(jobs[i], beside, stored)
+        stored = max(stored, bases[i] + steps[i])
+    used = [bases[i] + step for i in range(3) for step in range(1, steps[i] + 1)]
+    assert len(set(used)) == len(used)
+    if order[0] == 2 or order == (0, 1, 2):
+        assert bases == {0: 0, 1: 5, 2: 8}
 
 
 def test_sync_takes_a_spool_over_from_an_orphan_at_once(mlflow_server, tmp_path):
