@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test lint demo bench calibrate zoo clean
+.PHONY: help setup test lint demo bench calibrate history zoo clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ bench: setup ## Overhead, time to verdict, scan rate
 
 calibrate: setup ## False-alarm rates and power of every test, by simulation
 	$(BIN)/python -m benchmarks.calibrate
+
+history: setup ## Kill trainers, shippers and servers, fill disks, and count what is stored
+	$(BIN)/python -m tests.history
 
 zoo: setup ## False alarms and misses of the checks, on small networks
 	$(BIN)/python -m tests.zoo

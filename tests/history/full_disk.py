@@ -1,7 +1,7 @@
 """A disk without room, three ways: jobs that go on, and what they were promised is stored.
 
-Each way runs one job with its shipper and a `backslide sync` behind the faulty proxy. What a full
-disk refuses is counted and published; it is not promised and may be missing.
+Each way runs one job with its shipper and a `backslide sync` behind the faulty proxy. What a
+full disk refuses is counted and published; it is not promised and may be missing.
 """
 
 import random

@@ -28,45 +28,6 @@ def check_stored(uri: str, client: str, acknowledged: list[int], scratch: Path) 
     return str(run.info.run_id)
 
 
-def test_a_killed_trainer_loses_nothing(mlflow_server, tmp_path):
-    """The orphaned shipper and a `sync` that meets it bring everything home, once."""
-    spool = tmp_path / "spool"
-    job = tools.Trainer(mlflow_server, spool, "--steps", "100000", "--pause", "0.005")
-    tools.wait_until(lambda: len(job.acknowledged()) > 300)
-    client = tools.client_of(spool)
-    tools.wait_until(
-        lambda: any(
-            Metric.LAST_SEEN in run.data.metrics for run in tools.runs(mlflow_server, client)
-        )
-    )
-    job.process.kill()
-    job.process.wait()
-    first, second = (tools.sync(mlflow_server, spool) for _ in range(2))
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert tools.spools(spool) == []
-    run_id = check_stored(mlflow_server, client, job.acknowledged(), tmp_path)
-    run = MlflowClient(mlflow_server).get_run(run_id)
-    assert run.info.status == "KILLED"
-    assert run.data.params == {"steps": "100000"}
-
-
-def test_a_killed_shipper_is_replaced(mlflow_server, tmp_path):
-    spool = tmp_path / "spool"
-    job = tools.Trainer(mlflow_server, spool, "--steps", "600", "--pause", "0.02")
-    tools.wait_until(job.acknowledged)
-    client = tools.client_of(spool)
-    (folder,) = tools.spools(spool)
-    for _ in range(2):
-        tools.wait_until(lambda: tools.shipper_of(folder))
-        os.kill(tools.shipper_of(folder)[0], signal.SIGKILL)
-        tools.wait_until(lambda: not tools.shipper_of(folder))
-    job.end()
-    assert tools.sync(mlflow_server, spool).returncode == 0
-    assert len(job.acknowledged()) == 600
-    run_id = check_stored(mlflow_server, client, job.acknowledged(), tmp_path)
-    assert MlflowClient(mlflow_server).get_run(run_id).info.status == "FINISHED"
-
-
 @pytest.fixture(scope="module")
 def mortal_server(tmp_path_factory) -> Iterator[MlflowServer]:
     server = MlflowServer(tmp_path_factory.mktemp("mortal"))
