@@ -77,6 +77,40 @@ class LayerHistory:
 
 
 @dataclass(frozen=True)
+class Batches:
+    """What the network was fed and answered, one entry a sampled step; see the contract.
+
+    Attributes:
+        steps: shape (s,), ascending.
+        examples: size of each batch, shape (s,).
+        training: whether the model was in training mode, shape (s,).
+        numbers: the columns of numbers in `contract.BATCHES_SCHEMA` by name, shape (s,); NaN
+            where not measured.
+        names: the columns of layers (`mixing_layer`, `cut_layer`), each of length s.
+        structural: `mixing_structural`, shape (s,).
+        answers: how outputs are to be read: "classes", "values" or "", length s.
+        digests: fingerprints of the first examples of each batch.
+        predictions, targets: of the same examples; empty where `answers` is "", NaN for a
+            target that is not known.
+    """
+
+    steps: Ints
+    examples: Ints
+    training: NDArray[np.bool_]
+    numbers: Mapping[str, Floats]
+    names: Mapping[str, tuple[str, ...]]
+    structural: NDArray[np.bool_]
+    answers: tuple[str, ...]
+    digests: tuple[Ints, ...]
+    predictions: tuple[Floats, ...]
+    targets: tuple[Floats, ...]
+
+    def __len__(self) -> int:
+        """Number of sampled steps."""
+        return len(self.steps)
+
+
+@dataclass(frozen=True)
 class Predictions:
     """Per-example outcomes on one split.
 
@@ -203,6 +237,7 @@ class RunEvidence:
     gradients: LayerHistory | None = None
     weights: LayerHistory | None = None
     updates: LayerHistory | None = None
+    batches: Batches | None = None
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     data: Mapping[str, DataSummary] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)

@@ -57,6 +57,8 @@ class Metric:
     GRADIENT_NORM: Final = "gradient/norm"
     DEAD_FRACTION: Final = "activation/dead_fraction"
     UPDATE_RATIO: Final = "update/ratio"
+    LEARNING_RATE: Final = "lr"
+    """Of each parameter group as `lr/<group>`: its name, or its number over all optimizers."""
 
     ERROR_DELTA: Final = "backslide/error_delta"
     ERROR_DELTA_LOW: Final = "backslide/error_delta_low"
@@ -115,6 +117,7 @@ class Artifact:
 
     ROOT: Final = "backslide"
     LAYERS: Final = "backslide/layers"
+    BATCHES: Final = "backslide/batches"
     SCALARS: Final = "backslide/scalars"
     PREDICTIONS: Final = "backslide/predictions"
     DATA: Final = "backslide/data"
@@ -187,6 +190,64 @@ SCALARS_SCHEMA: Final = pa.schema(
     ]
 )
 """Every scalar of every step; `timestamp` in epoch milliseconds."""
+
+BATCHES_SCHEMA: Final = pa.schema(
+    [
+        ("step", pa.int64()),
+        ("examples", pa.int32()),
+        ("training", pa.bool_()),
+        ("input_mean", pa.float32()),
+        ("input_std", pa.float32()),
+        ("input_rms", pa.float32()),
+        ("input_abs_max", pa.float32()),
+        ("input_spread_ratio", pa.float32()),
+        ("input_offset", pa.float32()),
+        ("input_constant_fraction", pa.float32()),
+        ("input_nonfinite_fraction", pa.float32()),
+        ("digests", pa.list_(pa.int64())),
+        ("answers", pa.string()),
+        ("outputs", pa.int32()),
+        ("output_low", pa.float32()),
+        ("output_high", pa.float32()),
+        ("predictions", pa.list_(pa.float32())),
+        ("targets", pa.list_(pa.float32())),
+        ("loss", pa.float32()),
+        ("trial_loss", pa.float32()),
+        ("trial_eval_loss", pa.float32()),
+        ("trial_error", pa.float32()),
+        ("trial_eval_error", pa.float32()),
+        ("trial_eval_distance", pa.float32()),
+        ("mixing", pa.float32()),
+        ("mixing_layer", pa.string()),
+        ("mixing_structural", pa.bool_()),
+        ("dependence", pa.float32()),
+        ("cut_layer", pa.string()),
+    ]
+)
+"""One row a sampled step: the first batch that the model got in it, as `model(inputs)` saw it.
+
+`training`: the model was in training mode. Inputs are described by the first tensor among the
+arguments, over at most 64 examples (the first ones) and 1,024 features of each; `input_*` are
+NaN where the inputs are integers. `input_spread_ratio`: largest over smallest standard
+deviation of the features that vary; `input_offset`: median over them of |mean| / std;
+`input_constant_fraction`: share of features that are the same in all examples. `digests`: a
+fingerprint of each example, equal for equal inputs.
+
+`answers` says how outputs are to be read: `classes` (predictions and targets are class
+numbers), `values` (one number an example), or "" (neither; then both lists are empty). Targets
+are inferred from the gradient at the output, NaN where it says nothing; of `values` they hold
+if the loss is a mean of squares, which `loss` tells: the batch's loss under that reading, to be
+compared with the one logged. `outputs`: numbers that the network answers with for an example.
+
+`trial_*`, `mixing` and `dependence` come from a few extra evaluations a run and are NaN in
+other rows. The loss and the error of the same examples in training mode and in evaluation mode;
+`trial_eval_distance`: rms difference of the two outputs over their standard deviation between
+examples. Then every other example is replaced by its neighbour: `mixing` is the rms change of
+the outputs of the examples that stayed, and `dependence` of those that were replaced, over the
+rms output; `mixing_layer` is the first module whose output changed for an example that stayed,
+`mixing_structural` that this is a recurrent or attention layer which takes the batch for the
+sequence; `cut_layer` is the first module whose output did not change for replaced examples,
+both "" where there is none."""
 
 SLICE_PREFIX: Final = "slice."
 

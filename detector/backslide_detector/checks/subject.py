@@ -9,6 +9,7 @@ from typing import Final
 from backslide_detector import names
 from backslide_detector.checks.learning import Learning, assess
 from backslide_detector.evidence import (
+    Batches,
     DataSummary,
     LayerHistory,
     Predictions,
@@ -29,6 +30,7 @@ ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
         "gradients": "no gradients were recorded (backslide.start(model=..., optimizer=...))",
         "weights": "no weights were recorded (backslide.start(model=..., optimizer=...))",
         "updates": "no updates were recorded (backslide.start(model=..., optimizer=...))",
+        "batches": "no batches were recorded (backslide.start(model=..., optimizer=...))",
         "predictions": "no predictions were logged (run.evaluate, run.log_predictions)",
         "data": "no data set was described (run.log_data)",
     }
@@ -87,6 +89,11 @@ class Subject:
     def updates(self) -> LayerHistory | None:
         """What the optimiser added to the parameters."""
         return _history(self.run.updates)
+
+    @property
+    def batches(self) -> Batches | None:
+        """What the network was fed and answered."""
+        return self.run.batches
 
     @property
     def predictions(self) -> Mapping[str, Predictions] | None:

@@ -18,6 +18,7 @@ from backslide.contract import Artifact, Metric, Role, Tag
 from backslide_detector import names
 from backslide_detector.evidence import DataSummary, Provenance, RunEvidence, RunHead, Series
 from backslide_detector.store import documents, tables
+from backslide_detector.store.batches import read_batches
 
 KEYS: Final = 300
 WINDOW_ROWS: Final = 2_500
@@ -34,7 +35,13 @@ OWN_METRICS: Final = frozenset(
 
 _INTERVAL: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
 _FILE_NAME: Final = re.compile(r"[^/\\\x00]{1,250}\.(?:parquet|json)")
-_FOLDERS: Final = (Artifact.LAYERS, Artifact.SCALARS, Artifact.PREDICTIONS, Artifact.DATA)
+_FOLDERS: Final = (
+    Artifact.LAYERS,
+    Artifact.SCALARS,
+    Artifact.BATCHES,
+    Artifact.PREDICTIONS,
+    Artifact.DATA,
+)
 
 
 def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> RunEvidence:
@@ -52,6 +59,7 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
         scalars = tables.read_scalars(_below(files, Artifact.SCALARS), problems)
         kinds = documents.module_kinds(_object(files, Artifact.GRAPH, problems))
         layers = tables.read_layers(_below(files, Artifact.LAYERS), kinds, problems)
+        batches = read_batches(_below(files, Artifact.BATCHES), problems)
         predictions = {
             path.stem: table
             for path in _below(files, Artifact.PREDICTIONS)
@@ -79,6 +87,7 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
         gradients=layers.get(Role.GRADIENT),
         weights=layers.get(Role.WEIGHT),
         updates=layers.get(Role.UPDATE),
+        batches=batches,
         predictions=predictions,
         data=data,
         provenance=_completed(provenance, tags),

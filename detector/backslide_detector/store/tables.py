@@ -38,8 +38,8 @@ _UNREADABLE: Final = (pa.ArrowException, OSError, ValueError, OverflowError, Mem
 def read_scalars(paths: Sequence[Path], problems: list[str]) -> dict[str, Series]:
     """Every scalar of every step, by key; exact repeats of a row count once."""
     batches: list[pa.RecordBatch] = []
-    for file in _open(paths, SCALARS_SCHEMA, SCALAR_ROWS, problems):
-        batches += _batches(file, SCALARS_SCHEMA.names, problems)
+    for file in open_tables(paths, SCALARS_SCHEMA, SCALAR_ROWS, problems):
+        batches += batches_of(file, SCALARS_SCHEMA.names, problems)
     if not batches:
         return {}
     table = pa.Table.from_batches(batches)
@@ -62,7 +62,7 @@ def read_scalars(paths: Sequence[Path], problems: list[str]) -> dict[str, Series
     names = keys.dictionary.to_pylist()
     edges = np.searchsorted(code, np.arange(len(names) + 1))
     return {
-        name: Series(_frozen(step[a:b]), _frozen(value[a:b]), _frozen(time[a:b] / 1_000.0))
+        name: Series(frozen(step[a:b]), frozen(value[a:b]), frozen(time[a:b] / 1_000.0))
         for name, a, b in zip(names[:SCALAR_KEYS], edges[:-1], edges[1:], strict=False)
     }
 
@@ -77,12 +77,12 @@ def read_layers(
         kinds: module name -> class name.
         problems: gets what could not be read.
     """
-    files = list(_open(paths, LAYERS_SCHEMA, LAYER_ROWS, problems))
+    files = list(open_tables(paths, LAYERS_SCHEMA, LAYER_ROWS, problems))
     plan = _plan(files, problems)
     grids = {role: _Grid.empty(names, plan.steps) for role, names in plan.layers.items()}
     wanted = pa.array(plan.steps)
     for file in files:
-        for batch in _batches(file, LAYERS_SCHEMA.names, problems):
+        for batch in batches_of(file, LAYERS_SCHEMA.names, problems):
             kept = batch.filter(pc.is_in(batch["step"], value_set=wanted))
             for role, grid in grids.items():
                 grid.fill(kept.filter(pc.equal(kept["role"], role.value)))
@@ -92,7 +92,7 @@ def read_layers(
 def read_predictions(path: Path, problems: list[str]) -> Predictions | None:
     """Per-example outcomes on one split; None when the table is no use."""
     needed = pa.schema([("id", pa.string()), ("correct", pa.bool_())])
-    files = list(_open([path], needed, PREDICTION_ROWS, problems))
+    files = list(open_tables([path], needed, PREDICTION_ROWS, problems))
     if not files:
         return None
     names = files[0].schema_arrow.names
@@ -102,7 +102,7 @@ def read_predictions(path: Path, problems: list[str]) -> Predictions | None:
     slices = [name for name in names if name.startswith(SLICE_PREFIX)]
     optional = [name for name in ("loss", "score") if name in names]
     columns = ["id", "target", "prediction", "correct", *optional, *slices]
-    batches = list(_batches(files[0], columns, problems))
+    batches = list(batches_of(files[0], columns, problems))
     if not batches:
         return None
     table = pa.Table.from_batches(batches)
@@ -126,14 +126,14 @@ def _predictions(
         _, first = np.unique(ids.indices.to_numpy(), return_index=True)
         table = table.take(pa.array(np.sort(first)))
     return Predictions(
-        ids=_frozen(table["id"].to_numpy()),
+        ids=frozen(table["id"].to_numpy()),
         targets=_labels(table["target"]),
         predictions=_labels(table["prediction"]),
-        correct=_frozen(table["correct"].fill_null(False).to_numpy().astype(bool)),
+        correct=frozen(table["correct"].fill_null(False).to_numpy().astype(bool)),
         loss=_numbers(table, "loss"),
         score=_numbers(table, "score"),
         slices={
-            key.removeprefix(SLICE_PREFIX): _frozen(
+            key.removeprefix(SLICE_PREFIX): frozen(
                 table[key].cast(pa.string()).fill_null("").to_numpy()
             )
             for key in slices
@@ -144,14 +144,14 @@ def _predictions(
 def _labels(column: pa.ChunkedArray) -> NDArray[np.object_]:
     """Labels as strings, measured values as floats."""
     if pa.types.is_floating(column.type):
-        return _frozen(column.cast(pa.float64()).to_numpy().astype(object))
-    return _frozen(column.cast(pa.string()).fill_null("").to_numpy().astype(object))
+        return frozen(column.cast(pa.float64()).to_numpy().astype(object))
+    return frozen(column.cast(pa.string()).fill_null("").to_numpy().astype(object))
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64] | None:
     if name not in table.column_names or table[name].null_count == len(table):
         return None
-    return _frozen(table[name].cast(pa.float64()).fill_null(float("nan")).to_numpy())
+    return frozen(table[name].cast(pa.float64()).fill_null(float("nan")).to_numpy())
 
 
 @dataclass(frozen=True)
@@ -166,7 +166,7 @@ def _plan(files: Sequence[pq.ParquetFile], problems: list[str]) -> _Plan:
     steps: set[int] = set()
     depth: dict[tuple[str, str], int] = {}
     for file in files:
-        for batch in _batches(file, ["step", "layer", "depth", "role"], problems):
+        for batch in batches_of(file, ["step", "layer", "depth", "role"], problems):
             steps.update(pc.unique(batch["step"].drop_null()).to_pylist())
             groups = pa.Table.from_batches([batch]).group_by(["role", "layer"])
             for row in groups.aggregate([("depth", "min")]).to_pylist():
@@ -235,11 +235,11 @@ class _Grid:
         return LayerHistory(
             layers=self.layers,
             kinds=tuple(_kind(name, kinds) for name in self.layers),
-            depth=_frozen(self.depth),
-            count=_frozen(self.count),
-            steps=_frozen(self.steps),
-            histogram=_frozen(self.histogram),
-            **{name: _frozen(cells) for name, cells in self.statistics.items()},
+            depth=frozen(self.depth),
+            count=frozen(self.count),
+            steps=frozen(self.steps),
+            histogram=frozen(self.histogram),
+            **{name: frozen(cells) for name, cells in self.statistics.items()},
         )
 
 
@@ -248,8 +248,13 @@ def _kind(tensor: str, kinds: Mapping[str, str]) -> str:
     return kinds.get(tensor) or kinds.get(tensor.rpartition(".")[0], "")
 
 
-def _open(
-    paths: Iterable[Path], schema: pa.Schema, limit: int, problems: list[str]
+def open_tables(
+    paths: Iterable[Path],
+    schema: pa.Schema,
+    limit: int,
+    problems: list[str],
+    *,
+    longest: int = HISTOGRAM_BINS,
 ) -> Iterator[pq.ParquetFile]:
     """The files that can be trusted so far: footer whole, columns as agreed, not too many rows.
 
@@ -267,8 +272,8 @@ def _open(
             problems.append(f"{path.name}: {wrong}")
         elif rows > left:
             problems.append(f"{path.name}: {rows:,} rows; at most {limit:,} are read")
-        elif _values(file) > rows * (HISTOGRAM_BINS + len(file.schema_arrow)):
-            problems.append(f"{path.name}: lists longer than {HISTOGRAM_BINS} bins")
+        elif _values(file) > rows * (longest + len(file.schema_arrow)):
+            problems.append(f"{path.name}: lists longer than {longest}")
         else:
             left -= rows
             yield file
@@ -289,7 +294,7 @@ def _values(file: pq.ParquetFile) -> int:
     return sum(g.column(j).num_values for g in groups for j in range(g.num_columns))
 
 
-def _batches(
+def batches_of(
     file: pq.ParquetFile, columns: Sequence[str], problems: list[str]
 ) -> Iterator[pa.RecordBatch]:
     """The rows, up to the first damaged page."""
@@ -305,6 +310,7 @@ def _reason(error: BaseException) -> str:
     return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]
 
 
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
+def frozen(array: NDArray[Any]) -> NDArray[Any]:
+    """The array itself, read-only from now on."""
     array.flags.writeable = False
     return array

@@ -72,13 +72,23 @@ class Cadence:
             self._wait = self._interval()
         if self._since + 1 >= LONGEST:
             return True
-        return self._since + 1 >= self._wait and self._affordable()
+        return self._since + 1 >= self._wait and self.affords(self._price)
 
-    def _affordable(self) -> bool:
-        """Whether one more snapshot keeps the budget."""
+    @property
+    def steps(self) -> int:
+        """Steps so far."""
+        return self._steps
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean time of a step without watching."""
+        return (self.elapsed - self.spent) / max(self._steps, 1)
+
+    def affords(self, seconds: float) -> bool:
+        """Whether spending this much more keeps the budget."""
         if self.overhead is None:
             return True
-        return self.spent + self._price <= max(GRACE_SECONDS, self.overhead * self.elapsed)
+        return self.spent + seconds <= max(GRACE_SECONDS, self.overhead * self.elapsed)
 
     def _interval(self) -> int:
         """Steps from this snapshot to the next one, if the budget allows it then."""
@@ -86,8 +96,8 @@ class Cadence:
             return 1
         dear = self.spent > max(GRACE_SECONDS / 2, self.overhead * self.elapsed)
         interval = (SPARING if dear else GROWTH) * self._steps
-        if not self._affordable():
-            step_time = (self.elapsed - self.spent) / self._steps
-            interval = max(interval, self._price / (self.overhead * max(step_time, 1e-9)))
+        if not self.affords(self._price):
+            budget = self.overhead * max(self.step_seconds, 1e-9)
+            interval = max(interval, self._price / budget)
         jittered = interval * self._random.uniform(1 - JITTER, 1 + JITTER)
         return max(1, min(LONGEST, round(jittered)))

@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from backslide.contract import HISTOGRAM_BINS, LAYERS_SCHEMA
+from backslide.measure.batches.facts import Batch
 
 STATISTICS: Final = (
     "mean",
@@ -93,6 +94,7 @@ class Snapshot:
         scalars: network-level figures by metric key.
         counts: int64, shape (n,): elements summarised, where they differ from the catalogue's
             (batches of varying size); otherwise None.
+        batch: what the network was fed and answered; a record of its own on disk.
     """
 
     step: int
@@ -102,6 +104,7 @@ class Snapshot:
     histogram: NDArray[np.int32]
     scalars: dict[str, float] = field(default_factory=dict)
     counts: NDArray[np.int64] | None = None
+    batch: Batch | None = None
 
     def row(self, name: str, role: str) -> dict[str, float]:
         """Statistics of one tensor by name; raises KeyError when there is no such tensor."""

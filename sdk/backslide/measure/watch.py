@@ -7,8 +7,8 @@ starts one copy of all results to the host. In other steps nothing is hooked int
 
 import time
 import weakref
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Final
 
@@ -18,6 +18,9 @@ from torch.optim import Optimizer
 
 from backslide.contract import Role
 from backslide.measure.assemble import Assembler
+from backslide.measure.batches.batches import Batches, Capture
+from backslide.measure.batches.facts import Batch
+from backslide.measure.batches.undisturbed import fit
 from backslide.measure.cadence import Cadence
 from backslide.measure.instruments.activations import Activations, compiled
 from backslide.measure.instruments.graph import Graph
@@ -60,6 +63,29 @@ class _Sample:
     summary: Summary
     calls: int = 0
     cost: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Flight:
+    """Results of a sampled step on their way to the host.
+
+    Attributes:
+        step: its number.
+        wall_time: epoch seconds.
+        transfer: of the tensors' summaries.
+        rates: learning rates by metric key.
+        capture: of the batch, if there was one.
+    """
+
+    step: int
+    wall_time: float
+    transfer: Transfer
+    rates: Mapping[str, float]
+    capture: Capture | None
+
+    def arrived(self) -> bool:
+        """Whether everything is there; never waits."""
+        return self.transfer.ready() and (self.capture is None or self.capture.ready())
 
 
 class Watch:
@@ -108,8 +134,19 @@ class Watch:
         self._activations = (
             None if model is None or bare is None else self._outputs(model, bare)
         )
+        self._batches = (
+            None
+            if bare is None or self._activations is None
+            else Batches(
+                bare,
+                self._steps.optimizers,
+                trials=bare is model and fit(bare),
+                meter=self._meter,
+                fail=self._fail,
+            )
+        )
         self._turn = 0
-        self._flying: list[tuple[int, float, Transfer]] = []
+        self._flying: list[_Flight] = []
         self._sample: _Sample | None = None
         self._closed = False
         self._last = perf_counter()
@@ -146,7 +183,9 @@ class Watch:
         cost = self._meter.take() + now - start
         price = None
         if sample is not None:
-            sample.cost += cost
+            sample.cost += cost - (
+                0.0 if self._batches is None else self._batches.trial_seconds
+            )
             price = sample.cost if self._sample is None else None
         due = self._cadence.step(now - self._last, cost, price)
         self._last = now
@@ -174,6 +213,8 @@ class Watch:
         self._steps.detach()
         if self._activations is not None:
             self._activations.detach()
+        if self._batches is not None:
+            self._batches.detach()
 
     def _outputs(self, model: nn.Module, bare: nn.Module) -> Activations | None:
         """The instrument on a model's outputs, if hooks can fire in it."""
@@ -203,6 +244,11 @@ class Watch:
         self._sample = _Sample(summary)
         self._steps.begin(summary, self._turn)
         self._turn += 1
+        if self._batches is not None:
+            # A trial is two evaluations of a few examples: at most about one step's time.
+            cadence = self._cadence
+            due = self._batches.due(cadence.steps) and cadence.affords(cadence.step_seconds)
+            self._batches.begin(trial=due)
         if self._activations is not None:
             try:
                 self._activations.begin(summary)
@@ -215,6 +261,8 @@ class Watch:
         self._steps.end()
         if self._activations is not None:
             self._activations.end()
+        if self._batches is not None:
+            self._batches.end()
 
     def _over(self, sample: _Sample) -> bool:
         """Whether a sampled step has seen what it waits for: with optimizers, one's step."""
@@ -235,13 +283,18 @@ class Watch:
             for parameter in self._parameters.trained():
                 row = self._parameters.of(parameter).weight
                 sample.summary.add(row, local(parameter.detach()))
-        self._flying.append((step, time.time(), sample.summary.finish()))
+        capture = None if self._batches is None else self._batches.take()
+        self._flying.append(
+            _Flight(step, time.time(), sample.summary.finish(), self._steps.rates, capture)
+        )
         if (
             self._activations is not None
             and self._turn == BLIND
             and not self._activations.fired
         ):
             self._activations.abandon()
+            if self._batches is not None:
+                self._batches.abandon()
             self._fail(
                 "activations are not measured: no module of this model ran in training mode in "
                 f"{BLIND} steps (compiled after the start, or another model is trained?)"
@@ -250,8 +303,22 @@ class Watch:
     def _arrived(self, *, wait: bool = False) -> list[Snapshot]:
         """Snapshots whose copies are complete, in order."""
         ready = []
-        while self._flying and (wait or self._flying[0][2].ready()):
-            step, wall_time, transfer = self._flying.pop(0)
-            rows = transfer.rows()
-            ready.append(self._assembler.snapshot(step, wall_time, rows, self._cadence.share))
+        while self._flying and (wait or self._flying[0].arrived()):
+            flight = self._flying.pop(0)
+            rows = flight.transfer.rows()
+            snapshot = self._assembler.snapshot(
+                flight.step, flight.wall_time, rows, self._cadence.share
+            )
+            scalars = {**snapshot.scalars, **flight.rates}
+            ready.append(replace(snapshot, scalars=scalars, batch=self._batch(flight)))
         return ready
+
+    def _batch(self, flight: _Flight) -> Batch | None:
+        """What the network was fed and answered, if it can be told."""
+        if flight.capture is None:
+            return None
+        try:
+            return flight.capture.batch(flight.step)
+        except Exception as error:  # noqa: BLE001  # a snapshot is worth more than its batch
+            self._fail(f"a batch could not be read: {error}")
+            return None

@@ -55,6 +55,9 @@ class Recorder:
                 return
             self._catalogues.add(catalogue.digest)
         self.spool.append(Kind.SNAPSHOT, encode(snapshot), droppable=True)
+        if snapshot.batch is not None:
+            row = json.dumps(snapshot.batch.columns())
+            self.spool.append(Kind.BATCH, row.encode(), droppable=True)
         if snapshot.scalars:
             now = int(snapshot.wall_time * 1_000)
             self._point(Point(snapshot.step, now, snapshot.scalars))

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from backslide.contract import LAYERS_SCHEMA, SCALARS_SCHEMA, Artifact
+from backslide.contract import BATCHES_SCHEMA, LAYERS_SCHEMA, SCALARS_SCHEMA, Artifact
 from backslide.measure.snapshot import Catalogue, decode
 from backslide.spool.job import CATALOGUES, write_whole
 from backslide.spool.segments import Kind, Record
@@ -33,7 +33,7 @@ class Parts:
 def sort(records: Sequence[Record], folder: Path) -> Parts:
     """Reads the records of one segment of the spool in `folder`."""
     columns: dict[str, list[object]] = {name: [] for name in SCALARS_SCHEMA.names}
-    layers, artifacts, unreadable = [], [], []
+    layers, batches, artifacts, unreadable = [], [], [], []
     catalogues: dict[str, Catalogue] = _Catalogues(folder)
     for record in records:
         try:
@@ -47,6 +47,9 @@ def sort(records: Sequence[Record], folder: Path) -> Parts:
                         columns["value"].append(value)
                 case Kind.SNAPSHOT:
                     layers.append(decode(record.payload, catalogues))
+                case Kind.BATCH:
+                    row = json.loads(record.payload)
+                    batches.append(pa.Table.from_pylist([row], schema=BATCHES_SCHEMA))
                 case Kind.ARTIFACT:
                     entry = json.loads(record.payload)
                     artifacts.append((entry["path"], entry["file"]))
@@ -58,6 +61,7 @@ def sort(records: Sequence[Record], folder: Path) -> Parts:
         {
             Artifact.SCALARS: pa.table(columns, schema=SCALARS_SCHEMA),
             Artifact.LAYERS: pa.concat_tables([LAYERS_SCHEMA.empty_table(), *layers]),
+            Artifact.BATCHES: pa.concat_tables([BATCHES_SCHEMA.empty_table(), *batches]),
         },
         tuple(artifacts),
         tuple(unreadable),

@@ -35,7 +35,7 @@ SEGMENT_SHARE: Final = 0.05
 """A segment lives this share of the run's age, so that long runs make hundreds of parts."""
 LIMIT_BYTES: Final = 256 << 20
 DROPPABLE_SHARE: Final = 0.75
-"""Layer snapshots stop at this share of the limit; the rest is for scalars and outcomes."""
+"""Snapshots and batches stop at this share of the limit; the rest is for what matters more."""
 
 RESERVE: Final = "reserve"
 RESERVE_BYTES: Final = 16 << 10
@@ -56,6 +56,7 @@ class Kind(IntEnum):
     DROPPED = 7
     END = 8
     CATALOGUE = 9
+    BATCH = 10
 
 
 @dataclass(frozen=True, slots=True)

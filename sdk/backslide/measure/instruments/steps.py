@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from backslide.measure.instruments.gradients import gradients, has_closure, scaling
 from backslide.measure.instruments.parameters import Named, Parameters, trained
+from backslide.measure.instruments.rates import learning_rates
 from backslide.measure.instruments.updates import Before, after, before
 from backslide.measure.meter import Meter
 from backslide.measure.summary import Summary
@@ -35,6 +36,7 @@ class _Sample:
     parameters: set[int] = field(default_factory=set)
     begun: dict[Optimizer, _Begun] = field(default_factory=dict)
     over: set[Optimizer] = field(default_factory=set)
+    rates: dict[str, float] = field(default_factory=dict)
 
 
 class Steps:
@@ -74,6 +76,11 @@ class Steps:
         """Whether an optimizer has completed a step since `begin`."""
         return self._sample is not None and bool(self._sample.over)
 
+    @property
+    def rates(self) -> dict[str, float]:
+        """Learning rates of the steps since `begin`, by metric key."""
+        return {} if self._sample is None else self._sample.rates
+
     def begin(self, summary: Summary, turn: int) -> None:
         """The next step of each optimizer goes to `summary`."""
         self._sample = _Sample(summary, turn)
@@ -99,6 +106,11 @@ class Steps:
         self._fail(f"gradients and updates are not measured: {kind} has no step hooks")
         return None
 
+    def _first_group(self, optimizer: Optimizer) -> int:
+        """Number of an optimizer's first parameter group among those of all."""
+        before_it = self.optimizers[: self.optimizers.index(optimizer)]
+        return sum(len(each.param_groups) for each in before_it)
+
     @torch.no_grad()
     def _before(
         self, optimizer: Optimizer, args: tuple[object, ...], kwargs: dict[str, object]
@@ -115,6 +127,7 @@ class Steps:
                 if id(tensor) not in sample.parameters
             ]
             sample.parameters.update(map(id, parameters))
+            sample.rates |= learning_rates(optimizer, self._first_group(optimizer))
             named = [self._parameters.of(tensor) for tensor in parameters]
             scaled = scaling(optimizer)
             # With a closure, the gradients at hand are those of the step before.

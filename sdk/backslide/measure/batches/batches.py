@@ -1,0 +1,265 @@
+"""The model's own inputs and outputs in a sampled step: hooks on the model as a whole."""
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from backslide.measure.batches import answers
+from backslide.measure.batches.facts import Batch, Trial, describe, digests
+from backslide.measure.batches.pieces import (
+    Piece,
+    features,
+    first_inputs,
+    flat_answers,
+)
+from backslide.measure.batches.pieces import answers as answers_in
+from backslide.measure.batches.trial import Question, Reply, ask, question
+from backslide.measure.batches.undisturbed import fit
+from backslide.measure.instruments.tensors import in_backward
+from backslide.measure.meter import Meter
+
+TRIALS: Final = (4, 16, 64, 256, 1024, 4096, 16384, 65536)
+"""Steps from which on a trial is due, one each."""
+
+
+@dataclass(eq=False)
+class Capture:
+    """What was kept of a batch, on its way to the host.
+
+    Attributes:
+        examples: size of the batch.
+        training: whether the model was in training mode.
+        inputs: some features of some examples.
+        output: their answers, shape (n, k).
+        gradient: of the loss by them, once the backward pass has come by.
+        question: what a trial needs, until it is made.
+        reply: what it brought.
+    """
+
+    examples: int
+    training: bool
+    inputs: Piece
+    output: Piece | None = None
+    gradient: Piece | None = None
+    question: Question | None = None
+    reply: Reply | None = None
+
+    def ready(self) -> bool:
+        """Whether everything has arrived; never waits."""
+        pieces = (self.inputs, self.output, self.gradient, self.reply)
+        return all(piece is None or piece.ready() for piece in pieces)
+
+    def batch(self, step: int) -> Batch:
+        """The facts; waits for what is not `ready`."""
+        block = self.inputs.array()
+        fingerprints = digests(block)
+        read, trial = answers.Answers(), Trial()
+        if self.output is not None:
+            output = self.output.array().astype(np.float64)
+            gradient = None if self.gradient is None else self.gradient.array()
+            with np.errstate(all="ignore"):  # a broken network is no reason to complain
+                read = answers.read(output, gradient, examples=self.examples)
+                if self.reply is not None:
+                    trial = self.reply.read(read, output, fingerprints)
+        return Batch(
+            step, self.examples, self.training, fingerprints, describe(block), read, trial
+        )
+
+
+class Batches:
+    """Looks at the first batch of each sampled step; idle outside of them.
+
+    Args:
+        model: is hooked as a whole; its parts are another instrument's.
+        optimizers: trials are made before their steps.
+        trials: whether the model may be run once more now and then.
+        meter: told what the hooks cost, apart from trials.
+        fail: told what could not be measured and why; a hook never raises.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizers: Iterable[Optimizer],
+        *,
+        trials: bool,
+        meter: Meter,
+        fail: Callable[[str], None],
+    ) -> None:
+        """Sets the hooks on the optimizers."""
+        self._model = model
+        self._meter = meter
+        self._fail = fail
+        self._trials = list(TRIALS) if trials else []
+        self._try = False
+        self._capture: Capture | None = None
+        self._listening = False
+        self._abandoned = False
+        self._tap: RemovableHandle | None = None
+        self._handles = [each.register_step_pre_hook(self._before) for each in optimizers]
+        self.trial_seconds = 0.0
+
+    def due(self, step: int) -> bool:
+        """Whether a trial should be made in the next sampled step, if it can be afforded."""
+        return bool(self._trials) and step >= self._trials[0]
+
+    def begin(self, *, trial: bool) -> None:
+        """The next batch is kept; `trial`: and tried."""
+        if self._abandoned:
+            return
+        self._capture = None
+        self._listening = True
+        self._try = trial
+        self.trial_seconds = 0.0
+        if self._tap is None and not isinstance(self._model, torch.jit.ScriptModule):
+            self._tap = self._model.register_forward_hook(Tap(self), with_kwargs=True)
+
+    def end(self) -> None:
+        """Keeps nothing until `begin`."""
+        self._listening = False
+        self._capture = None
+        if not self._abandoned:
+            self._untap()
+
+    def abandon(self) -> None:
+        """Measures no more, but leaves the hook: a graph compiled with it needs it."""
+        self._abandoned = True
+        self.end()
+
+    def detach(self) -> None:
+        """Takes the hooks away."""
+        self._listening = False
+        self._capture = None
+        self._untap()
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+    def take(self) -> Capture | None:
+        """What this step's batch left; forgets it."""
+        capture, self._capture = self._capture, None
+        if capture is not None:
+            capture.question = None
+        return capture
+
+    def note(self, args: tuple[object, ...], kwargs: Mapping[str, object], out: object) -> None:
+        """Keeps what is wanted of a call of the model; the first of a step counts."""
+        start = perf_counter()
+        try:
+            if self._listening and self._capture is None and torch.is_grad_enabled():
+                self._keep(args, kwargs, out)
+        except Exception as error:  # noqa: BLE001  # nothing may reach the user's forward pass
+            self._listening = False
+            self._fail(f"batches are not measured: {error}")
+        self._meter.seconds += perf_counter() - start
+
+    @torch.no_grad()
+    def _keep(
+        self, args: tuple[object, ...], kwargs: Mapping[str, object], out: object
+    ) -> None:
+        inputs = first_inputs(args, kwargs)
+        if inputs is None or inputs.device.type == "meta":
+            return
+        if inputs.is_cuda and torch.cuda.is_current_stream_capturing():
+            return  # what is captured here would run again at every replay of the CUDA graph
+        capture = Capture(len(inputs), self._model.training, Piece(features(inputs)))
+        self._capture = capture
+        output = answers_in(out, len(inputs))
+        if output is None or (rows := flat_answers(output)) is None:
+            return
+        capture.output = Piece(rows)
+        if output.requires_grad:
+            output.register_hook(GradientTap(self, capture))  # type: ignore[no-untyped-call]  # torch has no types here
+        if self._try:
+            capture.question = question(args, kwargs, inputs, output)
+
+    def note_gradient(self, capture: Capture, gradient: Tensor) -> None:
+        """Keeps the gradient at the answers."""
+        start = perf_counter()
+        try:
+            if capture is self._capture and capture.gradient is None:
+                with torch.no_grad():
+                    rows = flat_answers(gradient)
+                    capture.gradient = None if rows is None else Piece(rows)
+        except Exception as error:  # noqa: BLE001  # nothing may reach the user's backward pass
+            self._fail(f"targets are not measured: {error}")
+        self._meter.seconds += perf_counter() - start
+
+    def _before(self, _optimizer: Optimizer, _args: object, _kwargs: object) -> None:
+        """Step pre-hook: the backward pass is over and the weights are still those it saw."""
+        capture = self._capture
+        if capture is None or capture.question is None:
+            return
+        start = perf_counter()
+        asked, capture.question = capture.question, None
+        self._trials.pop(0)
+        try:
+            # Hooks of somebody else may have come since the last time.
+            if fit(self._model):
+                with torch.no_grad():
+                    capture.reply = ask(self._model, asked)
+            else:
+                self._trials.clear()
+        except Exception:  # noqa: BLE001  # a model that runs only as its author calls it
+            self._trials.clear()
+        self.trial_seconds = perf_counter() - start
+        self._meter.seconds += self.trial_seconds
+
+    def _untap(self) -> None:
+        if self._tap is not None:
+            self._tap.remove()
+            self._tap = None
+
+
+class Tap:
+    """The forward hook on the whole model.
+
+    A copy of the model made while it is watched carries a hook that does nothing and needs no
+    backslide to be loaded.
+    """
+
+    __slots__ = ("_batches",)
+
+    def __init__(self, batches: Batches) -> None:
+        """Belongs to one instrument."""
+        self._batches = batches
+
+    def __call__(
+        self,
+        _module: nn.Module,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+        output: object,
+    ) -> None:
+        """Looks at a call; never raises, never changes anything."""
+        if not torch.compiler.is_compiling() and not in_backward():
+            self._batches.note(args, kwargs, output)
+
+    def __reduce__(self) -> tuple[object, tuple[object, str]]:
+        """Pickles as something of the standard library that takes any call and returns None."""
+        return getattr, (contextlib.nullcontext(), "__exit__")
+
+
+class GradientTap:
+    """The hook on one output tensor, which lives as long as that does."""
+
+    __slots__ = ("_batches", "_capture")
+    __torch_unserializable__ = True
+    """Tensors with hooks warn when they are saved; this one need not."""
+
+    def __init__(self, batches: Batches, capture: Capture) -> None:
+        """Belongs to one output."""
+        self._batches = batches
+        self._capture = capture
+
+    def __call__(self, gradient: Tensor) -> None:
+        """Looks at the gradient; never raises, never changes it."""
+        self._batches.note_gradient(self._capture, gradient)

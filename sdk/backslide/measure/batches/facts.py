@@ -1,0 +1,108 @@
+"""From pieces of a batch to facts about it: arithmetic on the host, in float64."""
+
+from dataclasses import asdict, dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backslide.measure.batches.answers import Answers
+
+Floats = NDArray[np.float64]
+NAN: Final = float("nan")
+
+FEATURES: Final = 1024
+"""Features of an example that are looked at."""
+
+_MULTIPLIERS: Final = np.random.default_rng(0).integers(1 << 64, size=FEATURES, dtype=np.uint64)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a few extra evaluations told; see `contract.BATCHES_SCHEMA`."""
+
+    trial_loss: float = NAN
+    trial_eval_loss: float = NAN
+    trial_error: float = NAN
+    trial_eval_error: float = NAN
+    trial_eval_distance: float = NAN
+    mixing: float = NAN
+    mixing_layer: str = ""
+    mixing_structural: bool = False
+    dependence: float = NAN
+    cut_layer: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The columns of `contract.BATCHES_SCHEMA` that describe inputs."""
+
+    input_mean: float = NAN
+    input_std: float = NAN
+    input_rms: float = NAN
+    input_abs_max: float = NAN
+    input_spread_ratio: float = NAN
+    input_offset: float = NAN
+    input_constant_fraction: float = NAN
+    input_nonfinite_fraction: float = NAN
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One row of `contract.BATCHES_SCHEMA`, its columns in groups."""
+
+    step: int
+    examples: int
+    training: bool
+    digests: tuple[int, ...]
+    inputs: Inputs
+    answers: Answers
+    trial: Trial
+
+    def columns(self) -> dict[str, object]:
+        """The row, by column."""
+        own = {"step": self.step, "examples": self.examples, "training": self.training}
+        groups = asdict(self.inputs) | asdict(self.answers) | asdict(self.trial)
+        return own | {"digests": self.digests} | groups
+
+
+def digests(block: NDArray[np.generic]) -> tuple[int, ...]:
+    """A fingerprint of each row, shape (n, f); equal rows have equal ones, in any batch.
+
+    A sum of all elements' bits, each times a random odd number of its column: integers wrap
+    around and add up to the same in any order.
+    """
+    bits = np.ascontiguousarray(block).view(f"u{block.dtype.itemsize}").astype(np.uint64)
+    odd = _MULTIPLIERS[: block.shape[1]] | np.uint64(1)
+    sums = (bits * odd).sum(1, dtype=np.uint64)
+    return tuple(sums.view(np.int64).tolist())
+
+
+def describe(block: NDArray[np.generic]) -> Inputs:
+    """Scale of the features, shape (n, f); nothing where they are integers."""
+    constant = float((block == block[:1]).all(0).mean())
+    if block.dtype.kind != "f":
+        return Inputs(input_constant_fraction=constant)
+    values = block.astype(np.float64)
+    finite = np.isfinite(values)
+    broken = 1.0 - float(finite.mean())
+    if broken:
+        values = values[:, finite.all(0)]
+    if not values.size:
+        return Inputs(input_nonfinite_fraction=broken)
+    spread, mean = values.std(0), values.mean(0)
+    varying = spread > 0
+    ratio = offset = NAN
+    if varying.any():
+        ratio = float(spread[varying].max() / spread[varying].min())
+        offset = float(np.median(np.abs(mean[varying]) / spread[varying]))
+    return Inputs(
+        input_mean=float(values.mean()),
+        input_std=float(values.std()),
+        input_rms=float(np.sqrt(np.square(values).mean())),
+        input_abs_max=float(np.abs(values).max()),
+        input_spread_ratio=ratio,
+        input_offset=offset,
+        input_constant_fraction=constant,
+        input_nonfinite_fraction=broken,
+    )

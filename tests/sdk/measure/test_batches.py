@@ -1,0 +1,376 @@
+"""What a watch reports about batches and answers, and that a trial leaves no trace."""
+
+import copy
+import io
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812  # the field's name for it
+
+from backslide.contract import BATCHES_SCHEMA
+from backslide.measure.batches.batches import TRIALS
+from backslide.measure.batches.facts import Batch, digests
+from backslide.measure.watch import Watch
+
+FIRST_TRIAL = TRIALS[0]
+SEEDED = torch.Generator().manual_seed(5)
+X = torch.randn(256, 8, generator=SEEDED)
+LABELS = torch.randint(0, 4, (256,), generator=SEEDED)
+
+
+def batches(
+    model, loss, inputs=X, targets=LABELS, *, steps=FIRST_TRIAL + 1, rows=32, scale=1.0
+):
+    """Trains for some steps and returns what was seen of each batch, with its loss."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05 / scale)
+    watch = Watch(model, [optimizer], overhead=None)
+    seen: list[tuple[Batch, float]] = []
+    for step in range(steps):
+        at = slice(step * rows % 256, step * rows % 256 + rows)
+        value = loss(model(inputs[at]), targets[at])
+        optimizer.zero_grad()
+        (scale * value).backward()
+        optimizer.step()
+        seen += [(snapshot.batch, value.item()) for snapshot in watch.step(step)]
+    watch.close()
+    assert watch.problems == ()
+    return seen
+
+
+def mlp(outputs=4, *last: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, outputs), *last)
+
+
+def binary(function):
+    return lambda output, target: function(output[:, 0], (target % 2).float())
+
+
+def multilabel(output, target):
+    return F.binary_cross_entropy_with_logits(output, F.one_hot(target, 4).float())
+
+
+WEIGHTS = torch.tensor([1.0, 5.0, 0.2, 1.0])
+
+
+CLASSES = {
+    "softmax": (mlp(), F.cross_entropy, LABELS),
+    "log-softmax": (mlp(4, nn.LogSoftmax(1)), F.nll_loss, LABELS),
+    "softmax twice": (mlp(4, nn.Softmax(1)), F.cross_entropy, LABELS),
+    "summed": (mlp(), lambda o, y: F.cross_entropy(o, y, reduction="sum"), LABELS),
+    "weighted": (mlp(), lambda o, y: F.cross_entropy(o, y, WEIGHTS), LABELS),
+    "smoothed": (mlp(), lambda o, y: F.cross_entropy(o, y, label_smoothing=0.1), LABELS),
+    "hinge": (mlp(), F.multi_margin_loss, LABELS),
+    "many sigmoids": (mlp(), multilabel, LABELS),
+    "one logit": (mlp(1), binary(F.binary_cross_entropy_with_logits), LABELS % 2),
+    "sigmoid": (mlp(1, nn.Sigmoid()), binary(F.binary_cross_entropy), LABELS % 2),
+    "sigmoid, squared": (mlp(1, nn.Sigmoid()), binary(F.mse_loss), LABELS % 2),
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_targets_of_classes_are_read_from_the_gradient(name, scale):
+    model, loss, truth = CLASSES[name]
+    seen = batches(copy.deepcopy(model), loss, scale=scale)
+    assert {batch.answers.answers for batch, _ in seen} == {"classes"}
+    found = [target for batch, _ in seen for target in batch.answers.targets]
+    assert found == truth[: len(found)].tolist()
+
+
+def test_targets_of_numbers_and_the_loss_that_confirms_them():
+    values = X.sum(1, keepdim=True)
+    for batch, loss in batches(mlp(1), F.mse_loss, targets=values):
+        at = slice(batch.step * 32, batch.step * 32 + 32)
+        assert batch.answers.answers == "values"
+        assert batch.answers.targets == pytest.approx(values[at, 0].tolist(), abs=1e-4)
+        assert batch.answers.loss == pytest.approx(loss, rel=1e-4)
+
+
+def test_another_loss_of_numbers_betrays_itself():
+    values = X.sum(1, keepdim=True)
+    for batch, loss in batches(mlp(1), F.l1_loss, targets=values):
+        assert abs(batch.answers.loss - loss) > 0.1 * loss
+
+
+def test_images_and_many_numbers_have_no_answers():
+    for batch, _ in batches(mlp(8), F.mse_loss, targets=X):
+        assert batch.answers.answers == ""
+        assert batch.answers.predictions == ()
+
+
+def test_the_loss_and_the_predictions_are_those_of_the_step():
+    model = mlp()
+    with torch.no_grad():
+        output = model(X[:32])
+    batch, loss = batches(model, F.cross_entropy, steps=1)[0]
+    assert batch.answers.loss == pytest.approx(loss, rel=1e-5)
+    assert list(batch.answers.predictions) == output.argmax(1).tolist()
+    assert batch.answers.output_high == pytest.approx(output.max().item())
+
+
+def test_inputs_are_described():
+    inputs = X * torch.tensor([1, 1, 1, 1, 1, 1, 1000.0, 0]) + 3
+    batch, _ = batches(mlp(), F.cross_entropy, inputs=inputs, steps=1)[0]
+    first = inputs[:32]
+    assert batch.inputs.input_constant_fraction == 1 / 8
+    assert batch.inputs.input_rms == pytest.approx(first.square().mean().sqrt().item())
+    assert batch.inputs.input_abs_max == pytest.approx(first.abs().max().item())
+    assert 500 < batch.inputs.input_spread_ratio < 3000
+    inputs[3, 3] = float("nan")
+    batch, _ = batches(mlp(), F.cross_entropy, inputs=inputs, steps=1)[0]
+    assert batch.inputs.input_nonfinite_fraction == pytest.approx(1 / (32 * 8))
+
+
+def test_integers_have_no_scale():
+    model = nn.Sequential(nn.Embedding(50, 8), nn.Flatten(), nn.Linear(24, 4))
+    ids = torch.randint(0, 50, (256, 3))
+    for batch, _ in batches(model, F.cross_entropy, inputs=ids):
+        assert np.isnan(batch.inputs.input_rms)
+        assert len(set(batch.digests)) == 32
+
+
+def test_an_example_is_known_again_in_any_batch():
+    images = torch.rand(70, 3, 40, 40).numpy().reshape(70, -1)[:, :1024]
+    one, two = digests(images), digests(images[::-1].copy())
+    assert len(set(one)) == 70
+    assert one == two[::-1]
+    black_and_white = (images > 0.5).astype(np.float32)
+    assert len(set(digests(black_and_white))) == 70
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_precisions(kind):
+    model = mlp().to(kind)
+    for batch, loss in batches(model, F.cross_entropy, inputs=X.to(kind)):
+        start = batch.step * 32
+        assert list(batch.answers.targets) == LABELS[start : start + 32].tolist()
+        assert batch.answers.loss == pytest.approx(loss, rel=0.02)
+
+
+def tried(model, inputs=X, loss=F.cross_entropy) -> Batch:
+    *_, (batch, _) = batches(model, loss, inputs=inputs)
+    return batch
+
+
+def test_a_sound_model_depends_on_its_own_example_alone():
+    trial = tried(mlp()).trial
+    assert trial.mixing == 0.0
+    assert trial.dependence > 0.1
+    assert trial.trial_eval_loss == pytest.approx(trial.trial_loss, rel=1e-5)
+    assert (trial.mixing_layer, trial.cut_layer) == ("", "")
+
+
+class Wrapped(nn.Module):
+    def __init__(self, change, body=None):
+        super().__init__()
+        self.change, self.body = change, body or mlp()
+
+    def forward(self, x):
+        return self.body(self.change(x))
+
+
+def test_mixed_examples_are_found():
+    trial = tried(Wrapped(lambda x: x.T.reshape_as(x))).trial
+    assert trial.mixing > 0.1
+    assert trial.mixing_layer == "body.0"
+    assert not trial.mixing_structural
+
+
+class Attends(nn.Module):
+    def __init__(self, batch_first, kind=nn.MultiheadAttention):
+        super().__init__()
+        self.kind, self.embed, self.head = kind, nn.Linear(2, 8), nn.Linear(8, 4)
+        more = () if kind is nn.LSTM else (2,)
+        self.inner = kind(8, *(more or (8,)), batch_first=batch_first)
+
+    def forward(self, x):
+        x = self.embed(x.view(-1, 4, 2))
+        out = self.inner(x)[0] if self.kind is nn.LSTM else self.inner(x, x, x)[0]
+        return self.head(out.mean(1))
+
+
+@pytest.mark.parametrize("kind", [nn.MultiheadAttention, nn.LSTM])
+def test_attention_over_the_batch_is_found(kind):
+    torch.manual_seed(1)
+    trial = tried(Attends(False, kind)).trial
+    assert trial.mixing > 1e-3
+    assert trial.mixing_layer == "inner"
+    assert trial.mixing_structural
+    sound = tried(Attends(True, kind)).trial
+    assert sound.mixing < 1e-6
+    assert sound.mixing_layer == ""
+
+
+@pytest.mark.parametrize("change", [torch.zeros_like, torch.randn_like, torch.ones_like])
+def test_a_model_that_ignores_its_inputs_is_found(change):
+    trial = tried(Wrapped(change)).trial
+    assert trial.dependence < 1e-6
+    assert trial.cut_layer == "body.0"
+
+
+def test_dead_units_are_no_ignored_inputs():
+    model = mlp()
+    with torch.no_grad():
+        model[0].bias.fill_(-100.0)
+    trial = tried(model).trial
+    assert trial.dependence == 0.0
+    assert trial.cut_layer == ""
+
+
+def test_running_statistics_that_stay_behind_show_in_evaluation_mode():
+    def norm(momentum):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Linear(8, 16), nn.BatchNorm1d(16, momentum=momentum), nn.ReLU(), nn.Linear(16, 4)
+        )
+
+    stale = tried(norm(1e-6), inputs=X * 30).trial
+    fresh = tried(norm(0.5), inputs=X * 30).trial
+    assert stale.trial_eval_loss > 2 * stale.trial_loss
+    assert fresh.trial_eval_loss < 1.5 * fresh.trial_loss
+
+
+class Memory(nn.Module):
+    """A model that takes notes in every way there is."""
+
+    def __init__(self):
+        super().__init__()
+        self.body, self.head = nn.Linear(8, 16), nn.Linear(16, 4)
+        self.norm, self.drop = nn.BatchNorm1d(16), nn.Dropout(0.3)
+        self.calls, self.seen, self.cache = 0, [], {}
+        self.register_buffer("average", torch.zeros(16))
+
+    def forward(self, x):
+        self.calls += 1
+        self.seen.append(len(x))
+        self.cache[self.calls] = x
+        self.last = x
+        h = self.norm(self.body(x))
+        self.average.mul_(0.9).add_(0.1 * h.detach().mean(0))
+        noise = torch.randn(1) + random.random() + np.random.random()  # noqa: NPY002  # as users do
+        return self.head(self.drop(torch.relu(h))) + 0.01 * noise
+
+
+def test_a_trial_leaves_no_trace():
+    def train(watching):
+        torch.manual_seed(3)
+        random.seed(3)
+        np.random.seed(3)  # noqa: NPY002  # as users do
+        model = Memory()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+        watch = Watch(model, [optimizer], overhead=None) if watching else None
+        made = 0
+        for step in range(20):
+            x, y = torch.randn(16, 8), torch.randint(0, 4, (16,))
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            optimizer.step()
+            for snapshot in watch.step(step) if watch else ():
+                made += np.isfinite(snapshot.batch.trial.trial_eval_loss)
+        state = [*model.state_dict().values(), *(each.grad for each in model.parameters())]
+        notes = model.calls, model.seen, list(model.cache), len(model.last)
+        modes = [module.training for module in model.modules()]
+        chance = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()  # noqa: NPY002  # as users do
+        return state, (notes, modes, chance[1:]), chance[0], made
+
+    bare, watched = train(False), train(True)
+    assert watched[3] == 2
+    assert all(torch.equal(a, b) for a, b in zip(bare[0], watched[0], strict=True))
+    assert bare[1] == watched[1]
+    assert torch.equal(bare[2], watched[2])
+
+
+def test_a_backward_pass_still_to_come_survives_a_trial():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4))
+    one = torch.optim.SGD(model[0].parameters(), lr=0.0)
+    two = torch.optim.SGD(model[2].parameters(), lr=0.0)
+    watch = Watch(model, [one, two], overhead=None)
+    for step in range(FIRST_TRIAL + 1):
+        output = model(X[:32])
+        F.cross_entropy(output, LABELS[:32]).backward(retain_graph=True)
+        one.step()
+        output.square().mean().backward()
+        two.step()
+        (snapshot,) = watch.step(step)
+    assert np.isfinite(snapshot.batch.trial.mixing)
+    assert watch.problems == ()
+
+
+def test_somebody_elses_hooks_are_not_called_more_often():
+    model, calls = mlp(), []
+    model[0].register_forward_hook(lambda *_: calls.append(1))
+    batch = tried(model)
+    assert np.isnan(batch.trial.mixing)
+    assert len(calls) == FIRST_TRIAL + 1
+
+
+def test_a_model_that_refuses_evaluation_is_left_in_peace():
+    class Refuses(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = mlp()
+
+        def forward(self, x):
+            if not self.training:
+                raise RuntimeError("not finished")
+            return self.body(x)
+
+    model = Refuses()
+    batch = tried(model)
+    assert np.isnan(batch.trial.mixing)
+    assert all(module.training for module in model.modules())
+
+
+def test_where_the_time_comes_first_nothing_is_said_about_mixing():
+    class TimeFirst(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.LSTM(8, 8), nn.Linear(8, 4)
+
+        def forward(self, x):
+            return self.head(self.inner(x)[0])
+
+    def loss(output, target):
+        return F.cross_entropy(output.flatten(0, 1), target.flatten())
+
+    inputs, targets = X.view(256, 1, 8).repeat(1, 5, 1), LABELS[:, None].repeat(1, 5)
+    *_, (batch, _) = batches(TimeFirst(), loss, inputs=inputs, targets=targets)
+    assert np.isnan(batch.trial.mixing)
+
+
+def test_a_row_has_the_columns_of_the_contract():
+    assert set(tried(mlp()).columns()) == set(BATCHES_SCHEMA.names)
+
+
+def test_a_watched_model_can_be_saved_and_its_outputs_too():
+    model = mlp()
+    watch = Watch(model, [torch.optim.SGD(model.parameters(), lr=0.1)], overhead=None)
+    output = model(X[:8])
+    torch.save(output.detach(), io.BytesIO())
+    buffer = io.BytesIO()
+    torch.save(model, buffer)
+    buffer.seek(0)
+    loaded = torch.load(buffer, weights_only=False)
+    assert torch.equal(loaded(X[:8]), output)
+    watch.close()
+
+
+def test_learning_rates_of_all_groups_are_logged():
+    model = mlp()
+    groups = [{"params": model[0].parameters(), "lr": 0.1}, {"params": model[2].parameters()}]
+    optimizer = torch.optim.SGD(groups, lr=0.2)
+    other = torch.optim.SGD([{"params": [nn.Parameter(X[0])], "name": "extra"}], lr=0.3)
+    watch = Watch(model, [optimizer, other], overhead=None)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    F.cross_entropy(model(X), LABELS).backward()
+    optimizer.step()
+    schedule.step()
+    other.step()
+    (snapshot,) = watch.step(0)
+    rates = {key: value for key, value in snapshot.scalars.items() if key.startswith("lr/")}
+    assert rates == {"lr/0": 0.1, "lr/1": 0.2, "lr/extra": 0.3}
