@@ -183,9 +183,8 @@ class Watch:
         cost = self._meter.take() + now - start
         price = None
         if sample is not None:
-            sample.cost += cost - (
-                0.0 if self._batches is None else self._batches.trial_seconds
-            )
+            aside = 0.0 if self._batches is None else self._batches.take_trial_seconds()
+            sample.cost += cost - aside
             price = sample.cost if self._sample is None else None
         due = self._cadence.step(now - self._last, cost, price)
         self._last = now

@@ -105,7 +105,7 @@ class Batches:
         self._abandoned = False
         self._tap: RemovableHandle | None = None
         self._handles = [each.register_step_pre_hook(self._before) for each in optimizers]
-        self.trial_seconds = 0.0
+        self._trial_seconds = 0.0
 
     def due(self, step: int) -> bool:
         """Whether a trial should be made in the next sampled step, if it can be afforded."""
@@ -118,7 +118,6 @@ class Batches:
         self._capture = None
         self._listening = True
         self._try = trial
-        self.trial_seconds = 0.0
         if self._tap is None and not isinstance(self._model, torch.jit.ScriptModule):
             self._tap = self._model.register_forward_hook(Tap(self), with_kwargs=True)
 
@@ -142,6 +141,11 @@ class Batches:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
+
+    def take_trial_seconds(self) -> float:
+        """What trials cost since this was last asked; a snapshot's price is without them."""
+        seconds, self._trial_seconds = self._trial_seconds, 0.0
+        return seconds
 
     def take(self) -> Capture | None:
         """What this step's batch left; forgets it."""
@@ -210,8 +214,9 @@ class Batches:
                 self._trials.clear()
         except Exception:  # noqa: BLE001  # a model that runs only as its author calls it
             self._trials.clear()
-        self.trial_seconds = perf_counter() - start
-        self._meter.seconds += self.trial_seconds
+        seconds = perf_counter() - start
+        self._trial_seconds += seconds
+        self._meter.seconds += seconds
 
     def _untap(self) -> None:
         if self._tap is not None:
