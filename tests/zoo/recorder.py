@@ -19,6 +19,7 @@ from mlflow.entities import RunData, RunInfo
 
 import backslide
 from backslide.ship.delivery import Delivery
+from backslide.ship.remote import Found
 from backslide.spool.job import Job
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.names import NO_MAPPING
@@ -33,8 +34,11 @@ class Folder:
     def __init__(self, root: Path):
         self.root = root
 
-    def connect(self, job: Job, run_id: str | None) -> tuple[str, None]:
-        return "run", None
+    def connect(self, job: Job, run_id: str | None) -> Found:
+        return Found("run")
+
+    def claim(self):
+        """The run is ours from the start."""
 
     def log(self, rows: Sequence[Any] = (), params: Sequence[Any] = (), tags: Any = ()):
         """Rows are thinned copies of what lies in the files."""
@@ -46,9 +50,6 @@ class Folder:
         target = self.root / folder
         target.mkdir(parents=True, exist_ok=True)
         shutil.copy(file, target)
-
-    def next_part(self, folder: str) -> int:
-        return 0
 
     def stop_reason(self) -> None:
         return None
