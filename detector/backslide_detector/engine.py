@@ -12,8 +12,10 @@ from backslide_detector.judgement import Judgement, RetrainVerdict, Share, Stake
 from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Mix, settle
 from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.noise import repeats_of
 from backslide_detector.retrain.stream import against, creeping, placed, stake
 from backslide_detector.retrain.verdict import judge_retrain
+from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion, lineage_phi
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Case:
     Attributes:
         old: its baseline.
         history: earlier runs of the lineage.
+        fleet: what repeats in other lineages have shown of the noise between retrains.
         reference: the run that the alert channel holds it against.
         reference_why: what makes that run the reference.
         anchor: the run that creep is measured from.
@@ -35,6 +38,7 @@ class Case:
     new: RunEvidence
     old: RunEvidence | None = None
     history: tuple[PastRun, ...] = ()
+    fleet: Dispersion = NO_REPEATS
     reference: RunEvidence | None = None
     reference_why: str = ""
     anchor: PastRun | None = None
@@ -87,7 +91,9 @@ def _judged(case: Case) -> Judged:
     retrain = (
         RetrainVerdict(Verdict.NONE, "The run is still training.")
         if case.live
-        else judge_retrain(new, case.old, history=case.history, margin=case.margin)
+        else judge_retrain(
+            new, case.old, history=case.history, margin=case.margin, fleet=case.fleet
+        )
     )
     retrain, stakes = _streamed(case, _attributed(case, retrain))
     judgement = Judgement(
@@ -134,10 +140,12 @@ def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stak
     if case.anchor is not None:
         creep = creeping(PastRun.of(case.new), case.history, case.anchor)
     stakes = stake(
+        case.new,
         retrain,
         anchor,
-        case.new.predictions.get(retrain.split or ""),
+        reference=case.reference,
         frozen=case.frozen,
+        phi=lineage_phi(repeats_of(case.history), case.fleet),
         every=case.false_alarm_every,
     )
     return placed(retrain, None, anchor, creep), stakes

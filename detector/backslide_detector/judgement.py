@@ -48,8 +48,15 @@ class Stake:
     Attributes:
         worse, better: one-sided p-values of this model against its baseline.
         frozen: the baseline is one that many retrains are held against.
+        recipe: one-sided p-values, worse and better, of this recipe against that of the
+            baseline; None when the noise between retrains is not known.
+        began, ended: epoch seconds between which the test was open: results of that time tell
+            it nothing. None: it was open for no time.
         broken, fixed: examples newly wrong and newly right against the reference of the alert
             channel; None when the two runs share no examples.
+        reference: run id of that reference.
+        yardstick: digest of the reference's outcomes; None when its examples are fresh.
+        phi: over-dispersion of retrains, as far as repeats have shown it.
         test_set: digest of the test set; None when only its error is known.
         false_alarm_every: retrains between two false alarms of the alert channel.
     """
@@ -57,10 +64,34 @@ class Stake:
     worse: float
     better: float
     frozen: bool = False
+    recipe: tuple[float, float] | None = None
+    began: float | None = None
+    ended: float | None = None
     broken: int | None = None
     fixed: int | None = None
+    reference: str | None = None
+    yardstick: str | None = None
+    phi: float = 1.0
     test_set: str | None = None
     false_alarm_every: float = 1_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What came of a claim in the stream of its kind, in both directions.
+
+    Attributes:
+        worse, better: the one-sided p-values as they were spent.
+        level_worse, level_better: what they were held against.
+        found_worse, found_better: a discovery under control of the false discovery rate.
+    """
+
+    worse: float
+    better: float
+    level_worse: float
+    level_better: float
+    found_worse: bool
+    found_better: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +104,12 @@ class Standing:
         worse, better: the one-sided p-values as they were spent.
         level_worse, level_better: what they were held against.
         found_worse, found_better: a discovery under control of the false discovery rate.
+        recipe: the same about the recipe, in streams of its own; None without retrain noise.
         alarm_value, alarm_every: the e-detector of the lineage and its threshold; None without
             common examples.
         alarmed: the detector reached its threshold with this retrain.
+        leads: its mirror image did: the lineage got better than the reference, and later
+            retrains are held against this one.
         uses: decisions that this test set has taken, this one included; 0 when not known.
     """
 
@@ -87,9 +121,11 @@ class Standing:
     level_better: float
     found_worse: bool
     found_better: bool
+    recipe: Claim | None = None
     alarm_value: float | None = None
     alarm_every: float | None = None
     alarmed: bool = False
+    leads: bool = False
     uses: int = 0
 
 

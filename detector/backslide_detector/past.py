@@ -46,5 +46,6 @@ def from_head(head: RunHead, mapping: Mapping[str, str]) -> PastRun:
         error=error_rate(series, head.params, head.tags, {}, {}, mapping=mapping),
         verdict=Verdict(verdict) if verdict in set(Verdict) else None,
         health=Health(health) if health in set(Health) else None,
+        recipe=head.tags.get(Tag.REPEAT),
         seed=head.tags.get(Tag.SEED),
     )

@@ -16,6 +16,7 @@ from backslide_detector.retrain.ablation import Mix, belongs_to
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import choose_predecessor
 from backslide_detector.retrain.reference import choose_anchor, choose_reference
+from backslide_detector.retrain.stream import digest_of_examples
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,13 @@ def read(
     heads, runs, extra = _candidates(detector, head)
     history = tuple(run for run in runs if run.finished and run.started < new.started)
     case = replace(
-        case, history=history, extra=extra, false_alarm_every=detector.false_alarm_every
+        case,
+        history=history,
+        fleet=detector.ledger.fleet(head.lineage),
+        extra=extra,
+        false_alarm_every=detector.false_alarm_every,
     )
-    this = PastRun.of(new)
+    this = _on_its_test_set(PastRun.of(new), new, runs)
     release = _release(detector, head, heads, runs)
     chosen = _baseline(detector, this, heads, runs, release=release, before=before)
     if chosen is None:
@@ -108,6 +113,14 @@ def _release(
         runs += [from_head(h, detector.mapping) for h in found]
     earlier = {run.run_id for run in runs if run.started < head.started}
     return champion if champion in earlier else None
+
+
+def _on_its_test_set(this: PastRun, new: RunEvidence, runs: list[PastRun]) -> PastRun:
+    """The run with the digest of its test set, where the lineage has changed its own."""
+    tested = None if new.error is None else new.predictions.get(new.error.split)
+    if tested is None or all(run.lead != "first" for run in runs):
+        return this
+    return replace(this, test_set=digest_of_examples(tested))
 
 
 def _still_there(detector: Detector, head: RunHead) -> RunEvidence | None:

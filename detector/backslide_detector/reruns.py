@@ -1,5 +1,6 @@
 """`backslide noise` and `backslide attribute`: what a few extra runs tell."""
 
+import json
 import logging
 import os
 import subprocess
@@ -50,6 +51,9 @@ def noise(repeat: int, tracking_uri: str | None, command: tuple[str, ...]) -> No
     store = open_store(settings)
     # Seeds that nobody else uses today, so that the runs are found among all others.
     first = int(time.time()) % 1_000_000_000
+    tagged = json.loads(os.environ.get("MLFLOW_RUN_CONTEXT", "{}")) | {Tag.REPEAT: str(first)}
+    # The first is read by backslide.start, the second by mlflow.start_run.
+    repeat_of = {"BACKSLIDE_REPEAT": str(first), "MLFLOW_RUN_CONTEXT": json.dumps(tagged)}
     found: list[PastRun] = []
     messages = Console(stderr=True)
     for seed in track(range(first, first + repeat), "Training ...", console=messages):
@@ -57,7 +61,7 @@ def noise(repeat: int, tracking_uri: str | None, command: tuple[str, ...]) -> No
         # The command is the user's own, and it is what was asked for.
         done = subprocess.run(  # noqa: S603
             command,
-            env=os.environ | {"BACKSLIDE_SEED": str(seed)},
+            env=os.environ | repeat_of | {"BACKSLIDE_SEED": str(seed)},
             stdout=messages.file.fileno() if messages.file.isatty() else subprocess.DEVNULL,
             check=False,
         )

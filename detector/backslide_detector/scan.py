@@ -35,8 +35,9 @@ from backslide_detector.read import Read, bare_evidence, read
 from backslide_detector.report.document import document
 from backslide_detector.report.links import Links
 from backslide_detector.retrain.ablation import belongs_to
-from backslide_detector.retrain.history import PastRun
-from backslide_detector.retrain.stream import placed
+from backslide_detector.retrain.noise import repeats_of
+from backslide_detector.retrain.stream import placed, remembered
+from backslide_detector.stats.dispersion import NO_REPEATS
 from backslide_detector.store import Writes
 
 log = logging.getLogger(__name__)
@@ -196,6 +197,8 @@ def record(detector: Detector, lease: Lease, found: Read, judged: Judged) -> Jud
     if judged.traceback is not None:
         log.error("the analysis of run %s crashed:\n%s", lease.run_id, judged.traceback)
     said = detector.ledger.outbox.reasons(lease.run_id)
+    if Tag.REPEAT in found.head.tags:
+        said |= {alerts.REGRESSED}  # it was made to see luck; bad luck is no news
     where = _links(detector, found)
 
     def told(standing: Standing | None) -> tuple[Record, Sequence[Alert]]:
@@ -204,13 +207,18 @@ def record(detector: Detector, lease: Lease, found: Read, judged: Judged) -> Jud
         due = alerts.alerts(judged.judgement, where, said, detector.channels)
         return _record(lease, found, judged), due
 
-    # A job that died may come back, and a run made to find a cause is no retrain.
-    ended = lease.stage is Stage.OVER and Tag.ATTRIBUTION not in found.head.tags
-    if ended and judged.stake is not None:
+    # A job that died may come back; one that was ended has shown all that it will, whoever
+    # ended it: if a killed job spent nothing, killing what looks bad would cost nothing.
+    if lease.stage is Stage.OVER and judged.stake is not None and _is_retrain(found.head):
         detector.ledger.spend(lease, found.head.lineage, judged.stake, told)
     else:
         detector.ledger.record(lease, *told(None))
     return judged
+
+
+def _is_retrain(head: RunHead) -> bool:
+    """False for runs made to find a cause or to measure luck."""
+    return Tag.ATTRIBUTION not in head.tags and Tag.REPEAT not in head.tags
 
 
 def _stood(judged: Judged, standing: Standing | None) -> Judged:
@@ -224,10 +232,11 @@ def _stood(judged: Judged, standing: Standing | None) -> Judged:
 
 def _record(lease: Lease, found: Read, judged: Judged) -> Record:
     judgement = judged.judgement
-    past = None
+    past, repeats = None, NO_REPEATS
     if lease.stage is not Stage.LIVE and judged.traceback is None:
-        run = PastRun.of(found.case.new, judgement.retrain.verdict, judgement.health)
-        past = to_memory(run)
+        case = found.case
+        run = remembered(case.new, case.old, judgement, judged.stake)
+        past, repeats = to_memory(run), repeats_of((*case.history, run))
     return Record(
         revision=_revision(lease, found.head),
         lineage=found.head.lineage,
@@ -237,6 +246,7 @@ def _record(lease: Lease, found: Read, judged: Judged) -> Record:
         document=json.dumps(document(judgement)),
         past=past,
         traceback=judged.traceback,
+        repeats=repeats,
     )
 
 

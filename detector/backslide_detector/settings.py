@@ -25,7 +25,13 @@ PREFIX: Final = "BACKSLIDE_"
 OTHER_ROOMS: Final = ("sdk", "tracker")
 """Their tables of the file, and their variables (`BACKSLIDE_SDK_...`), are left alone here."""
 SDK_VARIABLES: Final = frozenset(
-    {"BACKSLIDE_ATTRIBUTION", "BACKSLIDE_OFFLINE", "BACKSLIDE_SEED", "BACKSLIDE_SPOOL_DIR"}
+    {
+        "BACKSLIDE_ATTRIBUTION",
+        "BACKSLIDE_OFFLINE",
+        "BACKSLIDE_REPEAT",
+        "BACKSLIDE_SEED",
+        "BACKSLIDE_SPOOL_DIR",
+    }
 )
 
 

@@ -26,6 +26,8 @@ class Tag:
     ATTRIBUTION: Final = "backslide.attribution"
     """JSON `{"of": run id, "new": ["data", ...]}`: a run that helps to settle the cause of that
     run's difference, these kinds taken from its recipe and the rest from its baseline's."""
+    REPEAT: Final = "backslide.repeat"
+    """Names a batch of trainings of one recipe under several seeds, made to measure luck."""
     DECISION: Final = "backslide.decision"
     """`accepted` or `rejected`, by a person."""
 

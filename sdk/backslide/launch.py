@@ -91,6 +91,7 @@ def start(
         Tag.BASELINE: baseline,
         Tag.PARENT: parent,
         Tag.ATTRIBUTION: os.environ.get("BACKSLIDE_ATTRIBUTION"),
+        Tag.REPEAT: os.environ.get("BACKSLIDE_REPEAT"),
         "mlflow.user": provenance.user(),
         "mlflow.source.name": provenance.source(),
         "mlflow.source.type": "LOCAL",

@@ -1,12 +1,15 @@
 """The stream of retrains: evidence is spent once a run, in the judgement's transaction."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from backslide_detector.judgement import Stake, Standing
+from backslide_detector.judgement import Claim, Stake, Standing
 from backslide_detector.ledger.tables import spent, stream
 from backslide_detector.stats.alarm import FlipAlarm
 from backslide_detector.stats.online import OnlineTest, Procedure, Spent
@@ -14,6 +17,8 @@ from backslide_detector.stats.online import OnlineTest, Procedure, Spent
 STREAM_LOCK = 7_221_906
 """Key of the PostgreSQL advisory lock under which one replica spends at a time: the streams
 are the whole fleet's, and each test depends on all before it."""
+
+Direction = Literal["worse", "better"]
 
 
 def spend(
@@ -30,9 +35,12 @@ def spend(
     if before is not None:
         return _standing(before)
     procedure = Procedure.LORD if stake.frozen else Procedure.ADDIS
-    worse = _test(connection, f"worse:{procedure.value}", procedure, stake.worse)
-    better = _test(connection, f"better:{procedure.value}", procedure, stake.better)
-    alarm = _alarm(connection, f"alarm:{lineage}", stake) if lineage else None
+    overlapping = _overlapping(connection, procedure, stake.began)
+    values = _tested(connection, "", procedure, (stake.worse, stake.better), overlapping)
+    if stake.recipe is not None:
+        values |= _tested(connection, "recipe_", procedure, stake.recipe, overlapping)
+    if lineage is not None:
+        values |= _watched(connection, lineage, stake)
     count = connection.scalar(select(func.max(spent.c.number))) or 0
     uses = connection.scalar(
         select(func.count()).select_from(spent).where(spent.c.test_set == stake.test_set)
@@ -44,43 +52,94 @@ def spend(
             number=count + 1,
             lineage=lineage,
             procedure=procedure.value,
-            worse=stake.worse,
-            better=stake.better,
-            level_worse=worse.level,
-            level_better=better.level,
-            found_worse=worse.rejected,
-            found_better=better.rejected,
-            broken=stake.broken,
-            fixed=stake.fixed,
-            alarm_value=alarm,
-            alarm_every=None if alarm is None else stake.false_alarm_every,
-            alarmed=alarm is not None and alarm >= stake.false_alarm_every,
             test_set=stake.test_set,
             uses=0 if stake.test_set is None else (uses or 0) + 1,
             spent_at=clock,
+            began=stake.began,
+            ended=stake.ended,
+            **({"alarmed": False} | values),
         )
         .returning(spent)
     ).one()
     return _standing(row)
 
 
-def _test(connection: Connection, name: str, procedure: Procedure, pvalue: float) -> Spent:
-    test = OnlineTest(procedure, state=_state(connection, name))
-    answer = test.spend(pvalue)
-    _keep(connection, name, test.dump())
-    return answer
+def _overlapping(
+    connection: Connection, procedure: Procedure, began: float | None
+) -> Sequence[Row[Any]]:
+    """Tests that were open when this one began: they tell it nothing."""
+    if began is None:
+        return []
+    return connection.execute(
+        select(spent).where(spent.c.procedure == procedure.value, spent.c.ended > began)
+    ).all()
 
 
-def _alarm(connection: Connection, name: str, stake: Stake) -> float | None:
-    """The detector after this retrain; one that reached its threshold begins anew."""
+def _tested(
+    connection: Connection,
+    question: Literal["", "recipe_"],
+    procedure: Procedure,
+    pvalues: tuple[float, float],
+    overlapping: Sequence[Row[Any]],
+) -> dict[str, object]:
+    """One question, asked in both directions: the columns of what came of it."""
+    values: dict[str, object] = {}
+    directions: tuple[Direction, Direction] = ("worse", "better")
+    for direction, pvalue in zip(directions, pvalues, strict=True):
+        name = f"{question}{direction}:{procedure.value}"
+        test = OnlineTest(procedure, state=_state(connection, name))
+        answer = test.spend(pvalue, _open(overlapping, question, direction))
+        _keep(connection, name, test.dump())
+        values |= {
+            f"{question}{direction}": pvalue,
+            f"{question}level_{direction}": answer.level,
+            f"{question}found_{direction}": answer.rejected,
+            f"{question}place": answer.number,
+        }
+    return values
+
+
+def _open(
+    rows: Sequence[Row[Any]], question: Literal["", "recipe_"], direction: Direction
+) -> list[Spent]:
+    """The rows as tests of one stream."""
+    return [
+        Spent(
+            number=values[f"{question}place"],
+            level=values[f"{question}level_{direction}"],
+            rejected=bool(values[f"{question}found_{direction}"]),
+            pvalue=values[f"{question}{direction}"],
+        )
+        for row in rows
+        if (values := row._mapping)[f"{question}place"] is not None  # noqa: SLF001 -- SQLAlchemy's public name
+    ]
+
+
+def _watched(connection: Connection, lineage: str, stake: Stake) -> dict[str, object]:
+    """The alert channel after this retrain: the columns of where it stands."""
     if stake.broken is None or stake.fixed is None:
-        return None
-    state = _state(connection, name)
-    before = FlipAlarm(tuple(json.loads(state))) if state else FlipAlarm()
-    after = before.after(stake.broken, stake.fixed)
-    rung = after.value >= stake.false_alarm_every
-    _keep(connection, name, json.dumps([] if rung else list(after.log_detectors)))
-    return after.value
+        return {}
+    against = sha256(f"{lineage} {stake.reference or ''}".encode()).hexdigest()
+    state = _state(connection, f"alarm:{against}")
+    before = FlipAlarm() if state is None else _restored(json.loads(state))
+    after = before.after(stake.broken, stake.fixed, yardstick=stake.yardstick, phi=stake.phi)
+    watched = after.watched(stake.false_alarm_every)
+    _keep(connection, f"alarm:{against}", json.dumps(asdict(watched.then)))
+    return {
+        "broken": stake.broken,
+        "fixed": stake.fixed,
+        "reference": stake.reference,
+        "yardstick": stake.yardstick,
+        "phi": stake.phi,
+        "alarm_value": after.value,
+        "alarm_every": stake.false_alarm_every,
+        "alarmed": watched.alarmed,
+        "leads": watched.leads,
+    }
+
+
+def _restored(kept: dict[str, Any]) -> FlipAlarm:
+    return FlipAlarm(tuple(kept["scores"]), tuple(kept["yardsticks"]), kept["settled"])
 
 
 def _state(connection: Connection, name: str) -> str | None:
@@ -97,6 +156,16 @@ def _keep(connection: Connection, name: str, state: str) -> None:
 
 
 def _standing(row: Row[Any]) -> Standing:
+    recipe = None
+    if row.recipe_place is not None:
+        recipe = Claim(
+            worse=row.recipe_worse,
+            better=row.recipe_better,
+            level_worse=row.recipe_level_worse,
+            level_better=row.recipe_level_better,
+            found_worse=bool(row.recipe_found_worse),
+            found_better=bool(row.recipe_found_better),
+        )
     return Standing(
         number=row.number,
         procedure=row.procedure,
@@ -106,8 +175,10 @@ def _standing(row: Row[Any]) -> Standing:
         level_better=row.level_better,
         found_worse=bool(row.found_worse),
         found_better=bool(row.found_better),
+        recipe=recipe,
         alarm_value=row.alarm_value,
         alarm_every=row.alarm_every,
         alarmed=bool(row.alarmed),
+        leads=bool(row.leads),
         uses=row.uses,
     )

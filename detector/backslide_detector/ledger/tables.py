@@ -76,7 +76,7 @@ stream = Table(
     Column("name", String(80), primary_key=True),
     Column("state", Text, nullable=False),
 )
-"""Where each stream stands; the rows of `spent`, replayed by `number`, give the same states."""
+"""Where each stream stands; it follows from the rows of `spent`."""
 
 spent = Table(
     "spent",
@@ -99,10 +99,36 @@ spent = Table(
     Column("test_set", String(64)),
     Column("uses", Integer, nullable=False),
     Column("spent_at", Float, nullable=False),
+    Column("began", Float),
+    Column("ended", Float),
+    Column("place", Integer),
+    Column("recipe_worse", Float),
+    Column("recipe_better", Float),
+    Column("recipe_level_worse", Float),
+    Column("recipe_level_better", Float),
+    Column("recipe_found_worse", Boolean),
+    Column("recipe_found_better", Boolean),
+    Column("recipe_place", Integer),
+    Column("reference", String(64)),
+    Column("yardstick", String(64)),
+    Column("phi", Float),
+    Column("leads", Boolean),
     Index("spent_test_set", "test_set"),
+    Index("spent_ended", "ended"),
 )
 """The evidence of each retrain, spent once and for all, and what it bought. `number` is the
-order of the fleet; `broken` and `fixed` are against the reference of the alert channel."""
+order of the fleet, `place` and `recipe_place` that in the two streams of the procedure. A test
+is open from `began` to `ended`. `broken` and `fixed` are against `reference`, that of the alert
+channel."""
+
+repeats = Table(
+    "repeats",
+    metadata,
+    Column("lineage", String(64), primary_key=True),
+    Column("squares", Float, nullable=False),
+    Column("df", Integer, nullable=False),
+)
+"""What the repeats of each lineage's recipes say of retrain noise: the fleet is their sum."""
 
 decision = Table(
     "decision",

@@ -6,6 +6,7 @@ from backslide.contract import SCHEMA
 from backslide_detector.finding import Found
 from backslide_detector.judgement import (
     Change,
+    Claim,
     Estimand,
     Judgement,
     MetricChange,
@@ -66,6 +67,9 @@ def _stream(stream: Stream) -> dict[str, object]:
     standing, anchor, creep = stream.standing, stream.anchor, stream.creep
     return {
         "discovery": None if standing is None else _discovery(standing),
+        "recipe": None
+        if standing is None or standing.recipe is None
+        else _claim(standing.recipe),
         "alarm": None
         if standing is None or standing.alarm_value is None
         else {
@@ -73,6 +77,7 @@ def _stream(stream: Stream) -> dict[str, object]:
             "threshold": _finite(standing.alarm_every),
             "alarmed": standing.alarmed,
         },
+        "leads": standing is not None and standing.leads,
         "reference": None
         if anchor is None
         else {
@@ -109,6 +114,19 @@ def _discovery(standing: Standing) -> dict[str, object]:
         "level": {
             "worse": _finite(standing.level_worse),
             "better": _finite(standing.level_better),
+        },
+    }
+
+
+def _claim(claim: Claim) -> dict[str, object]:
+    """What came of a claim among all of its kind."""
+    found = "worse" if claim.found_worse else "better" if claim.found_better else None
+    return {
+        "found": found,
+        "pvalue": {"worse": _finite(claim.worse), "better": _finite(claim.better)},
+        "level": {
+            "worse": _finite(claim.level_worse),
+            "better": _finite(claim.level_better),
         },
     }
 

@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Literal, Self
 
-from backslide.contract import Health, Verdict
+from backslide.contract import Health, Tag, Verdict
 from backslide_detector.evidence import ErrorRate, RunEvidence
 
 
@@ -19,6 +19,11 @@ class PastRun:
         recipe: digest of data, parameters, code and environment, without the seed; equal
             digests are repeats of one recipe. None when the run did not say.
         decision: what a person decided about it, if anybody did.
+        flips: share of common examples on which it disagreed with its baseline, when both were
+            made by one recipe.
+        test_set: digest of the examples it was tested on.
+        lead: "better" when the alert channel showed that with it the lineage got better than
+            the reference; "first" when it shared no examples with the reference.
     """
 
     run_id: str
@@ -32,6 +37,9 @@ class PastRun:
     recipe: str | None = None
     seed: str | None = None
     decision: Literal["accepted", "rejected"] | None = None
+    flips: float | None = None
+    test_set: str | None = None
+    lead: Literal["better", "first"] | None = None
 
     @classmethod
     def of(
@@ -69,7 +77,10 @@ SEED_NAMES = frozenset({"seed", "random_seed", "random_state", "manual_seed"})
 
 
 def recipe_digest(run: RunEvidence) -> str | None:
-    """Digest of everything a run is made from except its seed; None when it said nothing."""
+    """Digest of everything a run is made from except its seed; None when it said nothing.
+
+    Runs that `backslide noise` made are repeats of each other whether or not they said it.
+    """
     source = run.provenance
     made_from = {
         "params": {k: v for k, v in run.params.items() if k.lower() not in SEED_NAMES},
@@ -79,6 +90,6 @@ def recipe_digest(run: RunEvidence) -> str | None:
         "environment": dict(source.environment),
     }
     if not run.data and source.git_commit is None:
-        return None
+        return run.tags.get(Tag.REPEAT)
     text = json.dumps(made_from, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -2,18 +2,14 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from backslide_detector.judgement import Estimand
 from backslide_detector.retrain.history import PastRun
+from backslide_detector.stats.dispersion import NO_REPEATS, PRIOR_PHI, Dispersion, expected_phi
 from backslide_detector.stats.predictive import Spread, pooled_spread
-
-PRIOR_PHI: Final = 1.3
-"""Over-dispersion of flips between retrains expected beforehand: runs of one recipe err nearly
-independently across examples (Jordan 2023, arXiv 2304.01910), so their error rates vary little
-more than independent flips would make them."""
 
 HISTORY: Final = 20
 """Retrains that count as "lately"; older ones say little about the recipe of today."""
@@ -33,7 +29,9 @@ class RecipeAnswer:
         return None if interval is None else not interval[0] <= 0.0 <= interval[1]
 
 
-def prior_sd(examples: int, rate: float, discordant: float | None) -> float:
+def prior_sd(
+    examples: int, rate: float, discordant: float | None, phi: float = PRIOR_PHI
+) -> float:
     """Spread of the error of one retrain that is expected before any was repeated.
 
     On a fixed test set the sampling of examples cancels and only flips count: phi disc / (2 n).
@@ -44,37 +42,66 @@ def prior_sd(examples: int, rate: float, discordant: float | None) -> float:
     independent = 2 * rate * (1 - rate)
     if discordant is None:
         return math.sqrt(independent / (2 * examples))
-    return math.sqrt(PRIOR_PHI * min(discordant, independent) / (2 * examples))
+    return math.sqrt(phi * min(discordant, independent) / (2 * examples))
+
+
+def repeats_of(runs: Iterable[PastRun]) -> Dispersion:
+    """What the repeats among the runs of a lineage tell other lineages about retrain noise.
+
+    Error rates of other lineages mean nothing here, but the ratio of their variance to that of
+    independent flips, phi, does. Only repeats whose flips are known count.
+    """
+    groups: defaultdict[tuple[str, str, int], list[PastRun]] = defaultdict(list)
+    for run in runs:
+        if run.recipe is not None and run.error is not None and run.error.examples:
+            groups[run.recipe, run.error.split, run.error.examples].append(run)
+    squares, df = 0.0, 0
+    for (_, _, examples), repeats in groups.items():
+        flips = [run.flips for run in repeats if run.flips]
+        if len(repeats) < 2 or not flips:
+            continue
+        variance = sum(flips) / len(flips) / (2 * examples)
+        rates = [run.error.rate for run in repeats if run.error is not None]
+        mean = sum(rates) / len(rates)
+        squares += sum((rate - mean) ** 2 for rate in rates) / variance
+        df += len(rates) - 1
+    return Dispersion(squares, df)
 
 
 def compare_recipes(
-    new: PastRun, old: PastRun, history: Sequence[PastRun], *, discordant: float | None
+    new: PastRun,
+    old: PastRun,
+    history: Sequence[PastRun],
+    *,
+    discordant: float | None,
+    fleet: Dispersion = NO_REPEATS,
 ) -> RecipeAnswer:
     """Hold the difference of two recipes against the noise between retrains.
 
     Repeats of a recipe under several seeds are the best source. Without any, the lately
     accepted runs of the lineage serve: their spread contains real changes too, which makes the
-    answer cautious. With the predecessor alone there is no spread, and no answer.
+    answer cautious. With the predecessor alone, what other lineages of the fleet have shown
+    must do. Each is shrunk towards the next, and the fleet towards a prior; with the prior
+    alone there is no answer.
 
     Args:
         new: the retrain; its error and number of examples must be known.
         old: the baseline, likewise.
         history: runs of the lineage, in any order; may include both.
         discordant: share of common examples on which the two models disagree; None if unpaired.
+        fleet: what repeats in other lineages have shown.
     """
     if new.error is None or old.error is None:
         return RecipeAnswer(Estimand(reason="a run states no error"))
     effect = new.error.rate - old.error.rate
     if not new.error.examples or old.error.examples != new.error.examples:
-        return RecipeAnswer(
-            Estimand(
-                effect=effect,
-                n=2,
-                reason="the two runs were tested on different numbers of examples, so retrains "
-                "cannot be told from test sets; test both on one set",
-            )
+        return _open(
+            effect,
+            "the two runs were tested on different numbers of examples, so retrains cannot be "
+            "told from test sets; test both on one set",
         )
-    prior = prior_sd(new.error.examples, old.error.rate, discordant)
+    phi, weight = expected_phi(fleet)
+    prior = prior_sd(new.error.examples, old.error.rate, discordant, phi)
     known = {run.run_id: run for run in (*history, old, new) if _comparable(run, new)}
 
     repeats: defaultdict[str, list[float]] = defaultdict(list)
@@ -84,7 +111,7 @@ def compare_recipes(
     if new.recipe is not None and new.recipe == old.recipe:
         # One recipe: this pair is itself a measurement of the noise, whatever the difference.
         repeats = defaultdict(list, {k: v for k, v in repeats.items() if len(v) > 1})
-        spread = pooled_spread(list(repeats.values()), prior)
+        spread = pooled_spread(list(repeats.values()), prior, weight)
         return _answer(
             effect,
             spread,
@@ -93,7 +120,7 @@ def compare_recipes(
             method="one recipe, two seeds; predictive t interval",
         )
     if any(len(rates) > 1 for rates in repeats.values()):
-        spread = pooled_spread(list(repeats.values()), prior)
+        spread = pooled_spread(list(repeats.values()), prior, weight)
         ours = repeats.get(new.recipe or "", [new.error.rate])
         theirs = repeats.get(old.recipe or "", [old.error.rate])
         return _answer(
@@ -109,22 +136,39 @@ def compare_recipes(
         key=lambda run: run.started,
     )[-HISTORY:]
     rates = [run.error.rate for run in earlier if run.error is not None]
-    if len(rates) < 2:
-        return RecipeAnswer(
-            Estimand(
-                effect=effect,
-                n=2,
-                reason="one retrain of each recipe cannot tell a change from luck; train this "
-                "recipe three more times with other seeds",
-            )
+    if len(rates) > 1:
+        return _answer(
+            new.error.rate - sum(rates) / len(rates),
+            pooled_spread([rates], prior, weight),
+            1 + 1 / len(rates),
+            n=len(rates),
+            method="predictive t interval from the accepted retrains of the lineage",
+        )
+    return _from_fleet(effect, fleet, Spread(prior, weight), paired=discordant is not None)
+
+
+def _from_fleet(
+    effect: float, fleet: Dispersion, spread: Spread, *, paired: bool
+) -> RecipeAnswer:
+    """With what other lineages showed, where the flips are known that it is a multiple of."""
+    if not (fleet.df and paired):
+        return _open(
+            effect,
+            "one retrain of each recipe cannot tell a change from luck; train this recipe "
+            "three more times with other seeds",
         )
     return _answer(
-        new.error.rate - sum(rates) / len(rates),
-        pooled_spread([rates], prior),
-        1 + 1 / len(rates),
-        n=len(rates),
-        method="predictive t interval from the accepted retrains of the lineage",
+        effect,
+        spread,
+        2.0,
+        n=fleet.df,
+        method="t interval with the spread of seed repeats in other lineages",
     )
+
+
+def _open(effect: float, reason: str) -> RecipeAnswer:
+    """No answer, and what would bring one."""
+    return RecipeAnswer(Estimand(effect=effect, n=2, reason=reason))
 
 
 def _answer(

@@ -1,23 +1,20 @@
 """Which run the alert channel and the creep detector hold a retrain against."""
 
 from collections.abc import Sequence
-from typing import Final
 
-from backslide.contract import Verdict
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import Predecessor
-
-SHOWN: Final = (Verdict.IMPROVED, Verdict.EQUIVALENT)
-"""Verdicts that show a run to be no worse than its baseline, to within the margin."""
 
 
 def choose_reference(
     new: PastRun, candidates: Sequence[PastRun], fixed: str | None = None
 ) -> Predecessor:
-    """The model that alarms are raised against: the last one shown to be good.
+    """The model that alarms are raised against.
 
-    A run with an open verdict may serve as the baseline of the next, but not here: a regression
-    too small for one verdict would become the measure, and its evidence would never add up.
+    It moves when a person says so, and when the alert channel has shown that the lineage got
+    better than it. A verdict does not move it: a run called equivalent may be worse by less
+    than the margin, and one called improved may be better than a bad predecessor only; were
+    they the measure of the next, their regression would never add up.
 
     Args:
         new: the run to be judged.
@@ -31,8 +28,10 @@ def choose_reference(
     for run in reversed(usable):
         if run.decision == "accepted":
             return Predecessor(run, "the last run accepted by a person")
-        if run.verdict in SHOWN:
-            return Predecessor(run, "the last run shown to be no worse")
+        if run.lead == "better":
+            return Predecessor(run, "the last run with which the lineage got better")
+        if run.lead == "first" and run.test_set == new.test_set is not None:
+            return Predecessor(run, "the first run on this test set")
     if usable:
         return Predecessor(usable[0], "the first run of the lineage")
     return Predecessor(None, "no earlier run of the lineage can serve")

@@ -11,14 +11,16 @@ import pandas as pd
 from backslide_detector.evidence import Predictions, RunEvidence
 from backslide_detector.judgement import (
     Anchor,
+    Claim,
     Creeping,
     Estimand,
+    Judgement,
     RetrainVerdict,
     Stake,
     Standing,
     Stream,
 )
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.history import PastRun, recipe_digest
 from backslide_detector.retrain.measure import PAIRED_SHARE
 from backslide_detector.retrain.pairing import pair
 from backslide_detector.retrain.spending import one_sided
@@ -59,34 +61,78 @@ def against(
 
 
 def stake(
+    new: RunEvidence,
     verdict: RetrainVerdict,
     anchor: Anchor | None,
-    predictions: Predictions | None,
     *,
+    reference: RunEvidence | None,
     frozen: bool,
+    phi: float = 1.0,
     every: float = FALSE_ALARM_EVERY,
 ) -> Stake | None:
     """What a judged retrain puts into the stream; None when nothing was tested.
 
     Args:
-        verdict: of the retrain.
+        new: the retrain.
+        verdict: of it.
         anchor: the difference to the reference of the alert channel.
-        predictions: of the split that the verdict is about.
+        reference: that reference.
         frozen: many retrains are held against this baseline.
+        phi: over-dispersion of the lineage, as far as repeats have shown it.
         every: retrains between two false alarms.
     """
     pvalues = one_sided(verdict.model)
     if pvalues is None:
         return None
-    return Stake(
+    split = verdict.split or ""
+    predictions = new.predictions.get(split)
+    recipes = one_sided(verdict.recipe)
+    common = Stake(
         worse=pvalues.worse,
         better=pvalues.better,
         frozen=frozen,
-        broken=None if anchor is None else anchor.model.broken,
-        fixed=None if anchor is None else anchor.model.fixed,
+        recipe=None if recipes is None else (recipes.worse, recipes.better),
+        began=new.started,
+        ended=new.ended,
         test_set=None if predictions is None else digest_of_examples(predictions),
         false_alarm_every=every,
     )
+    if anchor is None or reference is None or split not in reference.predictions:
+        return common
+    return replace(
+        common,
+        broken=anchor.model.broken,
+        fixed=anchor.model.fixed,
+        reference=reference.run_id,
+        yardstick=digest_of_outcomes(reference.predictions[split]),
+        phi=phi,
+    )
+
+
+def remembered(
+    new: RunEvidence, old: RunEvidence | None, judgement: Judgement, stake: Stake | None
+) -> PastRun:
+    """What later runs of the lineage must know of a judged one."""
+    verdict = judgement.retrain
+    run = PastRun.of(new, verdict.verdict, judgement.health)
+    model, standing = verdict.model, verdict.stream.standing
+    if old is not None and run.recipe is not None and run.recipe == recipe_digest(old):
+        flips = None if model.broken is None else model.broken + (model.fixed or 0)
+        run = replace(run, flips=None if flips is None else flips / model.n)
+    if stake is not None and stake.test_set is not None:
+        alone = stake.broken is None
+        leads = standing is not None and standing.leads
+        run = replace(
+            run,
+            test_set=stake.test_set,
+            lead="better" if leads else "first" if alone else None,
+        )
+    return run
+
+
+def digest_of_outcomes(predictions: Predictions) -> str:
+    """Digest of which answers of a model were right, in the order in which they were logged."""
+    return hashlib.sha256(np.packbits(predictions.correct).tobytes()).hexdigest()
 
 
 def digest_of_examples(predictions: Predictions) -> str:
@@ -151,6 +197,8 @@ def _words(stream: Stream, verdict: RetrainVerdict) -> list[str]:
     standing = stream.standing
     if standing is not None:
         said.append(_discovery(standing))
+        if standing.recipe is not None:
+            said.append(_claim(standing.recipe))
     if stream.anchor is not None and stream.anchor.run_id != verdict.compared_to:
         said.append(_difference(stream.anchor))
     if standing is not None and standing.alarm_value is not None and standing.alarm_every:
@@ -158,11 +206,16 @@ def _words(stream: Stream, verdict: RetrainVerdict) -> list[str]:
         said.append(
             f"Alarm: the evidence that this lineage got worse has reached {value}, over its "
             f"threshold of {every}; without a regression that happens on average at most once "
-            f"in {every} retrains on fresh test examples, and more often on a reused test set."
+            f"in {every} retrains."
             if standing.alarmed
             else f"No alarm: the evidence that this lineage got worse stands at {value} of "
             f"{every}."
         )
+        if standing.leads:
+            said.append(
+                "The lineage has got better than its reference; later retrains are held "
+                "against this one."
+            )
     if stream.creep is not None:
         said.append(_creep(stream.creep))
     if standing is not None and stream.shelf_life is not None and verdict.margin:
@@ -185,6 +238,20 @@ def _discovery(standing: Standing) -> str:
     return (
         f"No discovery under control of the false discovery rate ({place}; one-sided "
         f"p = {pvalue:.2g} against a level of {level:.2g}, {standing.procedure.upper()})."
+    )
+
+
+def _claim(claim: Claim) -> str:
+    found = "worse" if claim.found_worse else "better" if claim.found_better else None
+    if found is not None:
+        return (
+            f"Among all claims about recipes, this one is {found} under control as well: at "
+            "most 5 % of such claims are expected to be luck."
+        )
+    pvalue, level = min((claim.worse, claim.level_worse), (claim.better, claim.level_better))
+    return (
+        f"No claim about the recipe holds among all such claims (one-sided p = {pvalue:.2g} "
+        f"against a level of {level:.2g})."
     )
 
 

@@ -18,6 +18,7 @@ from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.measure import ALPHA, Measured, measure
 from backslide_detector.retrain.noise import RecipeAnswer, compare_recipes
 from backslide_detector.retrain.sentence import count, decimals, difference
+from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion
 from backslide_detector.stats.equivalence import inside
 
 
@@ -27,6 +28,7 @@ def judge_retrain(
     *,
     history: Sequence[PastRun] = (),
     margin: float | None = None,
+    fleet: Dispersion = NO_REPEATS,
 ) -> RetrainVerdict:
     """Say whether a retrain is better than its baseline, and whether its recipe is.
 
@@ -36,6 +38,7 @@ def judge_retrain(
         history: earlier runs of the lineage, for the noise between retrains.
         margin: half-width of the equivalence region as a fraction; default 0.005 or a tenth of
             the old error, whichever is larger.
+        fleet: what repeats in other lineages have shown of the noise between retrains.
 
     Raises:
         ValueError: a margin that is not positive.
@@ -76,7 +79,7 @@ def judge_retrain(
             f"Log the {error.split} error of both runs.",
             old=old,
         )
-    return _compare(new, old, error, before, history=history, margin=margin)
+    return _compare(new, old, error, before, history=history, margin=margin, fleet=fleet)
 
 
 def _why_alone(new: RunEvidence, history: Sequence[PastRun]) -> str:
@@ -109,6 +112,7 @@ def _compare(
     *,
     history: Sequence[PastRun],
     margin: float | None,
+    fleet: Dispersion,
 ) -> RetrainVerdict:
     """The verdict when both runs state an error on the same split."""
     changed = changes(new, old)
@@ -159,7 +163,11 @@ def _compare(
         broken=measured.broken,
     )
     recipe = compare_recipes(
-        PastRun.of(new), PastRun.of(old), history, discordant=measured.discordant
+        PastRun.of(new),
+        PastRun.of(old),
+        history,
+        discordant=measured.discordant,
+        fleet=fleet,
     )
     cause = causes(
         verdict,

@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from backslide_detector.stats.alarm import grown
-
 RUN_LENGTH: Final = 500.0
 """Retrains between two false alarms, at least and on average."""
 
@@ -104,3 +102,10 @@ def shift_detector(
         path[i] = detectors = grown(detectors, sizes * score - sizes**2 / 2)
     log_mean = np.logaddexp.reduce(path, axis=1) - np.log(len(sizes))
     return np.asarray(np.exp(np.minimum(log_mean, 700.0)), dtype=np.float64)
+
+
+def grown(
+    log_detectors: NDArray[np.float64] | float, log_e_values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shiryaev-Roberts recursion R <- (1 + R) e in logarithms, elementwise."""
+    return np.asarray(np.logaddexp(0.0, log_detectors) + log_e_values, dtype=np.float64)

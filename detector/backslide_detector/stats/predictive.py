@@ -40,7 +40,9 @@ class Spread:
         return float(2 * stats.t.sf(abs(effect) / (self.sd * math.sqrt(inverse_n)), self.df))
 
 
-def pooled_spread(groups: Sequence[Sequence[float]], prior_sd: float) -> Spread:
+def pooled_spread(
+    groups: Sequence[Sequence[float]], prior_sd: float, prior_weight: float = PRIOR_WEIGHT
+) -> Spread:
     """Spread within groups of repeats, shrunk towards a prior.
 
     s^2 = (nu0 prior_sd^2 + SS_within) / (nu0 + df_within): the posterior scale under a
@@ -50,10 +52,13 @@ def pooled_spread(groups: Sequence[Sequence[float]], prior_sd: float) -> Spread:
     Args:
         groups: repeats of the same thing; a group of one adds nothing.
         prior_sd: the spread expected beforehand.
+        prior_weight: observations that it counts for.
 
     Raises:
-        ValueError: values that are not finite, or a negative prior.
+        ValueError: values that are not finite, a negative prior, or one without weight.
     """
+    if not prior_weight > 0:
+        raise ValueError(f"the prior must count for something, not {prior_weight}")
     if not (math.isfinite(prior_sd) and prior_sd >= 0):
         raise ValueError(f"prior_sd must be a finite number >= 0, not {prior_sd}")
     squares, df = 0.0, 0
@@ -64,8 +69,8 @@ def pooled_spread(groups: Sequence[Sequence[float]], prior_sd: float) -> Spread:
         if len(values) > 1:
             squares += float(np.sum((values - values.mean()) ** 2))
             df += len(values) - 1
-    total = PRIOR_WEIGHT + df
-    return Spread(sd=math.sqrt((PRIOR_WEIGHT * prior_sd**2 + squares) / total), df=total)
+    total = prior_weight + df
+    return Spread(sd=math.sqrt((prior_weight * prior_sd**2 + squares) / total), df=total)
 
 
 def predictive_interval(

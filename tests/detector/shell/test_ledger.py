@@ -30,7 +30,7 @@ def url(request, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'ledger.db'}"
     address = request.getfixturevalue("postgres")
     ledger = Ledger.open(address, "cleaner")
-    change(ledger, "TRUNCATE work, judgement, past, outbox, spent, stream, decision")
+    change(ledger, "TRUNCATE work, judgement, past, outbox, spent, stream, decision, repeats")
     ledger.close()
     return address
 

@@ -15,14 +15,12 @@ from backslide_detector.store.server import MlflowStore
 
 SCRIPT = """
 import os, random
-from mlflow import MlflowClient
+import mlflow
 seed = os.environ["BACKSLIDE_SEED"]
-client = MlflowClient("{uri}")
-run = client.create_run("{experiment}", tags={{"backslide.seed": seed}})
-error = 0.03 + 0.001 * random.Random(int(seed)).gauss(0, 1)
-client.log_metric(run.info.run_id, "test_error", error)
-client.log_param(run.info.run_id, "test_examples", 2000)
-client.set_terminated(run.info.run_id)
+mlflow.set_tracking_uri("{uri}")
+with mlflow.start_run(experiment_id="{experiment}", tags={{"backslide.seed": seed}}):
+    mlflow.log_metric("test_error", 0.03 + 0.001 * random.Random(int(seed)).gauss(0, 1))
+    mlflow.log_param("test_examples", 2000)
 """
 
 
@@ -93,8 +91,9 @@ def test_noise_runs_the_command_with_seeds_and_says_the_spread(
     script.write_text(SCRIPT.format(uri=mlflow_server, experiment=experiment))
     options = ("--repeat", "3", "--tracking-uri", mlflow_server, "--")
     said = invoke(noise, *options, sys.executable, str(script))
-    seeds = {run.data.tags["backslide.seed"] for run in client.search_runs([experiment])}
-    assert len(seeds) == 3
+    runs = client.search_runs([experiment])
+    assert len({run.data.tags["backslide.seed"] for run in runs}) == 3
+    assert len({run.data.tags[Tag.REPEAT] for run in runs}) == 1, "known as repeats"
     assert "3 retrains of one recipe" in said
     assert "points (standard deviation)" in said
     failed = CliRunner().invoke(noise, [*options, sys.executable, "-c", "raise SystemExit(3)"])

@@ -19,6 +19,7 @@ from backslide_detector.stats import (
     change_point,
     comparison,
     creep,
+    dispersion,
     equivalence,
     kitagawa,
     label_shift,
@@ -87,9 +88,14 @@ BATTERY = {
     multiplicity.holm: SERIES,
     multiplicity.benjamini_hochberg: SERIES,
     alarm.flip_e_value: PAIRS,
-    alarm.grown: [(-np.inf, np.zeros(3)), (np.full(3, 1e4), np.full(3, -1e4))],
     change_point.date_change: SERIES,
     creep.detect_creep: SERIES,
+    creep.grown: [(-np.inf, np.zeros(3)), (np.full(3, 1e4), np.full(3, -1e4))],
+    dispersion.carried_over: [(1.0,), (1e9,)],
+    dispersion.expected_phi: [(dispersion.Dispersion(*shown),) for shown in
+                              ((0.0, 0), (0.0, 9), (1e9, 1), (-1.0, 3), (NAN, 1))],
+    dispersion.lineage_phi: [(dispersion.Dispersion(*own), dispersion.Dispersion(*rest))
+                             for own in ((0.0, 0), (5.0, 3)) for rest in ((0.0, 0), (1e9, 1))],
     creep.self_starting: SERIES,
     creep.shift_detector: [(EMPTY,), (ROW,), ([8.0] * 1_000,), ([-8.0] * 1_000,)],
     shapley.cells: [((),), (("a",),), (("a", "b", "c"),)],
