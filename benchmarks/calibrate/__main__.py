@@ -4,7 +4,7 @@ import platform
 import time
 from pathlib import Path
 
-from benchmarks.calibrate import levels, streams, verdicts
+from benchmarks.calibrate import alarms, levels, streams, verdicts
 from benchmarks.calibrate.rates import write
 from rich.console import Console
 from rich.progress import track
@@ -17,7 +17,8 @@ SIMULATIONS = (
     levels.predictive,
     levels.losses,
     streams.ledger,
-    streams.alerts,
+    streams.overlapping,
+    alarms.alerts,
     streams.recipes,
     streams.creeping,
     verdicts.said,

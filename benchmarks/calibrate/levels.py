@@ -43,11 +43,27 @@ def paired():
                         at_most=0.051)  # fmt: skip
             yield known(name, case, "level, exact McNemar", level(n, error, exact_pvalue),
                         at_most=0.05)  # fmt: skip
+        if n == SIZES[0]:
+            covered = coverage(n, shares[1], shares[2])
+            yield known(name, case, "coverage, Tango, over all tables", covered)
         hits = sum(result.interval[0] <= delta <= result.interval[1] for result in results)
         yield rate(name, case, "coverage, Tango", hits, TABLES, at_least=0.95)
         intervals = [newcombe(*row) for row in counts]
         hits = sum(low <= delta <= high for low, high in intervals)
         yield rate(name, case, "coverage, Newcombe paired", hits, TABLES, at_least=0.95)
+
+
+def coverage(n, broken, fixed):
+    """Coverage of Tango's interval by summing over all tables: no simulation error."""
+    total = 0.0
+    for b in range(n + 1):
+        weight = stats.binom.pmf(b, n, broken)
+        for c in range(n - b + 1):
+            chance = weight * stats.binom.pmf(c, n - b, fixed / (1 - broken))
+            if chance > 1e-9:
+                low, high = tango_interval(b, c, n)
+                total += chance * (low <= broken - fixed <= high)
+    return float(total)
 
 
 def level(n, discordant, pvalue):

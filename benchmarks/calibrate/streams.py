@@ -1,18 +1,22 @@
-"""Streams of retrains: the ledger, the alert channel, claims about recipes, slow creep."""
+"""Streams of retrains: the ledger, claims about recipes, slow creep."""
 
 from functools import lru_cache
 
 import numpy as np
 from benchmarks.calibrate.rates import mean, rate
 
-from backslide_detector.stats.alarm import RUN_LENGTH, FlipAlarm
+from backslide_detector.evidence import ErrorRate
+from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.noise import compare_recipes, repeats_of
+from backslide_detector.retrain.spending import one_sided
 from backslide_detector.stats.creep import detect_creep
+from backslide_detector.stats.dispersion import Dispersion
 from backslide_detector.stats.mcnemar import exact_pvalue
 from backslide_detector.stats.online import OnlineTest, Procedure
 from backslide_detector.stats.quasi_mcnemar import overdispersion, quasi_pvalue
 
 N, DISCORDANT, RETRAINS, PREVALENCE = 10_000, 0.03, 1_000, 0.10
-STREAMS, STREAMS_ALERTS, STREAMS_RECIPES = 60, 250, 60
+STREAMS, STREAMS_RECIPES = 60, 200
 
 
 def changes(random, retrains=RETRAINS):
@@ -69,59 +73,109 @@ def ledger():
         yield mean(name, rule, "power", power, at_least=0.68 if chosen else None)
 
 
-def alerts():
-    """Persistent regressions on fresh examples against the last accepted model."""
-    name = "Alert channel, regressions with onset in 2 % of the retrains"
-    random = np.random.default_rng(201)
-    quiet, false, missed, delays, at_once = 0, 0, 0, [], 0
-    for _ in range(STREAMS_ALERTS):
-        alarm, change, since = FlipAlarm(), 0.0, 0
-        for _ in range(RETRAINS):
-            if change == 0.0 and random.random() < 0.02:
-                change, since = random.uniform(0.003, 0.010), 0
-            broken, fixed = flips(random, np.array([change]))
-            alarm = alarm.after(int(broken[0]), int(fixed[0]))
-            quiet += change == 0.0
-            if alarm.value >= RUN_LENGTH:
-                false += change == 0.0
-                if change:
-                    delays.append(since)
-                    at_once += since == 0
-                alarm, change = FlipAlarm(), 0.0
-            elif change:
-                since += 1
-                if since > 50:
-                    missed, alarm, change = missed + 1, FlipAlarm(), 0.0
-    case = f"run length {RUN_LENGTH:,.0f}"
-    yield rate(name, case, "false alarms a retrain", false, quiet, at_most=0.0001)
-    yield mean(name, case, "delay in retrains", delays, at_most=1.5)
-    yield rate(name, case, "caught at once", at_once, len(delays) + missed)
-    yield rate(name, case, "not caught after 50", missed, len(delays) + missed, at_most=0.0)
+def overlapping():
+    """Retrains in batches that run side by side, all against the same earlier one."""
+    name = "Overlapping retrains, one in ten worse, ADDIS"
+    random = np.random.default_rng(204)
+    exact = lru_cache(None)(exact_pvalue)
+    for size in (1, 8, 32):
+        blind, aware = [], []
+        for _ in range(STREAMS):
+            change = changes(random)
+            # The luck that the common baseline had is the same for all that it is held against.
+            shared = np.repeat(random.standard_normal(RETRAINS // size + 1), size)[:RETRAINS]
+            luck = (random.standard_normal(RETRAINS) - shared) / np.sqrt(2)
+            total = random.binomial(N, DISCORDANT, RETRAINS)
+            excess = (N * change + np.sqrt(total) * luck + total) / 2
+            broken = np.clip(np.rint(excess), 0, total).astype(int)
+            p = [
+                exact(int(b), int(t - b), "greater") for b, t in zip(broken, total, strict=True)
+            ]
+            sequential = OnlineTest().spend_all(p)
+            test, spent = OnlineTest(), []
+            for number, pvalue in enumerate(p):
+                spent.append(test.spend(pvalue, spent[number - number % size :]))
+            for tests, scores in ((sequential, blind), (spent, aware)):
+                scores.append(score(np.array([x.rejected for x in tests]), change))
+        for what, scores in (("one after the other", blind), ("as the detector", aware)):
+            false, power = zip(*scores, strict=True)
+            case = f"{size} at a time, {what}"
+            target = 0.05 if scores is aware else None
+            yield mean(name, case, "false discovery rate", false, at_most=target)
+            yield mean(name, case, "power", power)
 
 
 def recipes():
-    """Claims about recipes: 10 lineages, their over-dispersion spread by a quarter."""
-    name = "Claims about recipes, 20 seed pairs in the fleet, ADDIS"
+    """Claims about recipes: 10 lineages with two seed pairs each, phi spread by a quarter."""
+    name = "Claims about recipes, 2 seed pairs in each of 10 lineages, ADDIS"
     random = np.random.default_rng(202)
     exact = np.vectorize(lru_cache(None)(lambda b, c: exact_pvalue(int(b), int(c), "greater")))
     for phi in (1.0, 1.33, 2.0):
-        plain, calibrated = [], []
+        answers = {"plain McNemar": [], "as the detector": [], "seed pairs of the fleet": []}
         for _ in range(STREAMS_RECIPES):
             spread = 0.25 if phi > 1 else 0.0
             lineages = np.maximum(phi * (1 + spread * random.standard_normal(10)), 1.0)
             change = changes(random)
-            broken, fixed = flips(random, change, lineages[random.integers(0, 10, RETRAINS)])
-            pairs = random.normal(0, np.sqrt(np.repeat(lineages, 2)))
-            measured = quasi_pvalue(broken, fixed, overdispersion(pairs), "greater")
-            for p, scores in ((exact(broken, fixed), plain), (measured, calibrated)):
-                rejected = [spent.rejected for spent in OnlineTest().spend_all(p.tolist())]
-                scores.append(score(np.array(rejected), change))
-        for what, scores in (("plain McNemar", plain), ("with seed pairs", calibrated)):
+            of = random.integers(0, 10, RETRAINS)
+            broken, fixed = flips(random, change, lineages[of])
+            pairs = random.normal(0, np.sqrt(lineages)[:, None], (10, 2))
+            measured = quasi_pvalue(broken, fixed, overdispersion(pairs.ravel()), "greater")
+            claims = {
+                "plain McNemar": exact(broken, fixed).tolist(),
+                "as the detector": claimed(broken - fixed, broken + fixed, of, pairs),
+                "seed pairs of the fleet": measured.tolist(),
+            }
+            for what, pvalues in claims.items():
+                rejected = [spent.rejected for spent in OnlineTest().spend_all(pvalues)]
+                answers[what].append(score(np.array(rejected), change))
+        for what, scores in answers.items():
             false, power = zip(*scores, strict=True)
-            target = 0.05 if what == "with seed pairs" else None
             case = f"phi {phi:g}, {what}"
+            target = None if what == "plain McNemar" else 0.05
             yield mean(name, case, "false discovery rate", false, at_most=target)
             yield mean(name, case, "power", power)
+
+
+def claimed(excess, flipped, of, pairs):
+    """P-values of "this recipe is worse", from a history that holds the seed pairs alone."""
+    histories = [repeated(scores) for scores in pairs]
+    known = [repeats_of(history) for history in histories]
+    fleets = [
+        Dispersion(
+            sum(one.squares for one in known) - own.squares,
+            sum(one.df for one in known) - own.df,
+        )
+        for own in known
+    ]
+    old = remembered("old", 0.035)
+    pvalues = []
+    for difference, disc, lineage in zip(excess, flipped, of, strict=True):
+        answer = compare_recipes(
+            remembered("new", 0.035 + difference / N),
+            old,
+            histories[lineage],
+            discordant=disc / N,
+            fleet=fleets[lineage],
+        )
+        pvalues.append(one_sided(answer.estimand).worse)
+    return pvalues
+
+
+def repeated(scores):
+    """Pairs of runs, each pair of one recipe, whose McNemar scores are given."""
+    flipped = N * DISCORDANT
+    return [
+        remembered(f"{pair}{end}", 0.035 + end * score * np.sqrt(flipped) / N, f"recipe {pair}")
+        for pair, score in enumerate(scores)
+        for end in (0, 1)
+    ]
+
+
+def remembered(name, rate, recipe=None):
+    """A run as the ledger remembers it."""
+    flipped = DISCORDANT if recipe else None
+    error = ErrorRate("test", rate, N, "predictions")
+    return PastRun(name, name, 0.0, error=error, recipe=recipe, flips=flipped)
 
 
 def creeping():
