@@ -14,6 +14,7 @@ from backslide_detector.retrain.ablation import Mix, settle
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import repeats_of
 from backslide_detector.retrain.stream import against, creeping, placed, stake
+from backslide_detector.retrain.values import spread_beforehand
 from backslide_detector.retrain.verdict import judge_retrain
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion, lineage_phi
 
@@ -118,7 +119,10 @@ def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     model = retrain.model
     flips = None if model.broken is None or model.fixed is None else model.broken + model.fixed
     discordant = None if flips is None else flips / model.n
-    settled = settle(new, old, retrain.changed, case.extra, discordant=discordant)
+    prior = None
+    if retrain.measure != "error" and model.interval is not None:
+        prior = spread_beforehand(model.interval)
+    settled = settle(new, old, retrain.changed, case.extra, discordant=discordant, prior=prior)
     if settled is None or not settled.contributions:
         return retrain
     return replace(

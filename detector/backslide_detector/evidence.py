@@ -6,12 +6,15 @@ Nothing here reads or writes. Arrays are made read-only when a view is built.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Measure = Literal["error", "loss", "mse"]
+"""What a lineage is judged by: a share of wrong answers, or for numbers a mean loss."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,13 @@ class Predictions:
         """Share of wrong predictions."""
         return float(1.0 - self.correct.mean())
 
+    @cached_property
+    def losses(self) -> Floats:
+        """Loss of each measured value, shape (n,): as logged, else its squared error."""
+        if self.loss is not None:
+            return self.loss
+        return np.square(self.predictions.astype(np.float64) - self.targets.astype(np.float64))
+
 
 @dataclass(frozen=True)
 class DataSummary:
@@ -176,15 +186,28 @@ class ErrorRate:
 
     Attributes:
         split: "test", "val", ...
-        rate: share of wrong predictions, in [0, 1].
+        rate: share of wrong predictions, in [0, 1]; for other measures the mean loss.
         examples: size of the test set; None when the run did not say.
         source: the metric key or artifact it was read from.
+        measure: what `rate` is.
     """
 
     split: str
     rate: float
     examples: int | None
     source: str
+    measure: Measure = "error"
+
+    @property
+    def place(self) -> tuple[str, int | None, Measure]:
+        """What two errors must share to be points of one course."""
+        return self.split, self.examples, self.measure
+
+    @property
+    def possible(self) -> bool:
+        """False for what no error of its measure can be."""
+        top = 1.0 if self.measure == "error" else float("inf")
+        return 0.0 <= self.rate <= top and self.rate < float("inf")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from backslide.contract import Cause, Health, Verdict
+from backslide_detector.evidence import Measure
 from backslide_detector.finding import Found, Result, Severity
 
 
@@ -176,16 +178,20 @@ class Stream:
 
 @dataclass(frozen=True, slots=True)
 class MetricChange:
-    """One metric of two models on their common examples.
+    """One metric of two models.
 
     Attributes:
-        name: "loss", "calibration_error", "confidence", "recall/CLASS", "error/SLICE=VALUE".
+        name: "error", "loss", "f1_macro", "calibration_error", "confidence", "mae", ...,
+            "recall/CLASS", "error/SLICE=VALUE", or the key under which a run logged it.
         better: "lower" or "higher"; None where neither is.
-        n: examples it rests on.
-        old, new: its values; None where only the difference was measured.
+        n: examples it rests on; 0 when not known.
+        old, new: its values.
         effect: new minus old.
-        interval: 95 % confidence interval of the effect.
-        pvalue: two-sided; of classes and slices Holm-adjusted over all of their table.
+        interval: 95 % confidence interval of the effect; None where only values were logged.
+        pvalue: two-sided; Holm-adjusted over all rows of its role, classes and slices together.
+        role: "gate" decides the verdict; the others inform. "metric": over all common examples;
+            "discovered": a crossing of slices, numbers of the held half; "logged": a value.
+        method: the test and the interval, or why there is none.
     """
 
     name: str
@@ -196,6 +202,8 @@ class MetricChange:
     effect: float | None = None
     interval: tuple[float, float] | None = None
     pvalue: float | None = None
+    role: Literal["gate", "metric", "class", "slice", "discovered", "logged"] = "metric"
+    method: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +228,8 @@ class RetrainVerdict:
     Attributes:
         sentence: the verdict in plain words, with numbers and units.
         compared_to: run id of the baseline; None for `first` and `none`.
+        measure: what the errors, effects, `mde` and `margin` are: shares of wrong answers, or
+            in units of a mean loss where a lineage predicts measured values.
         model: this model against that model.
         recipe: this recipe against that recipe.
         mde: smallest difference this test set could have shown with 80 % power, as a fraction.
@@ -227,7 +237,7 @@ class RetrainVerdict:
         cause: most likely first.
         advice: what would settle it, or what to do next.
         behaviour: what else changed between the models, also at equal error; a sentence each.
-        metrics: what else was measured of both models on their common examples.
+        metrics: everything that both models were measured by, what decides first.
         stream: the retrain among all others.
         shares: of each kind of change, where extra runs have settled it.
     """
@@ -243,6 +253,7 @@ class RetrainVerdict:
     recipe: Estimand = field(default_factory=Estimand)
     mde: float | None = None
     margin: float | None = None
+    measure: Measure = "error"
     cause: tuple[Cause, ...] = ()
     changed: tuple[Change, ...] = ()
     advice: str | None = None

@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from backslide_detector.evidence import DataSummary, ErrorRate, Predictions, Series
+from backslide_detector.evidence import DataSummary, ErrorRate, Measure, Predictions, Series
 
 Split = Literal["train", "val", "test"]
 Quantity = Literal["loss", "error", "accuracy", "examples", "rate"]
@@ -49,8 +49,11 @@ _QUALIFIERS: Final[Mapping[Quantity, frozenset[str]]] = {
     "rate": frozenset(),
 }
 _SHARES: Final[tuple[Quantity, ...]] = ("error", "accuracy")
+_HELD_OUT: Final[tuple[Split, ...]] = ("test", "val")
 _PERCENT: Final = frozenset({"percent", "percentage", "pct", "%"})
 _WORD: Final = re.compile(r"top[-_@ ]?1(?!\d)|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|%")
+_VARIABLE: Final = re.compile(r"(?<![A-Za-z0-9])[Xx]_(?=train|test|val)|(?<=[a-z])-\d+(?=_)")
+"""scikit-learn's autologging names the variable: `accuracy_score_X_test`."""
 _MOST_EXAMPLES: Final = 1e9  # exact tests take time with the size; beyond, it is a mistake
 _LONGEST_KEY: Final = 250  # MLflow's own limit for a metric key
 
@@ -73,7 +76,7 @@ def _meaning(key: str) -> _Meaning | None:
     """Reads one key; None when any of its words is unknown or two contradict each other."""
     if len(key) > _LONGEST_KEY:
         return None
-    words = [re.sub(r"[^a-z0-9%]", "", word.lower()) for word in _WORD.findall(key)]
+    words = _words(key)
     if words[:1] == ["lr"] or "learning rate" in " ".join(words):
         # Loggers append the optimiser or the parameter group: `lr-Adam/pg1`.
         split = next((_SPLITS[word] for word in words if word in _SPLITS), None)
@@ -94,6 +97,12 @@ def _meaning(key: str) -> _Meaning | None:
     return _Meaning(
         next(iter(splits), None), quantity, percent, len(rest) + rest.count("epoch")
     )
+
+
+def _words(key: str) -> list[str]:
+    """The words of a key in small letters."""
+    found = _WORD.findall(_VARIABLE.sub("", key))
+    return [re.sub(r"[^a-z0-9%]", "", word.lower()) for word in found]
 
 
 def _readings(
@@ -217,9 +226,10 @@ def error_rate(
 
     The number of examples comes from the predictions themselves, a metric, parameter or tag
     such as `test_examples`, or the rows of a data set of that name, in this order. A bare
-    `accuracy` names no split and is taken for a training metric, as Keras means it.
+    `accuracy` names no split and is taken for a training metric, as Keras means it. A run
+    that states no error at all, but predicted measured values, is judged by its mean loss.
     """
-    for split in ("test", "val"):
+    for split in _HELD_OUT:
         for name in sorted(predictions):
             if _split_of(name) == split and predictions[name].are_labels:
                 table = predictions[name]
@@ -229,6 +239,35 @@ def error_rate(
             key, rate = metric
             examples = _examples(split, series, (params, tags), data, mapping)
             return ErrorRate(split, rate, examples, key)
+    return _mean_loss(series, predictions)
+
+
+def table_of(predictions: Mapping[str, Predictions], split: str) -> Predictions | None:
+    """The predictions on a split, which the run may call `validation` where we say `val`."""
+    if split in predictions:
+        return predictions[split]
+    return next((predictions[n] for n in sorted(predictions) if _split_of(n) == split), None)
+
+
+def _mean_loss(
+    series: Mapping[str, Series], predictions: Mapping[str, Predictions]
+) -> ErrorRate | None:
+    """The loss of a regression: from its predictions, else by the keys of our own SDK."""
+    for split in _HELD_OUT:
+        table = table_of(predictions, split)
+        if table is not None and len(table) and not table.are_labels:
+            losses = table.losses[np.isfinite(table.losses)]
+            measure: Measure = "mse" if table.loss is None else "loss"
+            if len(losses):
+                source = f"predictions/{split}"
+                return ErrorRate(split, float(losses.mean()), len(table), source, measure)
+        mse, loss = series.get(f"{split}/mse"), series.get(f"{split}/loss")
+        examples = series.get(f"{split}/examples")
+        stated = loss or mse
+        if mse and examples and stated and np.isfinite(stated.last):
+            measure = "loss" if loss else "mse"
+            key = f"{split}/{measure}"
+            return ErrorRate(split, stated.last, _count(examples.last), key, measure)
     return None
 
 

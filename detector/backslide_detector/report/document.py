@@ -34,6 +34,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "old_error": _finite(retrain.old_error),
         "new_error": _finite(retrain.new_error),
         "estimands": {"model": _estimand(retrain.model), "recipe": _estimand(retrain.recipe)},
+        "measure": retrain.measure,
         "mde": _finite(retrain.mde),
         "margin": _finite(retrain.margin),
         "metrics": [_metric(change) for change in retrain.metrics],
@@ -136,6 +137,8 @@ def _metric(change: MetricChange) -> dict[str, object]:
     return {
         "name": change.name,
         "better": change.better,
+        "role": change.role,
+        "method": change.method,
         "n": int(change.n),
         "old": _finite(change.old),
         "new": _finite(change.new),

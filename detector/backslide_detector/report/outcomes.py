@@ -43,7 +43,7 @@ class Outcomes:
 
 def outcomes(new: Predictions, old: Predictions | None) -> Outcomes | None:
     """Compares per-example outcomes; None for regression, where "wrong" has no meaning."""
-    if not len(new) or isinstance(new.targets[0], float | np.floating):
+    if not new.are_labels:
         return None
     new_target = new.targets.astype(str)
     labels, place = np.unique(new_target, return_inverse=True)
@@ -54,7 +54,7 @@ def outcomes(new: Predictions, old: Predictions | None) -> Outcomes | None:
     broken: Counter[str] = Counter()
     mistakes: Counter[tuple[str, str]] = Counter()
     common = 0
-    if old is not None and len(old):
+    if old is not None and old.are_labels:
         _, here, there = np.intersect1d(
             new.ids.astype(str), old.ids.astype(str), assume_unique=True, return_indices=True
         )
@@ -85,7 +85,7 @@ def outcomes(new: Predictions, old: Predictions | None) -> Outcomes | None:
 
 
 def _errors(predictions: Predictions) -> dict[str, float]:
-    if not len(predictions):
+    if not predictions.are_labels:
         return {}
     labels, place = np.unique(predictions.targets.astype(str), return_inverse=True)
     examples = np.bincount(place, minlength=len(labels))

@@ -2,8 +2,10 @@
 
 import math
 import unicodedata
+from collections.abc import Mapping
 
 from backslide.contract import Cause, Verdict
+from backslide_detector.evidence import Measure
 from backslide_detector.judgement import Estimand
 
 CONFIDENCE = "95 %"
@@ -31,6 +33,12 @@ CAUSES = {
 
 KINDS = {**CAUSES, Cause.NOISE: "seed"}
 """What differs between two runs; there `noise` is the seed itself."""
+
+MEASURES: Mapping[Measure, str] = {
+    "error": "error",
+    "loss": "mean loss",
+    "mse": "mean squared error",
+}
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -77,6 +85,27 @@ def between(low: float, high: float) -> str:
     return f"{_signed(low * 100, decimals)} to {_signed(high * 100, decimals)} points"
 
 
+def level(value: float | None, measure: Measure = "error") -> str:
+    """An error as `3.0 %`, a mean loss as `0.123`."""
+    return percent(value) if measure == "error" else number(value)
+
+
+def change(value: float | None, measure: Measure = "error", *, signed: bool = True) -> str:
+    """A difference of errors as `+1.2 points`, of losses as `+0.0123`."""
+    if measure == "error":
+        return points(value, signed=signed)
+    if value is None or not math.isfinite(value):
+        return "unknown"
+    return f"{'+' if signed and value > 0 else ''}{number(value if signed else abs(value))}"
+
+
+def range_of(interval: tuple[float, float], measure: Measure = "error") -> str:
+    """An interval of differences."""
+    if measure == "error":
+        return between(*interval)
+    return " to ".join(change(bound, measure) for bound in interval)
+
+
 def number(value: float | None) -> str:
     """Any number with three significant digits; `NaN`, `infinite` and `unknown` in words."""
     if value is None or math.isnan(value):
@@ -102,13 +131,13 @@ def pvalue(value: float | None) -> str:
     return "p < 0.0001" if value < 1e-4 else f"p = {value:.2g}"
 
 
-def estimate(estimand: Estimand) -> str:
+def estimate(estimand: Estimand, measure: Measure = "error") -> str:
     """An answer to one of the two questions in one line, or why there is none."""
     if estimand.effect is None:
         return plain(estimand.reason or "not estimated")
-    parts = [points(estimand.effect)]
+    parts = [change(estimand.effect, measure)]
     if estimand.interval is not None:
-        parts.append(f"{CONFIDENCE} interval {between(*estimand.interval)}")
+        parts.append(f"{CONFIDENCE} interval {range_of(estimand.interval, measure)}")
     if estimand.pvalue is not None:
         parts.append(pvalue(estimand.pvalue))
     if estimand.n:

@@ -97,20 +97,24 @@ def head(judgement: Judgement, new: RunEvidence) -> Head:
 def facts(judgement: Judgement) -> list[Fact]:
     """The figures behind the verdict, those that are known."""
     retrain, model = judgement.retrain, judgement.retrain.model
-    split = f"{retrain.split} error" if retrain.split else "error"
+    of = retrain.measure
+    name = phrases.MEASURES[of]
+    split = f"{retrain.split} {name}" if retrain.split else name
     shown = []
     if retrain.new_error is not None:
         old = retrain.old_error
-        before = "" if old is None else f"before: {phrases.percent(old)}"
-        shown.append(Fact(split, phrases.percent(retrain.new_error), before))
+        before = "" if old is None else f"before: {phrases.level(old, of)}"
+        shown.append(Fact(split, phrases.level(retrain.new_error, of), before))
     if model.effect is not None:
-        bounds = f"95 % interval {phrases.between(*model.interval)}" if model.interval else ""
-        shown.append(Fact("difference", phrases.points(model.effect), bounds))
+        bounds = ""
+        if model.interval:
+            bounds = f"95 % interval {phrases.range_of(model.interval, of)}"
+        shown.append(Fact("difference", phrases.change(model.effect, of), bounds))
     if model.fixed is not None and model.broken is not None:
         total = f"of {model.n:,} examples" if model.n else ""
         shown.append(Fact("newly wrong / fixed", f"{model.broken:,} / {model.fixed:,}", total))
     if retrain.mde is not None:
-        seen = phrases.points(retrain.mde, signed=False)
+        seen = phrases.change(retrain.mde, of, signed=False)
         shown.append(Fact("smallest detectable difference", seen, "seen 4 times out of 5"))
     return shown
 
@@ -134,23 +138,24 @@ def answers(judgement: Judgement) -> Block | None:
     retrain = judgement.retrain
     if retrain.model.effect is None and retrain.recipe.effect is None:
         return None
-    picture = intervals(_asked(judgement), retrain.margin, retrain.mde)
+    of = retrain.measure
+    picture = intervals(_asked(judgement), retrain.margin, retrain.mde, of)
     legend = [("zero", "no difference")]
     if retrain.margin is not None:
-        band = phrases.points(retrain.margin, signed=False)
+        band = phrases.change(retrain.margin, of, signed=False)
         legend.append(("margin", f"too small to matter (±{band})"))
     if retrain.mde is not None:
-        seen = phrases.points(retrain.mde, signed=False)
+        seen = phrases.change(retrain.mde, of, signed=False)
         legend.append(("mde", f"smallest difference this test set shows (±{seen})"))
     return Block("wide", (Figure(picture),), legend=tuple(legend))
 
 
 def answers_table(judgement: Judgement) -> Table:
     """The same in numbers."""
-    rows = []
+    rows, of = [], judgement.retrain.measure
     for question, answer in _asked(judgement):
-        bounds = phrases.between(*answer.interval) if answer.interval else "–"
-        effect = "–" if answer.effect is None else phrases.points(answer.effect)
+        bounds = phrases.range_of(answer.interval, of) if answer.interval else "–"
+        effect = "–" if answer.effect is None else phrases.change(answer.effect, of)
         chance = "–" if answer.pvalue is None else phrases.pvalue(answer.pvalue)
         how = " – ".join(filter(None, (answer.method, answer.reason))) or "–"
         subject = question.partition(" against ")[0]

@@ -11,11 +11,12 @@ from backslide_detector.report.markdown import escape, link
 from backslide_detector.report.phrases import (
     CAUSES,
     KINDS,
+    MEASURES,
     VERDICTS,
+    change,
     estimate,
-    percent,
+    level,
     plain,
-    points,
     shorten,
 )
 
@@ -96,17 +97,16 @@ def _answers(judgement: Judgement) -> str:
     retrain = judgement.retrain
     if retrain.compared_to is None:
         return ""
-    lines = ["### How sure is that?"]
+    lines, of = ["### How sure is that?"], retrain.measure
     if retrain.old_error is not None and retrain.new_error is not None:
         split = escape(retrain.split) + " " if retrain.split else ""
-        before, now = percent(retrain.old_error), percent(retrain.new_error)
-        lines.append(f"- {split}error: {before} before, {now} now")
-    lines.append(f"- **This model against that model:** {_sentence(estimate(retrain.model))}")
-    lines.append(
-        f"- **This recipe against that recipe:** {_sentence(estimate(retrain.recipe))}"
-    )
+        before, now = level(retrain.old_error, of), level(retrain.new_error, of)
+        lines.append(f"- {split}{MEASURES[of]}: {before} before, {now} now")
+    model, recipe = estimate(retrain.model, of), estimate(retrain.recipe, of)
+    lines.append(f"- **This model against that model:** {_sentence(model)}")
+    lines.append(f"- **This recipe against that recipe:** {_sentence(recipe)}")
     if retrain.mde is not None:
-        seen = points(retrain.mde, signed=False)
+        seen = change(retrain.mde, of, signed=False)
         lines.append(f"- Smallest difference this test set shows 4 times out of 5: {seen}")
     return "\n".join(lines)
 

@@ -57,6 +57,7 @@ def settle(
     extra: Sequence[tuple[Mix, PastRun]],
     *,
     discordant: float | None = None,
+    prior: float | None = None,
 ) -> Settled | None:
     """Plan what is missing, or say what each kind contributed; None where nothing changed.
 
@@ -69,25 +70,26 @@ def settle(
         changed: what differs between them.
         extra: runs that mix them, by the kinds taken from the new one.
         discordant: share of common examples on which the two models disagree.
+        prior: spread of one retrain expected beforehand, where flips do not tell it.
     """
     kinds = changed_kinds(changed)
     if not kinds or new.error is None or old.error is None:
         return None
-    place = (new.error.split, new.error.examples)
+    place = new.error.place
     rates: defaultdict[Mix, list[float]] = defaultdict(list)
     rates[frozenset(kinds)].append(new.error.rate)
     rates[frozenset()].append(old.error.rate)
     for mix, run in extra:
         # Never the alerting run twice, and only what was measured on the same test set.
-        if run.error is not None and (run.error.split, run.error.examples) == place:
+        if run.error is not None and run.error.place == place:
             rates[mix].append(run.error.rate)
     missing = missing_runs(kinds, [mix for mix in rates if mix <= set(kinds)])
     if missing or len(kinds) > MOST_FACTORS:
         return Settled(missing=missing)
     means = {mix: sum(found) / len(found) for mix, found in rates.items() if mix <= set(kinds)}
-    spread = pooled_spread(
-        list(rates.values()), prior_sd(new.error.examples or 1, old.error.rate, discordant)
-    )
+    if prior is None:
+        prior = prior_sd(new.error.examples or 1, old.error.rate, discordant)
+    spread = pooled_spread(list(rates.values()), prior)
     repeats = min(len(rates[mix]) for mix in means)
     found, guilty = named(means, seed_sd=spread.sd, seed_df=spread.df, repeats=repeats)
     return Settled((), found, guilty, tuple(map(_words, found)))

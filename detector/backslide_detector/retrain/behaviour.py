@@ -7,21 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backslide_detector.evidence import DataSummary, Predictions
+from backslide_detector.judgement import MetricChange
+from backslide_detector.retrain.discover import discover_slices
 from backslide_detector.retrain.groups import (
     GroupChange,
     class_column,
-    discover_slices,
+    clusters,
     slice_columns,
-    tabulate,
+    tabulate_together,
 )
+from backslide_detector.retrain.overall import class_numbers, of_classes
 from backslide_detector.retrain.pairing import Pairing, pair
-from backslide_detector.stats.calibration_error import expected_calibration_error
-from backslide_detector.stats.comparison import Comparison
+from backslide_detector.retrain.sentence import interval_words
 from backslide_detector.stats.kitagawa import KitagawaSplit, kitagawa_split
 from backslide_detector.stats.label_shift import label_shift
-from backslide_detector.stats.paired_means import paired_mean_difference
 
 ALPHA = 0.05
+_NAMES = {
+    "f1_macro": "macro F1",
+    "calibration_error": "calibration error",
+    "confidence": "mean confidence",
+}
 MOST_NAMED = 3
 """Classes or slices that a sentence names; the tables hold them all."""
 
@@ -34,22 +40,40 @@ class Behaviour:
         n: common examples.
         churn: share on which the two models answer differently.
         negative_flips: share that was right and is wrong now.
-        loss: mean loss, new minus old; None when either run did not log it.
-        confidence: mean confidence, new minus old; None likewise.
-        calibration: expected calibration error, (old, new); None likewise, or when the scores
-            are no probabilities.
-        classes, slices, discovered: Holm-adjusted tables; discovered ones on a held half.
+        metrics: loss, macro F1, calibration error and confidence as far as they were logged,
+            Holm-adjusted.
+        classes, slices: tables, Holm-adjusted over both together.
+        discovered: crossings of them, on a held half, Holm-adjusted.
     """
 
     n: int
     churn: float
     negative_flips: float
-    loss: Comparison | None
-    confidence: Comparison | None
-    calibration: tuple[float, float] | None
+    metrics: tuple[MetricChange, ...]
     classes: tuple[GroupChange, ...]
     slices: tuple[GroupChange, ...]
     discovered: tuple[GroupChange, ...]
+
+    @property
+    def loss(self) -> MetricChange | None:
+        """Mean loss; None when either run did not log it."""
+        return self._metric("loss")
+
+    @property
+    def confidence(self) -> MetricChange | None:
+        """Mean confidence; None likewise."""
+        return self._metric("confidence")
+
+    @property
+    def calibration(self) -> tuple[float, float] | None:
+        """Expected calibration error, (old, new); None where no probabilities were logged."""
+        row = self._metric("calibration_error")
+        if row is None or row.old is None or row.new is None:
+            return None
+        return row.old, row.new
+
+    def _metric(self, name: str) -> MetricChange | None:
+        return next((row for row in self.metrics if row.name == name), None)
 
 
 def compare_behaviour(
@@ -61,32 +85,30 @@ def compare_behaviour(
     if n == 0:
         return None
     ours, theirs = pairing.rows
-    different = np.asarray(new.predictions[ours] != old.predictions[theirs], dtype=np.bool_)
-    calibration = None
-    confidence = _means(new.score, old.score, pairing)
-    if confidence is not None and new.score is not None and old.score is not None:
-        stated = new.score[ours], old.score[theirs]
-        if all(np.all((score >= 0) & (score <= 1)) for score in stated):
-            calibration = (
-                expected_calibration_error(stated[1], ~pairing.old_wrong),
-                expected_calibration_error(stated[0], ~pairing.new_wrong),
-            )
+    answers = class_numbers(new, old, pairing)
+    if answers is None:
+        different = np.asarray(new.predictions[ours] != old.predictions[theirs], np.bool_)
+    else:
+        different = answers[1] != answers[2]
+    metrics = of_classes(new, old, pairing, answers, clusters(new, pairing))
     classes, slices = class_column(new, pairing), slice_columns(new, pairing)
+    class_table, slice_table = tabulate_together(classes, slices, pairing)
     return Behaviour(
         n=n,
         churn=float(different.mean()),
         negative_flips=pairing.broken / n,
-        loss=_means(new.loss, old.loss, pairing),
-        confidence=confidence,
-        calibration=calibration,
-        classes=tabulate(classes, pairing),
-        slices=tabulate(slices, pairing),
+        metrics=metrics,
+        classes=class_table,
+        slices=slice_table,
         discovered=discover_slices({**slices, **classes}, new.ids[ours], pairing),
     )
 
 
 def behaviour_sentences(behaviour: Behaviour) -> tuple[str, ...]:
-    """What a person should know of it; nothing is said of differences that were not shown."""
+    """What a person should know of it, whatever the error does.
+
+    How many answers changed is always said; of all else, what was shown to have changed.
+    """
     said = [
         f"{100 * behaviour.churn:.2f} % of the answers changed; "
         f"{100 * behaviour.negative_flips:.2f} % of the examples were right and are wrong now."
@@ -100,20 +122,28 @@ def behaviour_sentences(behaviour: Behaviour) -> tuple[str, ...]:
         said += [_group_words(noun, row) for row in shown[:MOST_NAMED]]
         if len(shown) > MOST_NAMED:
             said.append(f"{len(shown) - MOST_NAMED} more of this kind changed; see the table.")
-    if behaviour.loss is not None and behaviour.loss.pvalue < ALPHA:
-        low, high = behaviour.loss.interval
-        said.append(
-            f"The mean loss changed by {behaviour.loss.effect:+.4g} "
+    said += [words for row in behaviour.metrics if (words := _metric_words(row))]
+    return tuple(said)
+
+
+def _metric_words(row: MetricChange) -> str | None:
+    """One metric that was shown to have changed."""
+    shown = row.pvalue is not None and row.pvalue < ALPHA and row.interval is not None
+    if not shown or row.interval is None or row.effect is None or row.new is None:
+        return None
+    low, high = row.interval
+    if row.name == "loss":
+        return (
+            f"The mean loss changed by {row.effect:+.4g} "
             f"(95 % interval {low:+.4g} to {high:+.4g})."
         )
-    if behaviour.confidence is not None and behaviour.confidence.pvalue < ALPHA:
-        shift = 100 * behaviour.confidence.effect
-        text = f"The mean confidence changed by {shift:+.2f} points"
-        if behaviour.calibration is not None:
-            before, after = (100 * error for error in behaviour.calibration)
-            text += f"; the calibration error is {after:.2f} instead of {before:.2f} points"
-        said.append(f"{text}.")
-    return tuple(said)
+    name = _NAMES[row.name]
+    if not 0 <= row.new <= 1:
+        return f"The {name} changed by {row.effect:+.4g} to {row.new:.4g}."
+    return (
+        f"The {name} changed by {100 * row.effect:+.2f} points to {100 * row.new:.2f} % "
+        f"(95 % interval {100 * low:+.2f} to {100 * high:+.2f})."
+    )
 
 
 def mix_sentence(new: Predictions, old: Predictions) -> str | None:
@@ -166,19 +196,6 @@ def data_sentences(
     return tuple(said)
 
 
-def _means(
-    new: NDArray[np.float64] | None, old: NDArray[np.float64] | None, pairing: Pairing
-) -> Comparison | None:
-    """Paired comparison of one column, on the examples where both are finite."""
-    if new is None or old is None:
-        return None
-    ours, theirs = new[pairing.rows[0]], old[pairing.rows[1]]
-    finite = np.isfinite(ours) & np.isfinite(theirs)
-    if np.count_nonzero(finite) < 2:
-        return None
-    return paired_mean_difference(ours[finite], theirs[finite])
-
-
 def _group_words(noun: str, row: GroupChange) -> str:
     """One class or slice in words."""
     name = row.group if row.column == "class" else f"{row.column} = {row.group}"
@@ -186,5 +203,6 @@ def _group_words(noun: str, row: GroupChange) -> str:
     return (
         f"{noun.capitalize()} {name}: {100 * row.new_error:.2f} % errors instead of "
         f"{100 * row.old_error:.2f} % ({row.fixed:,} fixed, {row.broken:,} newly broken of "
-        f"{row.n:,}{half}; adjusted p = {row.pvalue:.2g})."
+        f"{row.n:,}{half}; 95 % interval {interval_words(row.interval)} points; "
+        f"adjusted p = {row.pvalue:.2g})."
     )

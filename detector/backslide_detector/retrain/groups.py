@@ -1,8 +1,7 @@
 """Which classes and slices a retrain changed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from itertools import combinations
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -13,13 +12,12 @@ from backslide_detector.evidence import Ints, Predictions
 from backslide_detector.retrain.pairing import Pairing, pair
 from backslide_detector.stats.mcnemar import midp_pvalue
 from backslide_detector.stats.multiplicity import holm
+from backslide_detector.stats.tango import tango_intervals
 
-MOST_COLUMNS: Final = 6
-"""Slice columns whose pairs are searched; more would leave the confirmation no power."""
-CANDIDATES: Final = 5
-"""Discovered slices that go to confirmation."""
-FEWEST: Final = 20
-"""Examples below which a discovered slice is not worth a name."""
+CLUSTERS: Final = "group"
+"""Slice column that names what examples come in groups of: a patient, a document, a track."""
+FEWEST_CLUSTERS: Final = 20
+"""With fewer different values than this, the column is a slice like any other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +30,7 @@ class GroupChange:
         n: common examples in it.
         old_error, new_error: error rates on them.
         fixed, broken: newly right and newly wrong.
+        interval: Tango's 95 % interval of the change of the error, not adjusted.
         pvalue: mid-p McNemar, Holm-adjusted over all groups of the table, so that the chance of
             any false one in a retrain is at most 5 % at 0.05.
     """
@@ -43,6 +42,7 @@ class GroupChange:
     new_error: float
     fixed: int
     broken: int
+    interval: tuple[float, float]
     pvalue: float
 
 
@@ -83,105 +83,100 @@ def class_column(new: Predictions, pairing: Pairing) -> dict[str, Column]:
 
 def slice_columns(new: Predictions, pairing: Pairing) -> dict[str, Column]:
     """The slice of each common example in every slice column of the new run."""
-    return {name: _column(new.slices[name], pairing) for name in sorted(new.slices)}
+    columns = {name: _column(new.slices[name], pairing) for name in sorted(new.slices)}
+    return {k: column for k, column in columns.items() if not _are_clusters(k, column)}
+
+
+def clusters(new: Predictions, pairing: Pairing) -> Ints | None:
+    """The group that each common example came in, shape (n,); None where they are single."""
+    if CLUSTERS not in new.slices:
+        return None
+    column = _column(new.slices[CLUSTERS], pairing)
+    return column.codes if _are_clusters(CLUSTERS, column) else None
+
+
+def _are_clusters(name: str, column: Column) -> bool:
+    return name == CLUSTERS and len(column.names) >= FEWEST_CLUSTERS
 
 
 def tabulate(columns: Mapping[str, Column], pairing: Pairing) -> tuple[GroupChange, ...]:
     """All groups of all columns, Holm-adjusted together; clearest change first."""
-    return _adjusted(
+    return compared(
         [
-            row
+            tally
             for name, column in columns.items()
-            for row in _changes(name, column.names, _outcomes(column, pairing.outcome, kinds=4))
+            for tally in tallies(name, column, pairing.outcome)
         ]
     )
 
 
-def discover_slices(
-    columns: Mapping[str, Column], ids: NDArray[np.object_], pairing: Pairing
-) -> tuple[GroupChange, ...]:
-    """Crossings of two columns that changed, found on one half and confirmed on the other.
+def tabulate_together(
+    classes: Mapping[str, Column], slices: Mapping[str, Column], pairing: Pairing
+) -> tuple[tuple[GroupChange, ...], tuple[GroupChange, ...]]:
+    """Classes and slices apart, but adjusted together, so that both keep one promise."""
+    tables = [
+        [t for name, column in part.items() for t in tallies(name, column, pairing.outcome)]
+        for part in (classes, slices)
+    ]
+    found = _measured([*tables[0], *tables[1]])
+    split = len(tables[0])
+    return _sorted(found[:split]), _sorted(found[split:])
 
-    The halves are split by a hash of the ids, so that they are the same in every retrain. All
-    numbers are of the held half alone; the half that suggested a slice is no evidence for it.
 
-    Args:
-        columns: by name; crossings of a constant one are not looked at.
-        ids: of the common examples, shape (n,).
-        pairing: the common examples.
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How often each outcome occurs in one group.
+
+    Attributes:
+        counts: right in both, broken, fixed and wrong in both, shape (4,).
     """
-    names = [name for name, column in columns.items() if len(column.names) > 1]
-    if not 2 <= len(names) <= MOST_COLUMNS:
-        return ()
-    # Halves 0 and 1 are counted in one pass: outcome 0 to 3 searched, 4 to 7 held.
-    held = (pd.util.hash_array(ids, categorize=False) % 2).astype(np.int8)
-    outcome = pairing.outcome + 4 * held
 
-    candidates: list[tuple[float, str, str, GroupChange]] = []
-    for left, right in combinations(names, 2):
-        crossed = _crossed(columns[left], columns[right])
-        counts = _outcomes(crossed, outcome, kinds=8)
-        searching = _changes(f"{left} & {right}", crossed.names, counts[:, :4])
-        confirming = _changes(f"{left} & {right}", crossed.names, counts[:, 4:])
-        confirmed = {row.group: row for row in confirming if row.n >= FEWEST}
-        candidates += [
-            (row.pvalue, row.column, row.group, confirmed[row.group])
-            for row in searching
-            if row.n >= FEWEST and row.group in confirmed
-        ]
-    candidates.sort(key=lambda candidate: candidate[:3])
-    return _adjusted([row for *_, row in candidates[:CANDIDATES]])
+    column: str
+    group: str
+    counts: Ints
+
+
+def tallies(name: str, column: Column, outcome: NDArray[np.int8]) -> list[Tally]:
+    """Every group of a column that has common examples."""
+    codes = column.codes
+    if len(codes) and codes.min() < 0:
+        codes, outcome = codes[codes >= 0], outcome[codes >= 0]
+    flat = np.bincount(4 * codes + outcome, minlength=4 * len(column.names))
+    counts = flat.reshape(-1, 4)
+    return [Tally(name, column.names[i], counts[i]) for i in np.flatnonzero(counts.sum(axis=1))]
+
+
+def compared(rows: Sequence[Tally]) -> tuple[GroupChange, ...]:
+    """Rates, intervals, p-values adjusted for the number of groups; clearest change first."""
+    return _sorted(_measured(rows))
+
+
+def _sorted(rows: Sequence[GroupChange]) -> tuple[GroupChange, ...]:
+    return tuple(sorted(rows, key=lambda row: (row.pvalue, row.column, row.group)))
+
+
+def _measured(rows: Sequence[Tally]) -> list[GroupChange]:
+    """The same in the order given."""
+    if not rows:
+        return []
+    counts = np.array([row.counts for row in rows], dtype=np.int64)
+    total, broken, fixed, both = counts.sum(axis=1), counts[:, 1], counts[:, 2], counts[:, 3]
+    low, high = tango_intervals(broken, fixed, total)
+    numbers = zip(
+        rows,
+        total.tolist(),
+        ((fixed + both) / total).tolist(),
+        ((broken + both) / total).tolist(),
+        fixed.tolist(),
+        broken.tolist(),
+        zip(low.tolist(), high.tolist(), strict=True),
+        holm(midp_pvalue(broken, fixed)).tolist(),
+        strict=True,
+    )
+    return [GroupChange(row.column, row.group, *rest) for row, *rest in numbers]
 
 
 def _column(values: NDArray[np.object_], pairing: Pairing) -> Column:
     """Number the groups of all examples, then keep those of the common ones."""
     codes, names = pd.factorize(values)
     return Column(codes[pairing.rows[0]].astype(np.int64), tuple(map(str, names)))
-
-
-def _crossed(left: Column, right: Column) -> Column:
-    """Every combination of two columns."""
-    codes = left.codes * len(right.names) + right.codes
-    codes[(left.codes < 0) | (right.codes < 0)] = -1
-    return Column(codes, tuple(f"{a} & {b}" for a in left.names for b in right.names))
-
-
-def _outcomes(column: Column, outcome: NDArray[np.int8], *, kinds: int) -> Ints:
-    """How often each outcome occurs in each group, shape (groups, kinds)."""
-    codes = column.codes
-    if len(codes) and codes.min() < 0:
-        codes, outcome = codes[codes >= 0], outcome[codes >= 0]
-    flat = np.bincount(kinds * codes + outcome, minlength=kinds * len(column.names))
-    return np.asarray(flat.reshape(-1, kinds), dtype=np.int64)
-
-
-def _changes(name: str, names: tuple[str, ...], counts: Ints) -> list[GroupChange]:
-    """Rates and unadjusted p-values of every group that has common examples.
-
-    Args:
-        name: of the column.
-        names: of the groups.
-        counts: right in both, broken, fixed and wrong in both, shape (groups, 4).
-    """
-    total, broken, fixed, both = counts.sum(axis=1), counts[:, 1], counts[:, 2], counts[:, 3]
-    pvalues = midp_pvalue(broken, fixed)
-    return [
-        GroupChange(
-            column=name,
-            group=names[i],
-            n=int(total[i]),
-            old_error=float((fixed[i] + both[i]) / total[i]),
-            new_error=float((broken[i] + both[i]) / total[i]),
-            fixed=int(fixed[i]),
-            broken=int(broken[i]),
-            pvalue=float(pvalues[i]),
-        )
-        for i in np.flatnonzero(total)
-    ]
-
-
-def _adjusted(rows: list[GroupChange]) -> tuple[GroupChange, ...]:
-    """P-values adjusted for the number of groups looked at; clearest change first."""
-    adjusted = holm([row.pvalue for row in rows])
-    changed = [replace(r, pvalue=float(p)) for r, p in zip(rows, adjusted, strict=True)]
-    return tuple(sorted(changed, key=lambda row: (row.pvalue, row.column, row.group)))

@@ -1,46 +1,29 @@
 """One comparison of two models: paired where the examples are common, else unpaired."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from backslide_detector.evidence import ErrorRate, RunEvidence
-from backslide_detector.judgement import MetricChange
+from backslide_detector.evidence import ErrorRate, Predictions, RunEvidence
+from backslide_detector.names import table_of
 from backslide_detector.retrain.behaviour import (
     behaviour_sentences,
     compare_behaviour,
     mix_sentence,
 )
+from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import metric_changes
+from backslide_detector.retrain.overall import apart_rows
 from backslide_detector.retrain.pairing import Pairing, pair
 from backslide_detector.retrain.sentence import count
-from backslide_detector.stats.comparison import Comparison
+from backslide_detector.retrain.values import measure_apart, measure_values
 from backslide_detector.stats.equivalence import equivalence_level
 from backslide_detector.stats.mcnemar import mcnemar
 from backslide_detector.stats.power import mde_paired, mde_unpaired
 from backslide_detector.stats.tango import tango_interval
 from backslide_detector.stats.unpaired import newcombe_interval, unpaired_difference
 
-ALPHA: Final = 0.05
 PAIRED_SHARE: Final = 0.5
 """Share of the smaller test set that must be common to both runs for a paired comparison."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """One comparison of two models, with what the decision needs."""
-
-    test: Comparison
-    narrow: tuple[float, float]
-    """The 90 % interval, for equivalence."""
-    mde: float
-    new_error: float
-    old_error: float
-    sizes: str
-    discordant: float | None = None
-    fixed: int | None = None
-    broken: int | None = None
-    advice: str | None = None
-    metrics: tuple[MetricChange, ...] = ()
 
 
 def measure(
@@ -51,27 +34,41 @@ def measure(
     Returns:
         What was measured, or None without the number of examples, and sentences on behaviour.
     """
-    ours, theirs = new.predictions.get(error.split), old.predictions.get(error.split)
-    advice: str | None = None
-    said: tuple[str, ...] = ()
-    if ours is not None and theirs is not None and ours.are_labels and theirs.are_labels:
-        pairing = pair(ours, theirs)
-        if len(pairing) >= max(PAIRED_SHARE * min(len(ours), len(theirs)), 1):
-            behaviour = compare_behaviour(ours, theirs, pairing)
-            paired = _paired(pairing, of=min(len(ours), len(theirs)))
-            if behaviour is None:
-                return paired, ()
-            said = behaviour_sentences(behaviour)
-            return replace(paired, metrics=metric_changes(behaviour)), said
-        mix = mix_sentence(ours, theirs)
-        said = () if mix is None else (mix,)
-        advice = (
-            f"Only {count(len(pairing), 'test example')} of {len(theirs):,} are in both runs: "
-            "evaluate the old model on the new test set as well, then the two can be paired."
-        )
-    if not error.examples or not before.examples:
-        return None, said
-    return _unpaired(error, before, advice), said
+    ours, theirs = (table_of(run.predictions, error.split) for run in (new, old))
+    labels = error.measure == "error"
+    if not (ours and theirs and ours.are_labels == theirs.are_labels == labels):
+        measurable = labels and error.examples and before.examples
+        return (_unpaired(error, before) if measurable else None), ()
+    pairing = pair(ours, theirs)
+    if len(pairing) >= max(PAIRED_SHARE * min(len(ours), len(theirs)), 1):
+        found = _together(ours, theirs, pairing, error)
+        if found is not None:
+            return found
+    advice = (
+        f"Only {count(len(pairing), 'test example')} of {len(theirs):,} are in both runs: "
+        "evaluate the old model on the new test set as well, then the two can be paired."
+    )
+    if not labels:
+        apart = measure_apart(ours, theirs, error.measure)
+        return (None if apart is None else replace(apart, advice=advice)), ()
+    mix = mix_sentence(ours, theirs)
+    unpaired = replace(
+        _unpaired(error, before), metrics=apart_rows(ours, theirs), advice=advice
+    )
+    return unpaired, () if mix is None else (mix,)
+
+
+def _together(
+    new: Predictions, old: Predictions, pairing: Pairing, error: ErrorRate
+) -> tuple[Measured, tuple[str, ...]] | None:
+    """Both models on their common examples, with all that changed beyond the error."""
+    if error.measure != "error":
+        return measure_values(new, old, pairing, error.measure)
+    paired = _paired(pairing, of=min(len(new), len(old)))
+    behaviour = compare_behaviour(new, old, pairing)
+    if behaviour is None:
+        return paired, ()
+    return replace(paired, metrics=metric_changes(behaviour)), behaviour_sentences(behaviour)
 
 
 def _paired(pairing: Pairing, *, of: int) -> Measured:
@@ -94,7 +91,7 @@ def _paired(pairing: Pairing, *, of: int) -> Measured:
     )
 
 
-def _unpaired(error: ErrorRate, before: ErrorRate, advice: str | None) -> Measured:
+def _unpaired(error: ErrorRate, before: ErrorRate) -> Measured:
     """Two error rates alone."""
     n_new, n_old = error.examples or 0, before.examples or 0
     wrong_new, wrong_old = round(error.rate * n_new), round(before.rate * n_old)
@@ -108,7 +105,6 @@ def _unpaired(error: ErrorRate, before: ErrorRate, advice: str | None) -> Measur
         new_error=error.rate,
         old_error=before.rate,
         sizes=f"{sizes}, unpaired",
-        advice=advice
-        or 'Log every prediction (run.evaluate("test", loader)): on common examples the same '
-        "test set shows smaller differences.",
+        advice='Log every prediction (run.evaluate("test", loader)): on common examples the '
+        "same test set shows smaller differences.",
     )

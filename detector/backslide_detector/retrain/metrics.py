@@ -1,41 +1,44 @@
-"""Everything that was measured of two models on common examples, one row a metric."""
+"""Everything that both models were measured by, one row a metric."""
 
 from typing import Final
 
-from backslide_detector.judgement import MetricChange
+from backslide_detector.judgement import Estimand, MetricChange
 from backslide_detector.retrain.behaviour import Behaviour
 from backslide_detector.retrain.groups import GroupChange
-from backslide_detector.stats.comparison import Comparison
 
 MOST_GROUPS: Final = 200
 """Classes, and slices, of which each gets a row; those that changed most clearly come first."""
+GROUP_METHOD: Final = "mid-p McNemar test, Tango interval"
 
 
 def metric_changes(behaviour: Behaviour) -> tuple[MetricChange, ...]:
-    """Loss, calibration, recall of each class, error of each slice; each with its direction."""
-    rows = [_mean("loss", behaviour.loss, "lower")] if behaviour.loss else []
-    if behaviour.calibration is not None:
-        before, after = behaviour.calibration
-        rows.append(
-            MetricChange(
-                "calibration_error", "lower", behaviour.n, before, after, after - before
-            )
-        )
-    if behaviour.confidence is not None:
-        rows.append(_mean("confidence", behaviour.confidence, None))
+    """Metrics over all common examples, recall of each class, error of each slice."""
+    rows = list(behaviour.metrics)
     rows += [_recall(group) for group in behaviour.classes[:MOST_GROUPS]]
-    slices = (*behaviour.slices[:MOST_GROUPS], *behaviour.discovered)
-    return (*rows, *map(_error, slices))
+    rows += [_error(group) for group in behaviour.slices[:MOST_GROUPS]]
+    rows += [_error(group, discovered=True) for group in behaviour.discovered]
+    return tuple(rows)
 
 
-def _mean(name: str, found: Comparison, better: str | None) -> MetricChange:
+def gate(name: str, model: Estimand, new: float, old: float) -> MetricChange:
+    """The row of what the verdict is about; it is not adjusted for the others."""
     return MetricChange(
-        name, better, found.n, effect=found.effect, interval=found.interval, pvalue=found.pvalue
+        name,
+        "lower",
+        model.n,
+        old,
+        new,
+        model.effect,
+        model.interval,
+        model.pvalue,
+        role="gate",
+        method=model.method or model.reason or "",
     )
 
 
 def _recall(group: GroupChange) -> MetricChange:
     """Among the examples of a class, recall is what is not an error."""
+    low, high = group.interval
     before, after = 1 - group.old_error, 1 - group.new_error
     return MetricChange(
         f"recall/{group.group}",
@@ -44,11 +47,14 @@ def _recall(group: GroupChange) -> MetricChange:
         before,
         after,
         after - before,
-        pvalue=group.pvalue,
+        (-high, -low),
+        group.pvalue,
+        role="class",
+        method=GROUP_METHOD,
     )
 
 
-def _error(group: GroupChange) -> MetricChange:
+def _error(group: GroupChange, *, discovered: bool = False) -> MetricChange:
     return MetricChange(
         f"error/{group.column}={group.group}",
         "lower",
@@ -56,5 +62,8 @@ def _error(group: GroupChange) -> MetricChange:
         group.old_error,
         group.new_error,
         group.new_error - group.old_error,
-        pvalue=group.pvalue,
+        group.interval,
+        group.pvalue,
+        role="discovered" if discovered else "slice",
+        method=f"{GROUP_METHOD}, on the held half" if discovered else GROUP_METHOD,
     )

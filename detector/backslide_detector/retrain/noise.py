@@ -75,6 +75,7 @@ def compare_recipes(
     *,
     discordant: float | None,
     fleet: Dispersion = NO_REPEATS,
+    prior: float | None = None,
 ) -> RecipeAnswer:
     """Hold the difference of two recipes against the noise between retrains.
 
@@ -90,6 +91,7 @@ def compare_recipes(
         history: runs of the lineage, in any order; may include both.
         discordant: share of common examples on which the two models disagree; None if unpaired.
         fleet: what repeats in other lineages have shown.
+        prior: spread of one retrain expected beforehand, where flips do not tell it.
     """
     if new.error is None or old.error is None:
         return RecipeAnswer(Estimand(reason="a run states no error"))
@@ -101,7 +103,8 @@ def compare_recipes(
             "told from test sets; test both on one set",
         )
     phi, weight = expected_phi(fleet)
-    prior = prior_sd(new.error.examples, old.error.rate, discordant, phi)
+    if prior is None:
+        prior = prior_sd(new.error.examples, old.error.rate, discordant, phi)
     known = {run.run_id: run for run in (*history, old, new) if _comparable(run, new)}
 
     repeats: defaultdict[str, list[float]] = defaultdict(list)
@@ -188,11 +191,11 @@ def _answer(
 
 def _comparable(run: PastRun, new: PastRun) -> bool:
     """True when a run's error was measured on the same split and number of examples."""
-    if run.error is None or new.error is None or not 0 <= run.error.rate <= 1:
+    if run.error is None or new.error is None or not run.error.possible:
         return False
     if not (run.finished or run.run_id == new.run_id):
         return False
-    return (run.error.split, run.error.examples) == (new.error.split, new.error.examples)
+    return run.error.place == new.error.place
 
 
 def _size(groups: dict[str, list[float]]) -> int:

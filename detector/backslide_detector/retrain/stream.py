@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from backslide_detector.evidence import Predictions, RunEvidence
+from backslide_detector.evidence import Measure, Predictions, RunEvidence
 from backslide_detector.judgement import (
     Anchor,
     Claim,
@@ -20,9 +20,11 @@ from backslide_detector.judgement import (
     Standing,
     Stream,
 )
+from backslide_detector.names import table_of
 from backslide_detector.retrain.history import PastRun, recipe_digest
 from backslide_detector.retrain.measure import PAIRED_SHARE
 from backslide_detector.retrain.pairing import pair
+from backslide_detector.retrain.sentence import LOSSES, size
 from backslide_detector.retrain.spending import one_sided
 from backslide_detector.stats.change_point import date_change
 from backslide_detector.stats.creep import RUN_LENGTH, detect_creep
@@ -41,7 +43,7 @@ def against(
         paired = model.broken is not None
         return Anchor(reference.run_id, reference.name, why, model) if paired else None
     split = verdict.split or ""
-    ours, theirs = new.predictions.get(split), reference.predictions.get(split)
+    ours, theirs = table_of(new.predictions, split), table_of(reference.predictions, split)
     if ours is None or theirs is None or not (ours.are_labels and theirs.are_labels):
         return None
     pairing = pair(ours, theirs)
@@ -85,7 +87,7 @@ def stake(
     if pvalues is None:
         return None
     split = verdict.split or ""
-    predictions = new.predictions.get(split)
+    predictions = table_of(new.predictions, split)
     recipes = one_sided(verdict.recipe)
     common = Stake(
         worse=pvalues.worse,
@@ -97,14 +99,15 @@ def stake(
         test_set=None if predictions is None else digest_of_examples(predictions),
         false_alarm_every=every,
     )
-    if anchor is None or reference is None or split not in reference.predictions:
+    held = None if reference is None else table_of(reference.predictions, split)
+    if anchor is None or reference is None or held is None:
         return common
     return replace(
         common,
         broken=anchor.model.broken,
         fixed=anchor.model.fixed,
         reference=reference.run_id,
-        yardstick=digest_of_outcomes(reference.predictions[split]),
+        yardstick=digest_of_outcomes(held),
         phi=phi,
     )
 
@@ -145,13 +148,13 @@ def creeping(new: PastRun, history: Sequence[PastRun], anchor: PastRun) -> Creep
     """The course of the error since a fixed anchor; None before the third retrain."""
     if new.error is None or not new.error.examples:
         return None
-    place = (new.error.split, new.error.examples)
+    place = new.error.place
     runs = sorted(
         {
             run.run_id: run
             for run in (*history, anchor, new)
             if run.error is not None
-            and (run.error.split, run.error.examples) == place
+            and run.error.place == place
             and (anchor.started, anchor.run_id) <= (run.started, run.run_id)
             and (run.finished or run.run_id == new.run_id)
             and run.started <= new.started
@@ -183,7 +186,8 @@ def placed(
 ) -> RetrainVerdict:
     """The verdict with its place among all retrains, in numbers and words."""
     life = None
-    if standing is not None and standing.uses and verdict.margin and verdict.model.n:
+    counted = standing is not None and standing.uses and verdict.measure == "error"
+    if counted and verdict.margin and verdict.model.n:
         broken, fixed = verdict.model.broken or 0, verdict.model.fixed or 0
         flips = max(broken + fixed, 1) / verdict.model.n
         life = shelf_life(verdict.model.n, flips, verdict.margin).adaptive
@@ -217,7 +221,7 @@ def _words(stream: Stream, verdict: RetrainVerdict) -> list[str]:
                 "against this one."
             )
     if stream.creep is not None:
-        said.append(_creep(stream.creep))
+        said.append(_creep(stream.creep, verdict.measure))
     if standing is not None and stream.shelf_life is not None and verdict.margin:
         said.append(_life(standing.uses, stream.shelf_life, verdict.margin))
     return said
@@ -265,15 +269,15 @@ def _difference(anchor: Anchor) -> str:
     )
 
 
-def _creep(creep: Creeping) -> str:
+def _creep(creep: Creeping, measure: Measure) -> str:
     if creep.alarm is None:
         return (
             f"No creep in {creep.retrains} retrains since {creep.anchor} (detector at "
             f"{_number(creep.value)} of {creep.threshold:,.0f})."
         )
     return (
-        f"The error has crept up since {creep.anchor}: by about {100 * (creep.rise or 0):.2f} "
-        f"points from {creep.since} on, found at {creep.alarm}. No single retrain need have "
+        f"The {LOSSES.get(measure, 'error')} has crept up since {creep.anchor}: by about "
+        f"{size(creep.rise or 0.0, measure, 2 if measure == 'error' else 4)} from {creep.since} on, found at {creep.alarm}. No single retrain need have "
         "shown it."
     )
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backslide.contract import Tag, Verdict
-from backslide_detector.evidence import ErrorRate, RunEvidence
+from backslide_detector.evidence import ErrorRate, Measure, RunEvidence
 from backslide_detector.judgement import Estimand, RetrainVerdict
+from backslide_detector.names import table_of
 from backslide_detector.retrain.behaviour import data_sentences
 from backslide_detector.retrain.cause import (
     advice_on_causes,
@@ -15,9 +16,19 @@ from backslide_detector.retrain.cause import (
     provenance_known,
 )
 from backslide_detector.retrain.history import PastRun
-from backslide_detector.retrain.measure import ALPHA, Measured, measure
+from backslide_detector.retrain.measure import measure
+from backslide_detector.retrain.measured import ALPHA, Measured
+from backslide_detector.retrain.metrics import gate
 from backslide_detector.retrain.noise import RecipeAnswer, compare_recipes
-from backslide_detector.retrain.sentence import count, decimals, difference
+from backslide_detector.retrain.sentence import (
+    LOSSES,
+    count,
+    decimals,
+    difference,
+    rate,
+    size,
+    versus,
+)
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion
 from backslide_detector.stats.equivalence import inside
 
@@ -37,7 +48,8 @@ def judge_retrain(
         old: its baseline; None when it has no predecessor.
         history: earlier runs of the lineage, for the noise between retrains.
         margin: half-width of the equivalence region as a fraction; default 0.005 or a tenth of
-            the old error, whichever is larger.
+            the old error, whichever is larger. Of a mean loss: a share of the old one, default
+            a tenth.
         fleet: what repeats in other lineages have shown of the noise between retrains.
 
     Raises:
@@ -61,22 +73,26 @@ def judge_retrain(
             "test_examples.",
         )
     if old is None:
-        rate = f"{100 * error.rate:.2f} % errors"
+        stated = f"{rate(error.rate)} errors"
+        if error.measure != "error":
+            stated = f"a {LOSSES[error.measure]} of {error.rate:.4g}"
         of = f" of {count(error.examples, 'example')}" if error.examples else ""
         return RetrainVerdict(
             Verdict.FIRST,
-            f"{_why_alone(new, history)}: {rate}{of}; the next retrain will be compared with "
+            f"{_why_alone(new, history)}: {stated}{of}; the next retrain will be compared with "
             "it.",
             split=error.split,
             new_error=error.rate,
+            measure=error.measure,
         )
     before = stated_error(old, error.split)
-    if before is None:
+    if before is None or before.measure != error.measure:
+        noun = LOSSES.get(error.measure, "error")
         return _silent(
             Verdict.NONE,
-            f"{old.name} states no error on {error.split!r}, so this run "
+            f"{old.name} states no {noun} on {error.split!r}, so this run "
             "cannot be compared with it.",
-            f"Log the {error.split} error of both runs.",
+            f"Log the {error.split} {noun} of both runs.",
             old=old,
         )
     return _compare(new, old, error, before, history=history, margin=margin, fleet=fleet)
@@ -94,10 +110,10 @@ def _why_alone(new: RunEvidence, history: Sequence[PastRun]) -> str:
 
 def stated_error(run: RunEvidence, split: str) -> ErrorRate | None:
     """The error of a run on one split, from its predictions where there are any."""
-    predictions = run.predictions.get(split)
+    predictions = table_of(run.predictions, split)
     if predictions is not None and predictions.are_labels:
         return ErrorRate(split, predictions.error, len(predictions), "predictions")
-    if run.error is None or run.error.split != split or not 0 <= run.error.rate <= 1:
+    if run.error is None or run.error.split != split or not run.error.possible:
         return None
     if run.error.examples is not None and run.error.examples < 1:
         return replace(run.error, examples=None)
@@ -116,15 +132,15 @@ def _compare(
 ) -> RetrainVerdict:
     """The verdict when both runs state an error on the same split."""
     changed = changes(new, old)
+    quantity = error.measure
     measured, behaviour = measure(new, old, error, before)
     behaviour += data_sentences(new.data, old.data)
     if measured is None:
         silent = new if not error.examples else old
         return RetrainVerdict(
             Verdict.INCONCLUSIVE,
-            f"Not enough evidence: {100 * error.rate:.2f} % errors instead of "
-            f"{100 * before.rate:.2f} %, but {silent.name} does not say on how many test "
-            "examples.",
+            f"Not enough evidence: {versus(error.rate, before.rate, quantity)}, but "
+            f"{_missing(silent, quantity)}.",
             compared_to=old.run_id,
             compared_name=old.name,
             split=error.split,
@@ -132,12 +148,13 @@ def _compare(
             new_error=error.rate,
             model=Estimand(
                 effect=error.rate - before.rate,
-                reason="the number of test examples is unknown",
+                reason=_no_interval(quantity),
             ),
             recipe=Estimand(
                 effect=error.rate - before.rate,
-                reason="the number of test examples is unknown",
+                reason=_no_interval(quantity),
             ),
+            measure=quantity,
             behaviour=behaviour,
             changed=changed,
             cause=causes(
@@ -148,9 +165,11 @@ def _compare(
                 provenance_known=provenance_known(new) and provenance_known(old),
             ),
             advice="Log the number of test examples (metric or parameter test_examples), or "
-            'better every prediction: run.evaluate("test", loader).',
+            'better every prediction: run.evaluate("test", loader).'
+            if quantity == "error"
+            else 'Log every prediction: run.evaluate("test", loader).',
         )
-    margin = max(0.005, measured.old_error / 10) if margin is None else margin
+    margin = _margin(margin, measured)
     verdict = _decide(measured, margin)
     test = measured.test
     model = Estimand(
@@ -168,6 +187,7 @@ def _compare(
         history,
         discordant=measured.discordant,
         fleet=fleet,
+        prior=measured.prior,
     )
     cause = causes(
         verdict,
@@ -188,10 +208,14 @@ def _compare(
         recipe=recipe.estimand,
         mde=measured.mde,
         margin=margin,
+        measure=quantity,
         cause=cause,
         changed=changed,
         behaviour=behaviour,
-        metrics=measured.metrics,
+        metrics=(
+            gate(quantity, model, measured.new_error, measured.old_error),
+            *measured.metrics,
+        ),
         advice=_advice(verdict, measured, margin)
         or advice_on_causes(cause, changed, beyond_noise=recipe.beyond_noise),
     )
@@ -211,9 +235,12 @@ def _sentence(
     verdict: Verdict, measured: Measured, model: Estimand, margin: float, recipe: RecipeAnswer
 ) -> str:
     """The verdict in words."""
-    body = difference(model, measured.new_error, measured.old_error, sizes=measured.sizes)
-    mde = f"{100 * measured.mde:.{decimals(measured.mde)}f}"
-    inner = f"{100 * margin:.2f} points"
+    of = measured.measure
+    body = difference(
+        model, measured.new_error, measured.old_error, sizes=measured.sizes, measure=of
+    )
+    mde = size(measured.mde, of, decimals(measured.mde, of))
+    inner = size(margin, of, 2 if of == "error" else decimals(margin, of))
     match verdict:
         case Verdict.EQUIVALENT if measured.test.pvalue < ALPHA:
             worse = "worse" if measured.test.effect > 0 else "better"
@@ -223,21 +250,20 @@ def _sentence(
         case Verdict.INCONCLUSIVE:
             text = (
                 f"Not enough evidence: {body}; the smallest difference that this test set "
-                f"could have shown with 80 % power is {mde} points"
+                f"could have shown with 80 % power is {mde}"
             )
         case _:
             text = body[0].upper() + body[1:]
-    return f"{text}.{_noise_words(recipe, verdict)}"
+    return f"{text}.{_noise_words(recipe, verdict, of)}"
 
 
-def _noise_words(recipe: RecipeAnswer, verdict: Verdict) -> str:
+def _noise_words(recipe: RecipeAnswer, verdict: Verdict, measure: Measure) -> str:
     """What the noise between retrains says, where it is known and a difference was shown."""
     if recipe.spread is None or verdict not in (Verdict.REGRESSED, Verdict.IMPROVED):
         return ""
-    noise = (
-        f" Retrains of one recipe vary by about {100 * recipe.spread.sd:.2f} points "
-        "(standard deviation), so "
-    )
+    spread = recipe.spread.sd
+    about = size(spread, measure, 2 if measure == "error" else decimals(spread, measure))
+    noise = f" Retrains of one recipe vary by about {about} (standard deviation), so "
     if recipe.beyond_noise:
         return f"{noise}the change, not luck, is the likely reason."
     return f"{noise}luck alone may be the reason."
@@ -253,7 +279,31 @@ def _advice(verdict: Verdict, measured: Measured, margin: float) -> str | None:
     if factor <= 1:
         return "Rerun with another seed, or test on more examples."
     needed = f"{100 * math.ceil(measured.test.n * factor / 100):,}"
-    return f"About {needed} test examples would show a difference of {100 * margin:.2f} points."
+    of = measured.measure
+    shown = size(margin, of, 2 if of == "error" else decimals(margin, of))
+    return f"About {needed} test examples would show a difference of {shown}."
+
+
+def _margin(given: float | None, measured: Measured) -> float:
+    """Half-width of the equivalence region, in the unit of the measure."""
+    if measured.measure == "error":
+        return max(0.005, measured.old_error / 10) if given is None else given
+    share = 0.1 if given is None else given
+    return share * measured.old_error or math.ulp(0.0)  # a loss of zero leaves no room
+
+
+def _missing(silent: RunEvidence, measure: Measure) -> str:
+    """What a comparison lacks."""
+    if measure == "error":
+        return f"{silent.name} does not say on how many test examples"
+    return f"{silent.name} logged only the value, and no prediction of each example"
+
+
+def _no_interval(measure: Measure) -> str:
+    """Why a difference has no interval."""
+    if measure == "error":
+        return "the number of test examples is unknown"
+    return "only the value was logged"
 
 
 def _split(new: RunEvidence, old: RunEvidence | None) -> str | None:

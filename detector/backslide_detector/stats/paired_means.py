@@ -20,6 +20,7 @@ def paired_mean_difference(
     *,
     groups: ArrayLike | None = None,
     level: float = 0.95,
+    resample: bool = True,
 ) -> Comparison:
     """Compare mean losses on common examples, by bootstrap over examples or groups of them.
 
@@ -33,6 +34,7 @@ def paired_mean_difference(
         old: the same under the old model, shape (n,).
         groups: group of each example, shape (n,); None when examples are independent.
         level: coverage of the interval.
+        resample: False for Student's interval at any size, where many are wanted at once.
 
     Raises:
         ValueError: different lengths, values that are not finite, or fewer than two units.
@@ -55,7 +57,7 @@ def paired_mean_difference(
     # A constant difference has no spread but for rounding.
     constant = error <= 1e-12 * max(abs(effect), 1e-300)
     statistic = 0.0 if constant and effect == 0 else np.inf if constant else effect / error
-    many = units > MANY_UNITS
+    many = units > MANY_UNITS or not resample
     interval = (effect, effect)
     if not constant:
         half = float(stats.t.ppf((1 + level) / 2, units - 1)) * error

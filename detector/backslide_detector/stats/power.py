@@ -76,6 +76,42 @@ def mde_unpaired(
     return min(max(z * math.sqrt(rate * (1 - rate) * inverse), z * z * inverse / 2), 1.0)
 
 
+def mde_mean(
+    interval: tuple[float, float],
+    *,
+    level: float = 0.95,
+    alpha: float = 0.05,
+    power: float = 0.8,
+    sides: Literal[1, 2] = 2,
+) -> float:
+    """Minimum detectable difference of two means, from the width of its interval.
+
+    Args:
+        interval: of the difference, in its own unit; near enough normal.
+        level: coverage of the interval.
+        alpha: level of the test.
+        power: probability to detect the difference.
+        sides: of the test.
+
+    Raises:
+        ValueError: bounds in the wrong order or not finite, or a share outside its range.
+    """
+    return _z(alpha, power, sides) * standard_error(interval, level=level)
+
+
+def standard_error(interval: tuple[float, float], *, level: float = 0.95) -> float:
+    """Standard error that a normal interval of this width stands for.
+
+    Raises:
+        ValueError: bounds in the wrong order or not finite, or a level outside (0, 1).
+    """
+    require_share(level=level)
+    width = interval[1] - interval[0]
+    if not (math.isfinite(width) and width >= 0):
+        raise ValueError(f"no interval: {interval}")
+    return width / 2 / float(stats.norm.ppf((1 + level) / 2))
+
+
 def mcnemar_power(
     n: int, discordant: float, difference: float, *, alpha: float = 0.05
 ) -> float:

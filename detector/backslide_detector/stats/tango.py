@@ -1,10 +1,17 @@
 """Tango's score interval for the difference of two paired proportions."""
 
 import math
+from typing import Final
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
 from backslide_detector.stats.comparison import require_counts, require_share
+
+_Floats = NDArray[np.float64]
+_HALVINGS: Final = 32
+"""Of an interval of at most 2: the limits are right to 1e-9."""
 
 
 def tango_interval(
@@ -28,6 +35,45 @@ def tango_interval(
     require_counts(n, broken=broken, fixed=fixed, discordant=broken + fixed)
     require_share(level=level)
     return score_limits(broken, fixed, n, float(stats.norm.ppf((1 + level) / 2)))
+
+
+def tango_intervals(
+    broken: ArrayLike, fixed: ArrayLike, n: ArrayLike, *, level: float = 0.95
+) -> tuple[_Floats, _Floats]:
+    """The same for many tables at once: lower and upper limits, shape (tables,) each.
+
+    Raises:
+        ValueError: counts that cannot be, or a level outside (0, 1).
+    """
+    require_share(level=level)
+    b, c, total = (np.asarray(counts, dtype=np.float64) for counts in (broken, fixed, n))
+    if np.any(b < 0) or np.any(c < 0) or np.any(total < 1) or np.any(b + c > total):
+        raise ValueError("counts must not be negative, and no more than the examples")
+    critical = float(stats.norm.ppf((1 + level) / 2))
+    estimate = (b - c) / total
+    ends = np.ones_like(estimate)
+    lower = _crossing((b, c, total), critical, (-ends, estimate))
+    upper = _crossing((b, c, total), -critical, (estimate, ends))
+    return np.where(c == total, -1.0, lower), np.where(b == total, 1.0, upper)
+
+
+def _crossing(
+    table: tuple[_Floats, _Floats, _Floats], level: float, bracket: tuple[_Floats, _Floats]
+) -> _Floats:
+    """Where the score, which falls in delta, crosses `level` inside the bracket: by halving."""
+    broken, fixed, n = table
+    low, high = bracket
+    for _ in range(_HALVINGS):
+        delta = (low + high) / 2
+        distance = broken - fixed - n * delta
+        linear = -broken - fixed + (2 * n - broken + fixed) * delta
+        constant = -fixed * delta * (1 - delta)
+        share = (np.sqrt(np.maximum(linear**2 - 8 * n * constant, 0.0)) - linear) / (4 * n)
+        variance = np.maximum(n * (2 * share + delta * (1 - delta)), 0.0)
+        # The score is above the level, without dividing by a variance of zero.
+        above = distance > level * np.sqrt(variance)
+        low, high = np.where(above, delta, low), np.where(above, high, delta)
+    return np.asarray((low + high) / 2, dtype=np.float64)
 
 
 def score_limits(broken: int, fixed: int, n: int, critical: float) -> tuple[float, float]:
