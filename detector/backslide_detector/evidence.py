@@ -6,15 +6,14 @@ Nothing here reads or writes. Arrays are made read-only when a view is built.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from backslide.contract import Measure
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Measure = Literal["error", "loss", "mse"]
-"""What a lineage is judged by: a share of wrong answers, or for numbers a mean loss."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from backslide.contract import Cause, Health, Verdict
-from backslide_detector.evidence import Measure
+from backslide.contract import Cause, Health, Measure, Verdict
 from backslide_detector.finding import Found, Result, Severity
 
 

@@ -16,7 +16,8 @@ from typing import Final, Literal
 
 import numpy as np
 
-from backslide_detector.evidence import DataSummary, ErrorRate, Measure, Predictions, Series
+from backslide.contract import Measure
+from backslide_detector.evidence import DataSummary, ErrorRate, Predictions, Series
 
 Split = Literal["train", "val", "test"]
 Quantity = Literal["loss", "error", "accuracy", "examples", "rate"]
@@ -226,8 +227,7 @@ def error_rate(
 
     The number of examples comes from the predictions themselves, a metric, parameter or tag
     such as `test_examples`, or the rows of a data set of that name, in this order. A bare
-    `accuracy` names no split and is taken for a training metric, as Keras means it. A run
-    that states no error at all, but predicted measured values, is judged by its mean loss.
+    `accuracy` names no split and is taken for a training metric, as Keras means it.
     """
     for split in _HELD_OUT:
         for name in sorted(predictions):
@@ -239,7 +239,7 @@ def error_rate(
             key, rate = metric
             examples = _examples(split, series, (params, tags), data, mapping)
             return ErrorRate(split, rate, examples, key)
-    return _mean_loss(series, predictions)
+    return None
 
 
 def table_of(predictions: Mapping[str, Predictions], split: str) -> Predictions | None:
@@ -249,26 +249,34 @@ def table_of(predictions: Mapping[str, Predictions], split: str) -> Predictions 
     return next((predictions[n] for n in sorted(predictions) if _split_of(n) == split), None)
 
 
-def _mean_loss(
+def mean_loss(
     series: Mapping[str, Series], predictions: Mapping[str, Predictions]
 ) -> ErrorRate | None:
-    """The loss of a regression: from its predictions, else by the keys of our own SDK."""
+    """What a regression is judged by: from its predictions, else by the keys of our own SDK."""
     for split in _HELD_OUT:
         table = table_of(predictions, split)
-        if table is not None and len(table) and not table.are_labels:
-            losses = table.losses[np.isfinite(table.losses)]
-            measure: Measure = "mse" if table.loss is None else "loss"
-            if len(losses):
-                source = f"predictions/{split}"
-                return ErrorRate(split, float(losses.mean()), len(table), source, measure)
+        stated_loss = None if table is None else loss_of(table, split)
+        if stated_loss is not None:
+            return stated_loss
         mse, loss = series.get(f"{split}/mse"), series.get(f"{split}/loss")
         examples = series.get(f"{split}/examples")
         stated = loss or mse
         if mse and examples and stated and np.isfinite(stated.last):
-            measure = "loss" if loss else "mse"
+            measure: Measure = "loss" if loss else "mse"
             key = f"{split}/{measure}"
             return ErrorRate(split, stated.last, _count(examples.last), key, measure)
     return None
+
+
+def loss_of(table: Predictions, split: str) -> ErrorRate | None:
+    """The mean loss over predicted values; None for labels and without a finite one."""
+    if not len(table) or table.are_labels:
+        return None
+    losses = table.losses[np.isfinite(table.losses)]
+    if not len(losses):
+        return None
+    measure: Measure = "mse" if table.loss is None else "loss"
+    return ErrorRate(split, float(losses.mean()), len(table), f"predictions/{split}", measure)
 
 
 def _split_of(name: str) -> Split | None:

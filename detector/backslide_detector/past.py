@@ -7,7 +7,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from backslide.contract import Health, Tag, Verdict
 from backslide_detector.evidence import RunHead, Series
-from backslide_detector.names import error_rate
+from backslide_detector.names import error_rate, mean_loss
 from backslide_detector.retrain.history import PastRun
 
 _RECORD = TypeAdapter(PastRun)
@@ -43,7 +43,8 @@ def from_head(head: RunHead, mapping: Mapping[str, str]) -> PastRun:
         started=head.started,
         finished=head.status not in ("RUNNING", "SCHEDULED"),
         lineage=head.lineage,
-        error=error_rate(series, head.params, head.tags, {}, {}, mapping=mapping),
+        error=error_rate(series, head.params, head.tags, {}, {}, mapping=mapping)
+        or mean_loss(series, {}),
         verdict=Verdict(verdict) if verdict in set(Verdict) else None,
         health=Health(health) if health in set(Health) else None,
         recipe=head.tags.get(Tag.REPEAT),

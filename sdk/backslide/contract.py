@@ -5,7 +5,7 @@ detector reads by it, and neither imports the other. Standard library and pyarro
 """
 
 from enum import StrEnum
-from typing import Final
+from typing import Final, Literal
 
 import pyarrow as pa
 
@@ -103,6 +103,11 @@ class Cause(StrEnum):
     ENVIRONMENT = "environment"
     NOISE = "noise"
     UNKNOWN = "unknown"
+
+
+Measure = Literal["error", "loss", "mse"]
+"""Values of `measure` in verdict.json: what a lineage is judged by, a share of wrong answers
+or, where it predicts measured values, a mean loss or the mean squared error."""
 
 
 class Role(StrEnum):

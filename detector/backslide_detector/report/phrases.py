@@ -4,8 +4,7 @@ import math
 import unicodedata
 from collections.abc import Mapping
 
-from backslide.contract import Cause, Verdict
-from backslide_detector.evidence import Measure
+from backslide.contract import Cause, Measure, Verdict
 from backslide_detector.judgement import Estimand
 
 CONFIDENCE = "95 %"

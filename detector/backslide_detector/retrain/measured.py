@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from backslide_detector.evidence import Measure
+from backslide.contract import Measure
 from backslide_detector.judgement import MetricChange
 from backslide_detector.stats.comparison import Comparison
 

@@ -2,7 +2,7 @@
 
 import math
 
-from backslide_detector.evidence import Measure
+from backslide.contract import Measure
 from backslide_detector.judgement import Estimand
 
 LOSSES = {"loss": "mean loss", "mse": "mean squared error"}

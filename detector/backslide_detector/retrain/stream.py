@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from backslide_detector.evidence import Measure, Predictions, RunEvidence
+from backslide.contract import Measure
+from backslide_detector.evidence import Predictions, RunEvidence
 from backslide_detector.judgement import (
     Anchor,
     Claim,
@@ -275,9 +276,10 @@ def _creep(creep: Creeping, measure: Measure) -> str:
             f"No creep in {creep.retrains} retrains since {creep.anchor} (detector at "
             f"{_number(creep.value)} of {creep.threshold:,.0f})."
         )
+    rise = size(creep.rise or 0.0, measure, 2 if measure == "error" else 4)
     return (
         f"The {LOSSES.get(measure, 'error')} has crept up since {creep.anchor}: by about "
-        f"{size(creep.rise or 0.0, measure, 2 if measure == 'error' else 4)} from {creep.since} on, found at {creep.alarm}. No single retrain need have "
+        f"{rise} from {creep.since} on, found at {creep.alarm}. No single retrain need have "
         "shown it."
     )
 

@@ -7,15 +7,16 @@ from typing import Final
 
 import numpy as np
 
-from backslide_detector.evidence import Ints, Measure, Predictions
+from backslide.contract import Measure
+from backslide_detector.evidence import Ints, Predictions
 from backslide_detector.judgement import MetricChange
 from backslide_detector.retrain.groups import clusters, slice_columns
 from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import MOST_GROUPS
-from backslide_detector.retrain.noise import PRIOR_PHI
 from backslide_detector.retrain.overall import holm_adjusted, of_values, paired_row
 from backslide_detector.retrain.pairing import Pairing
 from backslide_detector.retrain.sentence import count
+from backslide_detector.stats.dispersion import PRIOR_PHI
 from backslide_detector.stats.equivalence import equivalence_level
 from backslide_detector.stats.paired_means import paired_mean_difference
 from backslide_detector.stats.power import mde_mean, standard_error

@@ -4,10 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from backslide.contract import Tag, Verdict
-from backslide_detector.evidence import ErrorRate, Measure, RunEvidence
+from backslide.contract import Measure, Tag, Verdict
+from backslide_detector.evidence import ErrorRate, RunEvidence
 from backslide_detector.judgement import Estimand, RetrainVerdict
-from backslide_detector.names import table_of
+from backslide_detector.names import loss_of, table_of
 from backslide_detector.retrain.behaviour import data_sentences
 from backslide_detector.retrain.cause import (
     advice_on_causes,
@@ -114,7 +114,7 @@ def stated_error(run: RunEvidence, split: str) -> ErrorRate | None:
     if predictions is not None and predictions.are_labels:
         return ErrorRate(split, predictions.error, len(predictions), "predictions")
     if run.error is None or run.error.split != split or not run.error.possible:
-        return None
+        return None if predictions is None else loss_of(predictions, split)
     if run.error.examples is not None and run.error.examples < 1:
         return replace(run.error, examples=None)
     return run.error

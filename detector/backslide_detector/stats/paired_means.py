@@ -9,9 +9,10 @@ from scipy import stats
 from backslide_detector.stats.comparison import Comparison, require_share
 
 RESAMPLES: Final = 2_000
-MANY_UNITS: Final = 4_000
-"""Beyond this many units the interval is Student's: the jackknife of BCa is quadratic, and a
-mean of so many is normal to within the bootstrap's own error."""
+MANY_UNITS: Final = 2_000
+"""Beyond this many units the interval is Student's: a mean of so many is normal to within the
+bootstrap's own error, and a verdict has milliseconds."""
+_BATCH: Final = 200
 
 
 def paired_mean_difference(
@@ -94,22 +95,26 @@ def _sums(codes: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.f
 def _bca(
     sums: NDArray[np.float64], counts: NDArray[np.float64], level: float
 ) -> tuple[float, float]:
-    """BCa interval of a ratio of sums over units; the random numbers are always the same."""
+    """BCa interval of a ratio of sums over units; the random numbers are always the same.
 
-    def ratio(
-        total: NDArray[np.float64], size: NDArray[np.float64], axis: int = -1
-    ) -> NDArray[np.float64]:
-        return np.asarray(total.sum(axis=axis) / size.sum(axis=axis))
-
-    interval = stats.bootstrap(
-        (sums, counts),
-        ratio,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        confidence_level=level,
-        method="BCa",
-        batch=200,
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
+    As `scipy.stats.bootstrap`, whose jackknife takes time with the square of the units: of a
+    ratio of sums it has a closed form.
+    """
+    random = np.random.default_rng(0)
+    units, observed = len(sums), sums.sum() / counts.sum()
+    drawn, grouped = [], bool(np.any(counts != 1))
+    for _ in range(RESAMPLES // _BATCH):
+        rows = random.integers(0, units, (_BATCH, units), dtype=np.int32)
+        size = counts[rows].sum(axis=1) if grouped else units
+        drawn.append(sums[rows].sum(axis=1) / size)
+    ratios = np.concatenate(drawn)
+    below = np.count_nonzero(ratios < observed) + np.count_nonzero(ratios == observed) / 2
+    bias = stats.norm.ppf(np.clip(below / RESAMPLES, 0.5 / RESAMPLES, 1 - 0.5 / RESAMPLES))
+    left_out = (sums.sum() - sums) / np.maximum(counts.sum() - counts, 1.0)
+    skew = left_out.mean() - left_out
+    squares = float(np.sum(skew**2))
+    acceleration = float(np.sum(skew**3)) / (6 * squares**1.5) if squares > 0 else 0.0
+    z = bias + stats.norm.ppf([(1 - level) / 2, (1 + level) / 2])
+    shares = stats.norm.cdf(bias + z / (1 - acceleration * z))
+    low, high = np.quantile(ratios, shares)
+    return float(low), float(high)

@@ -91,7 +91,8 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
         predictions=predictions,
         data=data,
         provenance=_completed(provenance, tags),
-        error=names.error_rate(series, params, tags, data, predictions, mapping=mapping),
+        error=names.error_rate(series, params, tags, data, predictions, mapping=mapping)
+        or names.mean_loss(series, predictions),
         problems=tuple(problems),
     )
 

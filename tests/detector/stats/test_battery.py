@@ -23,6 +23,7 @@ from backslide_detector.stats import (
     equivalence,
     kitagawa,
     label_shift,
+    linearised,
     mcnemar,
     multiplicity,
     newcombe_paired,
@@ -35,6 +36,7 @@ from backslide_detector.stats import (
     shelf_life,
     tango,
     unpaired,
+    unpaired_means,
 )
 
 MILLION = 1_000_000
@@ -66,6 +68,7 @@ BATTERY = {
     mcnemar.exact_pvalue: PAIRS,
     mcnemar.midp_pvalue: [*PAIRS, (EMPTY, EMPTY), ([1, -1], [0, 0])],
     tango.tango_interval: FLIPS,
+    tango.tango_intervals: [([b], [c], [n]) for b, c, n in FLIPS] + [(EMPTY, EMPTY, EMPTY)],
     tango.score_limits: [(*flips, z) for flips in FLIPS[:7] for z in (0.0, 2.0, 50.0)],
     newcombe_paired.newcombe_paired_interval: [(n, b, c, 0) for b, c, n in FLIPS],
     unpaired.unpaired_difference: TWO_RATES,
@@ -82,7 +85,15 @@ BATTERY = {
     quasi_mcnemar.overdispersion: SERIES,
     quasi_mcnemar.quasi_mcnemar: [(*flips, PRIOR) for flips in FLIPS],
     quasi_mcnemar.quasi_pvalue: [(*flips, PRIOR) for flips in PAIRS],
+    power.mde_mean: [((-1.0, 1.0),), ((0.0, 0.0),), ((NAN, 1.0),), ((1.0, -1.0),)],
+    power.standard_error: [((-1.0, 1.0),), ((0.0, 0.0),), ((NAN, 1.0),), ((1.0, -1.0),)],
     paired_means.paired_mean_difference: TWO_SERIES,
+    unpaired_means.unpaired_mean_difference: TWO_SERIES,
+    linearised.macro_f1_terms: [(EMPTY, EMPTY), ([0], [0]), ([0, 1], [5, 5]), ([0.5], [0.5]),
+                                ([-1], [0]), ([10**9], [0]), ([0] * MILLION, [1] * MILLION)],
+    linearised.rmse_terms: SERIES,
+    linearised.r2_terms: TWO_SERIES,
+    linearised.calibration_terms: TWO_SERIES,
     kitagawa.kitagawa_split: [(EMPTY,) * 4, ([1], [2], [1], [1]), ([NAN],) * 4, ([0, 5], [0, 1],
                               [3, 0], [1, 0]), ([MILLION], [0], [1], [1])],
     multiplicity.holm: SERIES,
@@ -104,6 +115,7 @@ BATTERY = {
     shapley.attribute: [({},), ({b: 1.0},), ({b: 1.0, a: 2.0},), ({b: NAN, a: 1.0},)],
     shelf_life.shelf_life: [(1, 0.5, 0.5), (MILLION, 0.03, 0.5), (0, 0.1, 0.1), (9, NAN, 0.1)],
     calibration_error.expected_calibration_error: TWO_SERIES,
+    calibration_error.bins_of: TWO_SERIES,
     label_shift.label_shift: [({}, {}), ({"a": 1}, {"a": 1}), ({"a": 0}, {"a": 1}),
                               ({"a": 10**9, "b": 0}, {"a": 10**9, "b": 0})],
 }  # fmt: skip

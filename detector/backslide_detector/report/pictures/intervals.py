@@ -5,7 +5,7 @@ from typing import TypeGuard
 
 from markupsafe import Markup
 
-from backslide_detector.evidence import Measure
+from backslide.contract import Measure
 from backslide_detector.judgement import Estimand
 from backslide_detector.report import phrases
 from backslide_detector.report.pictures import svg
