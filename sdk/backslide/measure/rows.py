@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backslide.contract import EXPONENT_MAX, EXPONENT_MIN, HISTOGRAM_BINS, ZERO_BIN
+from backslide.measure.entries import Entry, frame
 
 Floats = NDArray[np.float64]
 
@@ -24,32 +26,12 @@ TINY: Final = 1e-30
 """Mean squares below this may have lost elements whose squares float32 can't hold."""
 
 
-class Entry(NamedTuple):
-    """What is known on the host about one queued tensor.
-
-    Attributes:
-        key: the caller's name for the row that it adds to.
-        elements: elements it stands for.
-        reduced: elements the moments were taken over (fewer than `elements` for a sample).
-        sampled: elements of the histogram.
-        units: number of units, 0 when they are not told apart.
-        bounded: whether inactive means saturated instead of dead.
-    """
-
-    key: int
-    elements: int
-    reduced: int
-    sampled: int
-    units: int
-    bounded: bool
-
-
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Summaries of the tensors of one step, as columns of length n.
 
     Attributes:
-        keys: names of the rows, ascending.
+        keys: names of the rows, ascending; the same array as long as the same tensors come.
         count: elements.
         mean, std, rms, abs_max, zero_fraction, nonfinite_fraction: as in the layers table, in
             float64.
@@ -93,15 +75,15 @@ class Pieces:
         entries: what is known about each.
         values: shape (n, 4): sum, sum of squares, smallest and largest element.
         histogram: int32, shape (n, HISTOGRAM_BINS).
-        samples: the samples.
-        active: activity of units, empty where there are none.
+        samples: the samples, one after the other.
+        active: activity of units, by entry that has some.
     """
 
-    entries: list[Entry]
+    entries: tuple[Entry, ...]
     values: Floats
     histogram: NDArray[np.int32]
-    samples: list[NDArray[np.float32]]
-    active: list[NDArray[np.bool_]]
+    samples: NDArray[np.float32]
+    active: dict[int, NDArray[np.bool_]]
 
     def unscaled(self, contexts: Floats, context: list[int]) -> "Pieces":
         """Divides by the scales of mixed precision and leaves skipped steps out.
@@ -112,87 +94,149 @@ class Pieces:
         """
         plain = [1.0, 0.0]  # position -1
         scale, skipped = np.vstack([contexts, plain])[context].T
-        kept = np.flatnonzero(skipped == 0)
+        mould = frame(self.entries)
+        scale[mould.whole] = 1.0  # samples are divided when they are taken
+        kept = np.flatnonzero(skipped == 0).tolist()
+        samples = [self.samples[: mould.ends[0]]] + [
+            self.samples[start:end] for start, end in pairwise(mould.ends)
+        ]
         return Pieces(
-            [self.entries[index] for index in kept],
+            tuple(self.entries[index] for index in kept),
             (self.values / np.stack([scale, scale**2, scale, scale], 1))[kept],
             self.histogram[kept],
-            [self.samples[index] for index in kept],
-            [self.active[index] for index in kept],
+            np.concatenate([samples[index] for index in kept] or [_NONE.astype(np.float32)]),
+            {place: self.active[i] for place, i in enumerate(kept) if i in self.active},
         )
 
 
-def merge(pieces: list[Pieces]) -> Rows:
+def pieces(
+    entries: tuple[Entry, ...],
+    sums: NDArray[np.float32],
+    ranges: NDArray[np.float32],
+    units: NDArray[np.float32],
+    exponents: NDArray[np.int64],
+    samples: NDArray[np.float32],
+) -> Pieces:
+    """Puts what arrived from a device in its places.
+
+    Args:
+        entries: what is known about each tensor.
+        sums: sum and sum of squares of the large ones.
+        ranges: smallest and largest element of those of them that have no units to tell it.
+        units: largest, or largest and smallest elements of units.
+        exponents: occurrences by sign and exponent, shape (n * KEYS,).
+        samples: the samples.
+    """
+    mould = frame(entries)
+    values = np.empty((len(entries), 4))
+    values[mould.large, :2] = sums.reshape(-1, 2)
+    values[mould.ranged, 2:] = ranges.reshape(-1, 2)
+    active = {}
+    for index, start in mould.units.items():
+        entry = entries[index]
+        numbers = units[start : start + entry.units * entry.vectors]
+        moving = numbers != 0  # not a number is not zero: it keeps a unit active
+        active[index] = (
+            moving if entry.vectors == 1 else moving[: entry.units] | moving[entry.units :]
+        )
+        if not entry.bounded and entry.sampled < entry.reduced:
+            values[index, 2:] = numbers.min(), numbers.max()
+    if mould.whole.size:
+        with np.errstate(invalid="ignore", over="ignore"):  # mended in `merge`
+            elements = samples[mould.whole_elements].astype(np.float64)
+            starts = mould.whole_starts
+            values[mould.whole, 0] = np.add.reduceat(elements, starts)
+            values[mould.whole, 2] = np.minimum.reduceat(elements, starts)
+            values[mould.whole, 3] = np.maximum.reduceat(elements, starts)
+            values[mould.whole, 1] = np.add.reduceat(np.square(elements, out=elements), starts)
+    return Pieces(entries, values, fold(exponents.reshape(-1, KEYS)), samples, active)
+
+
+def merge(several: list[Pieces]) -> Rows:
     """The rows of all devices.
 
     Several entries of one key (the calls of a module within one step) add up, each with the
     weight of its elements.
     """
-    entries = [entry for piece in pieces for entry in piece.entries]
-    if not entries:
+    several = [each for each in several if each.entries]
+    if not several:
         return NO_ROWS
-    values = np.concatenate([piece.values for piece in pieces])
-    calls = np.concatenate([piece.histogram for piece in pieces])
-    names = np.array([entry.key for entry in entries], np.int64)
-    order = np.argsort(names, kind="stable")
-    keys, first = np.unique(names[order], return_index=True)
-    elements = np.array([entry.elements for entry in entries], np.int64)
-    share = np.array([entry.elements / entry.reduced for entry in entries])
-    values[:, :2] *= share[:, None]
+    everything = several[0] if len(several) == 1 else _joined(several)
+    entries, values = everything.entries, everything.values
+    mould = frame(entries)
+    order, first, count = mould.order, mould.first, mould.count
+    values[:, :2] *= mould.share[:, None]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is mended below
-        count = np.add.reduceat(elements[order], first)
         total, square_sum = np.add.reduceat(values[order, :2], first).T
         abs_max = np.maximum.reduceat(np.abs(values[order, 2:]).max(1), first)
-        histogram = np.add.reduceat(calls[order], first)
+        histogram = np.add.reduceat(everything.histogram[order], first)
         mean = total / count
         mean_square = square_sum / count
         variance = mean_square - mean**2
         std, rms = np.sqrt(np.maximum(variance, 0.0)), np.sqrt(mean_square)
         trusted = (variance >= 1e-3 * mean_square) & (mean_square >= TINY)
     trusted = (trusted | (abs_max == 0)) & np.isfinite(variance) & np.isfinite(abs_max)
-    flags = [units for piece in pieces for units in piece.active]
     rows = Rows(
-        keys,
+        mould.keys,
         count,
         mean,
         std,
         rms,
         abs_max,
         histogram[:, ZERO_BIN] / np.maximum(histogram.sum(1), 1),
-        np.zeros(len(keys)),
+        np.zeros(len(mould.keys)),
         square_sum.copy(),
         histogram,
-        _active(entries, flags, bounded=False),
-        _active(entries, flags, bounded=True),
+        _active(everything, bounded=False),
+        _active(everything, bounded=True),
     )
-    samples = [sample for piece in pieces for sample in piece.samples]
+    ends = np.append(first, len(entries))
     for index in np.flatnonzero(~trusted).tolist():
+        calls = order[ends[index] : ends[index + 1]].tolist()
         _read_sample(
-            rows, index, [samples[call] for call in np.flatnonzero(names == keys[index])]
+            rows,
+            index,
+            [
+                everything.samples[mould.ends[call] - entries[call].sampled : mould.ends[call]]
+                for call in calls
+            ],
         )
     return rows
 
 
-def fold(keys: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Occurrences by sign and exponent, shape (n, KEYS), in the bins of the contract."""
+def _joined(several: list[Pieces]) -> Pieces:
+    active, place = {}, 0
+    for each in several:
+        active |= {place + index: flags for index, flags in each.active.items()}
+        place += len(each.entries)
+    return Pieces(
+        tuple(entry for each in several for entry in each.entries),
+        np.concatenate([each.values for each in several]),
+        np.concatenate([each.histogram for each in several]),
+        np.concatenate([each.samples for each in several]),
+        active,
+    )
+
+
+def fold(keys: NDArray[np.int64]) -> NDArray[np.int32]:
+    """Occurrences of negative, then positive exponents, shape (n, KEYS), in the contract's bins."""
     first, last = EXPONENT_MIN + BIAS, EXPONENT_MAX + BIAS
     bins = np.zeros((len(keys), HISTOGRAM_BINS), np.int32)
     bins[:, ZERO_BIN] = keys[:, 0] + keys[:, KEYS // 2]
     positive, negative = bins[:, ZERO_BIN + 1 :], bins[:, ZERO_BIN - 1 :: -1]
-    for side, half in (positive, keys[:, : KEYS // 2]), (negative, keys[:, KEYS // 2 :]):
+    for side, half in (negative, keys[:, : KEYS // 2]), (positive, keys[:, KEYS // 2 :]):
         side[:, 0] = half[:, 1 : first + 1].sum(1)
         side[:, 1:-1] = half[:, first + 1 : last]
         side[:, -1] = half[:, last:].sum(1)
     return bins
 
 
-def _active(
-    entries: list[Entry], flags: list[NDArray[np.bool_]], *, bounded: bool
-) -> dict[int, NDArray[np.bool_]]:
+def _active(everything: Pieces, *, bounded: bool) -> dict[int, NDArray[np.bool_]]:
     """By key, units that were active in any call; none where the calls differ in units."""
     active: dict[int, NDArray[np.bool_]] = {}
-    for entry, calls in zip(entries, flags, strict=True):
-        if entry.units and entry.bounded == bounded:
+    for index, calls in everything.active.items():
+        entry = everything.entries[index]
+        if entry.bounded == bounded:
             known = active.get(entry.key, calls)
             active[entry.key] = known | calls if known.shape == calls.shape else calls[:0]
     return active

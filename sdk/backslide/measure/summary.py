@@ -1,17 +1,15 @@
-"""One tensor in, one summary row out: fused reductions on the tensor's own device.
+"""One tensor -> one summary row, reduced where the tensor lies.
 
-A `Summary` queues reductions while the training step runs and never waits for a device. What
-arrives on the host (`transfer`) is a few numbers a tensor; the rest is arithmetic (`rows`).
-
-Prices on one CPU core, float32, in ns an element: sum 0.07, dot 0.1, aminmax 0.2, amax or amin
-over dimensions 0.08-0.12; against count_nonzero 0.7-5, norms by channel 1.5-3, var_mean 5,
-quantile 90. So moments come from sum and dot, extremes from amax and amin, and units that are
-zero from the extremes. Zero and non-finite fractions and the histogram come from a strided
-sample.
+Nothing here waits for a device. A tensor as small as a sample is only copied: its moments are
+taken on the host, so that a hundred biases cost one copy together. A larger one is read by one
+kernel each for sum, sum of squares and range; what histograms and zeros are read from is a
+strided sample. `finish` starts one copy a device; `Transfer.rows` does the rest of the
+arithmetic on the host, in float64.
 """
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
@@ -64,6 +62,7 @@ class Summary:
         scaled: Scaled | None = None,
         stands_for: int | None = None,
         sample: int = SAMPLE,
+        lasting: bool = False,
     ) -> None:
         """Queues the reductions of a tensor; holds no reference to it afterwards.
 
@@ -72,44 +71,52 @@ class Summary:
 
         Args:
             key: number of the row.
-            tensor: any shape; must not require grad.
+            tensor: any shape; must not require grad unless gradients are off.
             units: tells units apart; None does not.
             scaled: mixed-precision state of a fused optimizer.
             stands_for: elements of the whole, where `tensor` is a sample of it.
             sample: elements of the histogram at most.
+            lasting: the tensor keeps its values until `settle`, which must be called: the
+                samples of all such tensors are then copied at once.
         """
-        if tensor.is_complex():
-            tensor, units = torch.view_as_real(tensor), None
-        if not tensor.is_floating_point() or not tensor.numel() or tensor.is_meta:
+        if tensor.dtype != torch.float32:
+            if tensor.is_complex():
+                tensor, units = torch.view_as_real(tensor), None
+            if not tensor.is_floating_point():
+                return
+            if tensor.element_size() == 1:
+                tensor = tensor.float()  # there are no reductions of 8-bit floats
+        count = tensor.numel()
+        if not count or tensor.is_meta:
             return
-        if tensor.element_size() == 1:
-            tensor = tensor.float()  # there are no reductions of 8-bit floats
         flat = flatten(tensor)
-        low, high, active = extremes(tensor, flat, units)
-        total = flat.sum(dtype=torch.float32)
-        if flat.element_size() >= 4:
-            squares = torch.dot(flat, flat)
-        else:  # in 16 bits the sum itself would overflow
-            squares = torch.linalg.vector_norm(flat, dtype=torch.float32).square()
-        if flat.dtype != torch.float32:
-            squares, low, high = squares.float(), low.float(), high.float()
-        taken = strided(flat, self._turn, sample)
-        if scaled is not None and scaled.scale is not None:
-            taken = taken / scaled.scale.to(taken.device)
-        # A copy, because the tensor may change before the step is over.
-        taken = taken.clone() if taken.dtype == torch.float32 else taken.float()
-        entry = Entry(
-            key=key,
-            elements=flat.numel() if stands_for is None else stands_for,
-            reduced=flat.numel(),
-            sampled=taken.numel(),
-            units=0 if active is None else active.numel(),
-            bounded=units is not None and units.bounds is not None,
-        )
         queue = self._queues.get(flat.device)
         if queue is None:
             queue = self._queues[flat.device] = Queue()
-        queue.put(entry, (total, squares, low, high), taken, active, scaled)
+        vectors = () if units is None else extremes(tensor, units)
+        bounded = units is not None and units.bounds is not None
+        taken = strided(flat, self._turn, sample)
+        if count > sample:
+            queue.sums += sums(flat)
+            if bounded or not vectors:
+                queue.ranges += torch.aminmax(flat)
+        if scaled is not None and scaled.scale is not None:
+            taken = taken / scaled.scale.to(taken.device)
+        entry = Entry(
+            key,
+            count if stands_for is None else stands_for,
+            count,
+            taken.numel(),
+            vectors[0].numel() if vectors else 0,
+            len(vectors),
+            bounded,
+        )
+        queue.put(entry, taken, vectors, scaled, lasting=lasting)
+
+    def settle(self) -> None:
+        """Copies the samples of the tensors that were promised to last until now."""
+        for queue in self._queues.values():
+            queue.settle()
 
     def finish(self) -> Transfer:
         """Starts the copies to the host, one a device, and forgets what was queued."""
@@ -121,9 +128,14 @@ def flatten(tensor: Tensor) -> Tensor:
     """A tensor's elements in one dimension, in the order of memory, copied only if need be."""
     if tensor.is_contiguous():
         return tensor if tensor.ndim == 1 else tensor.view(-1)
-    if tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last):
-        return tensor.permute(0, 2, 3, 1).view(-1)
-    return tensor.reshape(-1)
+    step = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size == 1:
+            continue
+        if stride != step:
+            return tensor.reshape(-1)  # with gaps, or elements that share a place
+        step *= size
+    return tensor.as_strided((tensor.numel(),), (1,))  # transposed: another order, no gaps
 
 
 def strided(flat: Tensor, turn: int, size: int = SAMPLE) -> Tensor:
@@ -136,36 +148,44 @@ def strided(flat: Tensor, turn: int, size: int = SAMPLE) -> Tensor:
     count = flat.numel()
     if count <= size:
         return flat
-    stride = -(-count // size)
-    while math.gcd(stride, count) != 1:
-        stride += 1
+    stride = _stride(count, size)
     return flat[(turn * 7919) % stride :: stride]
 
 
-def extremes(
-    tensor: Tensor, flat: Tensor, units: Units | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Smallest and largest element, and by unit whether it is active (float32, 0 or 1)."""
-    if units is None or tensor.ndim < 2 or units.bounds is not None:
-        low, high = torch.aminmax(flat)
-        if units is None:
-            return low, high, None
-        return low, high, _unsaturated(tensor, units)
+@lru_cache(maxsize=4096)
+def _stride(count: int, size: int) -> int:
+    stride = -(-count // size)
+    while math.gcd(stride, count) != 1:
+        stride += 1
+    return stride
+
+
+def sums(flat: Tensor) -> tuple[Tensor, Tensor]:
+    """Sum and sum of squares, as float32 scalars."""
+    if flat.dtype == torch.float32:
+        return flat.sum(), torch.dot(flat, flat)
+    total = flat.sum(dtype=torch.float32)
+    if flat.element_size() > 4:
+        return total, torch.dot(flat, flat).float()
+    # In 16 bits the sum itself would overflow.
+    return total, torch.linalg.vector_norm(flat, dtype=torch.float32).square()
+
+
+def extremes(tensor: Tensor, units: Units) -> tuple[Tensor, ...]:
+    """By unit, numbers of which one differs from zero where the unit is active.
+
+    They are its largest and smallest element, which the range of the tensor follows from, or
+    with bounds 0 or 1.
+    """
     axis = units.axis % tensor.ndim
     others = tuple(dim for dim in range(tensor.ndim) if dim != axis)
-    largest = tensor.amax(others)
-    if units.nonnegative:
-        # A NaN is no zero: comparing with "not equal" keeps it active.
-        return largest.amin(), largest.amax(), (largest != 0).float()
-    smallest = tensor.amin(others)
-    return smallest.amin(), largest.amax(), ((largest != 0) | (smallest != 0)).float()
-
-
-def _unsaturated(tensor: Tensor, units: Units) -> Tensor | None:
-    if units.bounds is None:  # one-dimensional: each element is a unit
-        return (tensor != 0).float()
-    low, high = units.bounds
-    margin = 0.01 * (high - low)
-    others = [dim for dim in range(tensor.ndim) if dim != units.axis % tensor.ndim]
-    at_bound = ((tensor <= low + margin) | (tensor >= high - margin)).float()
-    return ((at_bound.mean(others) if others else at_bound) < SATURATED_SHARE).float()
+    if units.bounds is not None:
+        low, high = units.bounds
+        margin = 0.01 * (high - low)
+        at_bound = ((tensor <= low + margin) | (tensor >= high - margin)).float()
+        share = at_bound.mean(others) if others else at_bound
+        return ((share < SATURATED_SHARE).float(),)
+    if not others:  # each element is a unit
+        return (tensor.float().clone(),)
+    largest = tensor.amax(others).float()
+    return (largest,) if units.nonnegative else (largest, tensor.amin(others).float())

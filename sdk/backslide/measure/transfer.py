@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
-from typing import Self, TypeVar
+from functools import lru_cache
+from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from backslide.measure.rows import KEYS, SHIFT, Entry, Pieces, Rows, fold, merge
-
-Number = TypeVar("Number", bound=np.generic)
+from backslide.measure.entries import Entry
+from backslide.measure.rows import KEYS, SHIFT, Pieces, Rows, merge, pieces
 
 
 @dataclass(frozen=True)
@@ -38,40 +36,56 @@ class Queue:
 
     Attributes:
         entries: what the host knows about each.
-        scalars: sum, sum of squares, smallest and largest element of each.
-        samples: float32 copies.
-        active: of those entries that have units, whether each was active (0 or 1).
+        sums: sum and sum of squares of each whose sample is not the whole.
+        ranges: smallest and largest element of each of these without units that tell.
+        units: numbers of units, of entries that have some.
+        samples: copies, of several entries each.
+        lasting: samples that were not copied yet.
         contexts: mixed-precision states, each once.
         context: position in `contexts`, or -1.
     """
 
     entries: list[Entry] = field(default_factory=list)
-    scalars: list[Tensor] = field(default_factory=list)
+    sums: list[Tensor] = field(default_factory=list)
+    ranges: list[Tensor] = field(default_factory=list)
+    units: list[Tensor] = field(default_factory=list)
     samples: list[Tensor] = field(default_factory=list)
-    active: list[Tensor] = field(default_factory=list)
+    lasting: list[Tensor] = field(default_factory=list)
     contexts: list[Scaled] = field(default_factory=list)
     context: list[int] = field(default_factory=list)
 
     def put(
         self,
         entry: Entry,
-        scalars: tuple[Tensor, Tensor, Tensor, Tensor],
         sample: Tensor,
-        active: Tensor | None,
+        units: tuple[Tensor, ...],
         scaled: Scaled | None,
+        *,
+        lasting: bool,
     ) -> None:
-        """Queues one tensor's results."""
+        """Queues one tensor's sample and units; `lasting`: the sample is copied in `settle`."""
         self.entries.append(entry)
-        self.scalars += scalars
-        self.samples.append(sample)
-        if active is not None:
-            self.active.append(active)
+        self.units += units
+        if lasting:
+            self.lasting.append(sample)
+        else:
+            if self.lasting:
+                self.settle()
+            self.samples.append(
+                sample.clone() if sample.dtype == torch.float32 else sample.float()
+            )
         if scaled is None:
             self.context.append(-1)
             return
         if not self.contexts or self.contexts[-1] is not scaled:
             self.contexts.append(scaled)
         self.context.append(len(self.contexts) - 1)
+
+    def settle(self) -> None:
+        """Copies the samples that were not copied yet."""
+        if self.lasting:
+            self.samples.append(torch.cat(self.lasting).float())
+            self.lasting.clear()
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,12 +95,12 @@ class Parcel:
     Attributes:
         entries: what the host knows about each tensor.
         context: position of each tensor's mixed-precision state, or -1.
-        parts: scalars, activity of units, occurrences of exponents (int32 seen as float32) and
+        parts: sums, ranges, states of mixed precision, units, occurrences of exponents and
             samples.
         copied: happens when the copy is complete; None when it is.
     """
 
-    entries: list[Entry]
+    entries: tuple[Entry, ...]
     context: list[int]
     parts: Sequence[Tensor]
     copied: torch.cuda.Event | None = None
@@ -94,24 +108,31 @@ class Parcel:
     @classmethod
     def send(cls, queue: Queue) -> Self:
         """Packs what a device holds into one buffer and starts its copy."""
+        queue.settle()
+        entries = tuple(queue.entries)
         samples = torch.cat(queue.samples)
         device = samples.device
-        scalars = torch.stack(queue.scalars + _context_scalars(queue, device))
-        active = torch.cat(queue.active) if queue.active else samples.new_empty(0)
-        exponents = _exponents(samples, [entry.sampled for entry in queue.entries])
-        parts = (scalars, active, exponents.view(torch.float32), samples)
+        scalars = (queue.sums, queue.ranges, _context_scalars(queue, device))
+        none = samples.new_empty(0)
+        parts = (
+            *(torch.stack(each).float() if each else none for each in scalars),
+            torch.cat(queue.units) if queue.units else none,
+            _exponents(samples, tuple(entry.sampled for entry in entries)),
+            samples,
+        )
         if device.type == "cpu":
-            return cls(queue.entries, queue.context, parts)
+            return cls(entries, queue.context, parts)
+        *floats, exponents, samples = parts
+        buffer = torch.cat([*floats, exponents.view(torch.float32), samples])
         sizes = [part.numel() for part in parts]
-        buffer = torch.cat(parts)
         if device.type != "cuda":  # no events to ask elsewhere: wait for the copy
-            return cls(queue.entries, queue.context, torch.split(buffer.cpu(), sizes))
+            return cls(entries, queue.context, _unpacked(buffer.cpu(), sizes))
         host = torch.empty(buffer.shape, dtype=buffer.dtype, pin_memory=True)
         with torch.cuda.device(device):
             host.copy_(buffer, non_blocking=True)
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
             copied.record()
-        return cls(queue.entries, queue.context, torch.split(host, sizes), copied)
+        return cls(entries, queue.context, _unpacked(host, sizes), copied)
 
     def ready(self) -> bool:
         """Whether the copy is complete; never waits."""
@@ -121,18 +142,11 @@ class Parcel:
         """What arrived, without tensors of a skipped optimizer step; waits for it."""
         if self.copied is not None:
             self.copied.synchronize()
-        scalars, active, exponents, samples = (part.numpy() for part in self.parts)
-        entries = self.entries
-        values = scalars[: 4 * len(entries)].astype(np.float64).reshape(-1, 4)
-        contexts = scalars[4 * len(entries) :].astype(np.float64).reshape(-1, 2)
-        everything = Pieces(
-            entries,
-            values,
-            fold(exponents.view(np.int32).reshape(-1, KEYS)),
-            _cut(samples, [entry.sampled for entry in entries]),
-            _cut(active > 0, [entry.units for entry in entries]),
-        )
-        return everything.unscaled(contexts, self.context) if len(contexts) else everything
+        sums, ranges, states, units, exponents, samples = (part.numpy() for part in self.parts)
+        everything = pieces(self.entries, sums, ranges, units, exponents, samples)
+        if not states.size:
+            return everything
+        return everything.unscaled(states.astype(np.float64).reshape(-1, 2), self.context)
 
 
 class Transfer:
@@ -151,10 +165,10 @@ class Transfer:
         return merge([parcel.pieces() for parcel in self._parcels])
 
 
-def _cut(array: NDArray[Number], lengths: list[int]) -> list[NDArray[Number]]:
-    """Successive views of an array (np.split, which this is, takes five times as long)."""
-    ends = list(accumulate(lengths))
-    return [array[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+def _unpacked(buffer: Tensor, sizes: list[int]) -> list[Tensor]:
+    """The parts of a parcel in its buffer."""
+    *floats, exponents, samples = torch.split(buffer, sizes)
+    return [*floats, exponents.view(torch.int32), samples]
 
 
 def _context_scalars(queue: Queue, device: torch.device) -> list[Tensor]:
@@ -169,16 +183,25 @@ def _context_scalars(queue: Queue, device: torch.device) -> list[Tensor]:
     return scalars
 
 
-def _exponents(samples: Tensor, lengths: list[int]) -> Tensor:
-    """Occurrences of each sign and exponent by row: int32, shape (rows * KEYS,)."""
-    keys = (samples * 2.0**SHIFT).view(torch.int32) >> 23
-    keys &= KEYS - 1
-    starts = np.arange(0, len(lengths) * KEYS, KEYS).astype(np.int32)
-    rows = torch.from_numpy(np.repeat(starts, lengths))
+def _exponents(samples: Tensor, lengths: tuple[int, ...]) -> Tensor:
+    """Occurrences of each sign and exponent by row: integers, shape (rows * KEYS,)."""
+    keys = (samples * 2.0**SHIFT).view(torch.int32)
+    keys >>= 23
+    rows = _starts(lengths)
     if samples.device.type == "cpu":
         keys += rows
-        return torch.bincount(keys, minlength=len(lengths) * KEYS).int()
+        return torch.bincount(keys, minlength=len(lengths) * KEYS)
     # bincount waits for the device to learn its size; adding up at known places does not.
     keys += rows.to(samples.device, non_blocking=True)
     empty = torch.zeros(len(lengths) * KEYS, dtype=torch.int32, device=samples.device)
     return empty.index_add_(0, keys, torch.ones_like(keys))
+
+
+@lru_cache(maxsize=4)
+def _starts(lengths: tuple[int, ...]) -> Tensor:
+    """Where a row's occurrences of exponent 0 are counted, by element; int32.
+
+    The shift that reads an exponent carries the sign along: negative numbers lie at -256 to -1.
+    """
+    starts = np.arange(KEYS // 2, len(lengths) * KEYS, KEYS).astype(np.int32)
+    return torch.from_numpy(np.repeat(starts, lengths))

@@ -13,15 +13,18 @@ from backslide.measure.transfer import Scaled
 def gradients(
     summary: Summary, parameters: list[Tensor], named: list[Named], scaled: Scaled | None
 ) -> None:
-    """Queues the gradient of each parameter that has one."""
+    """Queues the gradient of each parameter that has one; gradients must be off."""
     for parameter, each in zip(parameters, named, strict=True):
         if parameter.grad is None:
             continue
-        gradient = local(parameter.grad.detach())
+        gradient = local(parameter.grad)
         if gradient.layout == torch.strided:
-            summary.add(each.gradient, gradient, units=each.units, scaled=scaled)
+            summary.add(
+                each.gradient, gradient, units=each.units, scaled=scaled, lasting=True
+            )
         else:  # some rows of an embedding: the others are no zeros of interest
             summary.add(each.gradient, gradient.coalesce().values(), scaled=scaled)
+    summary.settle()
 
 
 def scaling(optimizer: Optimizer) -> Scaled | None:

@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from backslide.measure.instruments.gradients import gradients, has_closure, scaling
 from backslide.measure.instruments.parameters import Named, Parameters, trained
 from backslide.measure.instruments.rates import learning_rates
-from backslide.measure.instruments.updates import Before, after, before
+from backslide.measure.instruments.updates import Before, Updates
 from backslide.measure.meter import Meter
 from backslide.measure.summary import Summary
 
@@ -64,6 +64,7 @@ class Steps:
         self.optimizers = [
             found for each in optimizers if (found := self._hookable(each)) is not None
         ]
+        self._updates = {optimizer: Updates() for optimizer in self.optimizers}
         self._handles: list[RemovableHandle] = []
         for optimizer in self.optimizers:
             self._handles += (
@@ -134,7 +135,7 @@ class Steps:
             closure = has_closure(args, kwargs)
             if not closure:
                 gradients(sample.summary, parameters, named, scaled)
-            old = before(parameters, sample.turn, scaled)
+            old = self._updates[optimizer].before(parameters, sample.turn, scaled)
             sample.begun[optimizer] = _Begun(parameters, named, old, closure)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"gradients could not be measured: {error}")
@@ -153,8 +154,8 @@ class Steps:
             if begun is not None:
                 if begun.closure:
                     gradients(sample.summary, begun.parameters, begun.named, None)
-                after(sample.summary, begun.parameters, begun.named, begun.old)
-                begun.old.kept.clear()
+                updates = self._updates[optimizer]
+                updates.after(sample.summary, begun.parameters, begun.named, begun.old)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"updates could not be measured: {error}")
         self._meter.seconds += perf_counter() - start

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def local(tensor: Tensor) -> Tensor:
     """This process's part of a distributed tensor; other tensors as they are."""
-    if type(tensor) is Tensor:
+    if type(tensor) is Tensor or type(tensor) is nn.Parameter:
         return tensor
     to_local = getattr(tensor, "to_local", None)
     return tensor if to_local is None else to_local()

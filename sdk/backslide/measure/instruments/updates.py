@@ -19,6 +19,11 @@ LARGE_SAMPLE: Final = 65_536
 """Elements kept of a tensor beyond that; the norm of its update is good to about 1 %."""
 
 
+SPARE: Final = 2**22
+"""Copies of this many elements in all (16 MiB) stay allocated from one sampled step to the
+next: on a CPU, fresh pages cost more than the copy."""
+
+
 @dataclass(frozen=True, eq=False)
 class Before:
     """Weights before a step, one item a parameter.
@@ -34,28 +39,48 @@ class Before:
     scaled: Scaled | None
 
 
-def before(parameters: list[Tensor], turn: int, scaled: Scaled | None) -> Before:
-    """Keeps what `after` will need."""
-    left = COPIED
-    kept = []
-    for parameter in parameters:
-        flat = flatten(local(parameter.detach()))
-        left -= flat.numel()
-        if left < 0:
-            flat = strided(flat, turn, LARGE_SAMPLE)
-        kept.append(flat.clone())
-    return Before(kept, turn, scaled)
+class Updates:
+    """Measures the steps of one optimizer; gradients must be off."""
+
+    def __init__(self) -> None:
+        """Keeps nothing yet."""
+        self._spare: list[Tensor] = []
+
+    def before(self, parameters: list[Tensor], turn: int, scaled: Scaled | None) -> Before:
+        """Keeps what `after` will need."""
+        left = COPIED
+        old = []
+        for parameter in parameters:
+            flat = flatten(local(parameter))
+            left -= flat.numel()
+            old.append(flat if left >= 0 else strided(flat, turn, LARGE_SAMPLE))
+        kept, self._spare = self._spare, []
+        if [_form(tensor) for tensor in kept] != [_form(tensor) for tensor in old]:
+            kept = [torch.empty_like(tensor) for tensor in old]
+        if kept:
+            torch._foreach_copy_(kept, old)  # noqa: SLF001  # optimizers use it; there is no public one
+        return Before(kept, turn, scaled)
+
+    def after(
+        self, summary: Summary, parameters: list[Tensor], named: list[Named], old: Before
+    ) -> None:
+        """Queues the weights after the step and the difference that it made."""
+        scaled = old.scaled and old.scaled.unscaled()
+        for parameter, each, kept in zip(parameters, named, old.kept, strict=True):
+            weight = local(parameter)
+            summary.add(each.weight, weight, lasting=True)
+            flat = flatten(weight)
+            count = flat.numel()
+            if kept.numel() < count:
+                flat = strided(flat, old.turn, LARGE_SAMPLE)
+            difference = torch.sub(flat, kept, out=kept)
+            summary.add(
+                each.update, difference, scaled=scaled, stands_for=count, lasting=True
+            )
+        summary.settle()
+        if sum(tensor.numel() for tensor in old.kept) <= SPARE:
+            self._spare = old.kept
 
 
-def after(summary: Summary, parameters: list[Tensor], named: list[Named], old: Before) -> None:
-    """Queues the weights after the step and the difference that it made."""
-    scaled = old.scaled and old.scaled.unscaled()
-    for parameter, each, kept in zip(parameters, named, old.kept, strict=True):
-        weight = local(parameter.detach())
-        summary.add(each.weight, weight)
-        flat = flatten(weight)
-        count = flat.numel()
-        if kept.numel() < count:
-            flat = strided(flat, old.turn, LARGE_SAMPLE)
-        difference = torch.sub(flat, kept, out=kept)
-        summary.add(each.update, difference, scaled=scaled, stands_for=count)
+def _form(tensor: Tensor) -> tuple[int, torch.dtype, torch.device]:
+    return tensor.numel(), tensor.dtype, tensor.device
