@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+Places = NDArray[np.intp]
 
 
 class Entry(NamedTuple):
@@ -19,7 +20,7 @@ class Entry(NamedTuple):
         sampled: elements of the histogram; as many as `reduced` where the sample is the whole
             tensor, and the moments come from it.
         units: number of units, 0 when they are not told apart.
-        vectors: numbers a unit has: its largest element, or its largest and smallest.
+        both: whether units come with their smallest elements too, beside the largest.
         bounded: whether inactive means saturated instead of dead; the number says which.
     """
 
@@ -28,7 +29,7 @@ class Entry(NamedTuple):
     reduced: int
     sampled: int
     units: int
-    vectors: int
+    both: bool
     bounded: bool
 
 
@@ -38,27 +39,34 @@ class Frame:
 
     Attributes:
         ends: end of each entry's sample among all samples.
+        large: entries whose sample is not the whole tensor.
+        ranged: of these the ones whose range was reduced; that of others follows from units.
         whole: entries whose sample is the whole tensor.
-        whole_elements: where their samples are; a slice when they are next to each other.
+        whole_elements: where their samples are.
         whole_starts: where each begins among those.
-        large: the other entries.
-        ranged: of these the ones whose range was reduced; that of the others follows from units.
-        units: start of each entry's unit numbers, by entry, where it has units.
-        order: entries sorted by key, and where each key begins.
+        spread: large entries whose range follows from units, by their place in `united`.
+        united: entries with units.
+        unit_starts: where the units of each begin among all units.
+        both: where the units are that come with their smallest element.
+        order: entries sorted by key.
+        first: where each key begins in `order`.
         keys: the keys, ascending.
         count: elements by key.
         share: elements an entry stands for, for each one reduced.
     """
 
     ends: list[int]
-    whole: NDArray[np.intp]
-    whole_elements: NDArray[np.intp]
-    whole_starts: NDArray[np.intp]
-    large: NDArray[np.intp]
-    ranged: NDArray[np.intp]
-    units: dict[int, int]
-    order: NDArray[np.intp]
-    first: NDArray[np.intp]
+    large: Places
+    ranged: Places
+    whole: Places
+    whole_elements: Places
+    whole_starts: Places
+    spread: Places
+    united: Places
+    unit_starts: Places
+    both: Places
+    order: Places
+    first: Places
     keys: NDArray[np.int64]
     count: NDArray[np.int64]
     share: NDArray[np.float64]
@@ -67,32 +75,33 @@ class Frame:
 @lru_cache(maxsize=8)
 def frame(entries: tuple[Entry, ...]) -> Frame:
     """The frame of a step's entries."""
-    ends = list(accumulate(entry.sampled for entry in entries))
-    is_whole = np.array([entry.sampled == entry.reduced for entry in entries])
-    reduced_range = np.array([entry.bounded or not entry.units for entry in entries])
+    table = np.array(entries, np.int64).T
+    key, elements, reduced, sampled, units, both, bounded = table
+    ends = np.cumsum(sampled)
+    is_whole = sampled == reduced
+    tells_range = (units > 0) & (bounded == 0)
     whole = np.flatnonzero(is_whole)
-    sizes = [entries[index].sampled for index in whole]
-    places = [np.arange(ends[index] - entries[index].sampled, ends[index]) for index in whole]
-    units, start = {}, 0
-    for index, entry in enumerate(entries):
-        if entry.units:
-            units[index] = start
-            start += entry.units * entry.vectors
-    names = np.array([entry.key for entry in entries], np.int64)
-    order = np.argsort(names, kind="stable")
-    keys, first = np.unique(names[order], return_index=True)
-    elements = np.array([entry.elements for entry in entries], np.int64)
+    united = np.flatnonzero(units)
+    order = np.argsort(key, kind="stable")
+    keys, first = np.unique(key[order], return_index=True)
     return Frame(
-        ends,
-        whole,
-        np.concatenate(places) if places else np.empty(0, np.intp),
-        np.cumsum([0, *sizes[:-1]]) if sizes else np.empty(0, np.intp),
-        np.flatnonzero(~is_whole),
-        np.flatnonzero(~is_whole & reduced_range),
-        units,
-        order,
-        first,
-        keys,
-        np.add.reduceat(elements[order], first),
-        elements / np.array([entry.reduced for entry in entries]),
+        ends=ends.tolist(),
+        large=np.flatnonzero(~is_whole),
+        ranged=np.flatnonzero(~is_whole & ~tells_range),
+        whole=whole,
+        whole_elements=np.flatnonzero(np.repeat(is_whole, sampled)),
+        whole_starts=_starts(sampled[whole]),
+        spread=np.flatnonzero((~is_whole & tells_range)[united]),
+        united=united,
+        unit_starts=_starts(units[united]),
+        both=np.flatnonzero(np.repeat(both, units)),
+        order=order,
+        first=first,
+        keys=keys,
+        count=np.add.reduceat(elements[order], first),
+        share=elements / reduced,
     )
+
+
+def _starts(sizes: NDArray[np.int64]) -> Places:
+    return np.cumsum(sizes) - sizes

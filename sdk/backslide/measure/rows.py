@@ -111,9 +111,11 @@ class Pieces:
 
 def pieces(
     entries: tuple[Entry, ...],
+    *,
     sums: NDArray[np.float32],
     ranges: NDArray[np.float32],
-    units: NDArray[np.float32],
+    largest: NDArray[np.float32],
+    smallest: NDArray[np.float32],
     exponents: NDArray[np.int64],
     samples: NDArray[np.float32],
 ) -> Pieces:
@@ -123,7 +125,8 @@ def pieces(
         entries: what is known about each tensor.
         sums: sum and sum of squares of the large ones.
         ranges: smallest and largest element of those of them that have no units to tell it.
-        units: largest, or largest and smallest elements of units.
+        largest: largest elements of units; of bounded ones, whether they move.
+        smallest: smallest elements of units, where these come too.
         exponents: occurrences by sign and exponent, shape (n * KEYS,).
         samples: the samples.
     """
@@ -132,15 +135,16 @@ def pieces(
     values[mould.large, :2] = sums.reshape(-1, 2)
     values[mould.ranged, 2:] = ranges.reshape(-1, 2)
     active = {}
-    for index, start in mould.units.items():
-        entry = entries[index]
-        numbers = units[start : start + entry.units * entry.vectors]
-        moving = numbers != 0  # not a number is not zero: it keeps a unit active
-        active[index] = (
-            moving if entry.vectors == 1 else moving[: entry.units] | moving[entry.units :]
-        )
-        if not entry.bounded and entry.sampled < entry.reduced:
-            values[index, 2:] = numbers.min(), numbers.max()
+    if mould.united.size:
+        moving = largest != 0  # not a number is not zero: it keeps a unit active
+        moving[mould.both] |= smallest != 0
+        for index, start in zip(mould.united.tolist(), mould.unit_starts.tolist(), strict=True):
+            active[index] = moving[start : start + entries[index].units]
+        lowest = largest.copy()
+        lowest[mould.both] = smallest
+        spread = mould.united[mould.spread]
+        values[spread, 2] = np.minimum.reduceat(lowest, mould.unit_starts)[mould.spread]
+        values[spread, 3] = np.maximum.reduceat(largest, mould.unit_starts)[mould.spread]
     if mould.whole.size:
         with np.errstate(invalid="ignore", over="ignore"):  # mended in `merge`
             elements = samples[mould.whole_elements].astype(np.float64)
@@ -205,7 +209,8 @@ def merge(several: list[Pieces]) -> Rows:
 
 
 def _joined(several: list[Pieces]) -> Pieces:
-    active, place = {}, 0
+    active: dict[int, NDArray[np.bool_]] = {}
+    place = 0
     for each in several:
         active |= {place + index: flags for index, flags in each.active.items()}
         place += len(each.entries)
@@ -219,7 +224,7 @@ def _joined(several: list[Pieces]) -> Pieces:
 
 
 def fold(keys: NDArray[np.int64]) -> NDArray[np.int32]:
-    """Occurrences of negative, then positive exponents, shape (n, KEYS), in the contract's bins."""
+    """Occurrences of negative, then positive exponents by row, in the bins of the contract."""
     first, last = EXPONENT_MIN + BIAS, EXPONENT_MAX + BIAS
     bins = np.zeros((len(keys), HISTOGRAM_BINS), np.int32)
     bins[:, ZERO_BIN] = keys[:, 0] + keys[:, KEYS // 2]

@@ -124,8 +124,10 @@ def encode(snapshot: Snapshot) -> bytes:
     (int64, where they differ from the catalogue's), scalars (JSON). Little-endian. Frames may
     be concatenated.
     """
-    rows, bins = np.nonzero(snapshot.histogram)
-    filled = snapshot.histogram[rows, bins]
+    histogram = snapshot.histogram.reshape(-1)
+    places = np.flatnonzero(histogram)
+    filled = histogram[places]
+    rows, bins = np.divmod(places, HISTOGRAM_BINS)
     width = 2 if not filled.size or filled.max() < 1 << 16 else 4
     scalars = json.dumps(snapshot.scalars).encode()
     tensors = len(snapshot.catalogue)

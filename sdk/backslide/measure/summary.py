@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from backslide.measure.rows import Entry
+from backslide.measure.entries import Entry
 from backslide.measure.transfer import Parcel, Queue, Scaled, Transfer
 
 SAMPLE: Final = 4096
@@ -108,7 +108,7 @@ class Summary:
             count,
             taken.numel(),
             vectors[0].numel() if vectors else 0,
-            len(vectors),
+            len(vectors) == 2,
             bounded,
         )
         queue.put(entry, taken, vectors, scaled, lasting=lasting)

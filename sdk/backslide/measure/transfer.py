@@ -38,7 +38,8 @@ class Queue:
         entries: what the host knows about each.
         sums: sum and sum of squares of each whose sample is not the whole.
         ranges: smallest and largest element of each of these without units that tell.
-        units: numbers of units, of entries that have some.
+        largest: largest elements of units.
+        smallest: smallest elements of units, of entries that have both.
         samples: copies, of several entries each.
         lasting: samples that were not copied yet.
         contexts: mixed-precision states, each once.
@@ -48,7 +49,8 @@ class Queue:
     entries: list[Entry] = field(default_factory=list)
     sums: list[Tensor] = field(default_factory=list)
     ranges: list[Tensor] = field(default_factory=list)
-    units: list[Tensor] = field(default_factory=list)
+    largest: list[Tensor] = field(default_factory=list)
+    smallest: list[Tensor] = field(default_factory=list)
     samples: list[Tensor] = field(default_factory=list)
     lasting: list[Tensor] = field(default_factory=list)
     contexts: list[Scaled] = field(default_factory=list)
@@ -65,7 +67,8 @@ class Queue:
     ) -> None:
         """Queues one tensor's sample and units; `lasting`: the sample is copied in `settle`."""
         self.entries.append(entry)
-        self.units += units
+        self.largest += units[:1]
+        self.smallest += units[1:]
         if lasting:
             self.lasting.append(sample)
         else:
@@ -95,8 +98,8 @@ class Parcel:
     Attributes:
         entries: what the host knows about each tensor.
         context: position of each tensor's mixed-precision state, or -1.
-        parts: sums, ranges, states of mixed precision, units, occurrences of exponents and
-            samples.
+        parts: sums, ranges, states of mixed precision, largest and smallest elements of units,
+            occurrences of exponents and samples.
         copied: happens when the copy is complete; None when it is.
     """
 
@@ -116,7 +119,7 @@ class Parcel:
         none = samples.new_empty(0)
         parts = (
             *(torch.stack(each).float() if each else none for each in scalars),
-            torch.cat(queue.units) if queue.units else none,
+            *(torch.cat(each) if each else none for each in (queue.largest, queue.smallest)),
             _exponents(samples, tuple(entry.sampled for entry in entries)),
             samples,
         )
@@ -142,8 +145,18 @@ class Parcel:
         """What arrived, without tensors of a skipped optimizer step; waits for it."""
         if self.copied is not None:
             self.copied.synchronize()
-        sums, ranges, states, units, exponents, samples = (part.numpy() for part in self.parts)
-        everything = pieces(self.entries, sums, ranges, units, exponents, samples)
+        sums, ranges, states, largest, smallest, exponents, samples = (
+            part.numpy() for part in self.parts
+        )
+        everything = pieces(
+            self.entries,
+            sums=sums,
+            ranges=ranges,
+            largest=largest,
+            smallest=smallest,
+            exponents=exponents,
+            samples=samples,
+        )
         if not states.size:
             return everything
         return everything.unscaled(states.astype(np.float64).reshape(-1, 2), self.context)

@@ -30,5 +30,5 @@ class UnitWindows:
             self._batches[key] = 0
         batch = self._batches[key]
         self._batches[key] = batch + 1
-        last[active] = batch
+        np.putmask(last, active, batch)
         return last <= max(batch - WINDOW, -1)

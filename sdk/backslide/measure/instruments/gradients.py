@@ -19,9 +19,7 @@ def gradients(
             continue
         gradient = local(parameter.grad)
         if gradient.layout == torch.strided:
-            summary.add(
-                each.gradient, gradient, units=each.units, scaled=scaled, lasting=True
-            )
+            summary.add(each.gradient, gradient, units=each.units, scaled=scaled, lasting=True)
         else:  # some rows of an embedding: the others are no zeros of interest
             summary.add(each.gradient, gradient.coalesce().values(), scaled=scaled)
     summary.settle()

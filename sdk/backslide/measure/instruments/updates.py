@@ -58,7 +58,7 @@ class Updates:
         if [_form(tensor) for tensor in kept] != [_form(tensor) for tensor in old]:
             kept = [torch.empty_like(tensor) for tensor in old]
         if kept:
-            torch._foreach_copy_(kept, old)  # noqa: SLF001  # optimizers use it; there is no public one
+            torch._foreach_copy_(kept, old)  # as torch's own optimizers do
         return Before(kept, turn, scaled)
 
     def after(
@@ -74,9 +74,7 @@ class Updates:
             if kept.numel() < count:
                 flat = strided(flat, old.turn, LARGE_SAMPLE)
             difference = torch.sub(flat, kept, out=kept)
-            summary.add(
-                each.update, difference, scaled=scaled, stands_for=count, lasting=True
-            )
+            summary.add(each.update, difference, scaled=scaled, stands_for=count, lasting=True)
         summary.settle()
         if sum(tensor.numel() for tensor in old.kept) <= SPARE:
             self._spare = old.kept
