@@ -155,6 +155,23 @@ class Predictions:
 
 
 @dataclass(frozen=True)
+class Sketch:
+    """Some examples of a data set, beyond recognition: those with the smallest keys.
+
+    Attributes:
+        layout: digest of the shape of an example; sketches of one layout compare.
+        keys: hash of each example's content, shape (n,), ascending, distinct.
+        values: random sums of each example's numbers, shape (n, m).
+        whole: the sketch holds all distinct examples of the data set.
+    """
+
+    layout: str
+    keys: NDArray[np.uint64]
+    values: Floats
+    whole: bool
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """What a run said about one of its data sets."""
 
@@ -164,6 +181,7 @@ class DataSummary:
     rows: int | None = None
     class_counts: Mapping[str, int] = field(default_factory=dict)
     features: Mapping[str, object] = field(default_factory=dict)
+    sketch: Sketch | None = None
 
 
 @dataclass(frozen=True)

@@ -33,13 +33,31 @@ class Estimand:
 
 
 @dataclass(frozen=True, slots=True)
+class Shift:
+    """How far two distributions lie apart.
+
+    Attributes:
+        statistic: AUC of a classifier between inputs, chi-square between class shares.
+        pvalue: of "the same distribution".
+        n: examples of both together.
+        method: the test by its name in the literature.
+    """
+
+    statistic: float
+    pvalue: float
+    n: int
+    method: str
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that differs between two runs; None means absent."""
+    """One thing that differs between two runs; None means absent, `shift` a measured one."""
 
     kind: Cause
     what: str
     old: str | None
     new: str | None
+    shift: Shift | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +252,7 @@ class RetrainVerdict:
         mde: smallest difference this test set could have shown with 80 % power, as a fraction.
         margin: half-width of the equivalence region, as a fraction.
         cause: most likely first.
+        leads: what speaks for one cause or another without showing it; a sentence each.
         advice: what would settle it, or what to do next.
         behaviour: what else changed between the models, also at equal error; a sentence each.
         metrics: everything that both models were measured by, what decides first.
@@ -255,6 +274,7 @@ class RetrainVerdict:
     measure: Measure = "error"
     cause: tuple[Cause, ...] = ()
     changed: tuple[Change, ...] = ()
+    leads: tuple[str, ...] = ()
     advice: str | None = None
     behaviour: tuple[str, ...] = ()
     metrics: tuple[MetricChange, ...] = ()

@@ -130,6 +130,8 @@ class Artifact:
     DATA: Final = "backslide/data"
     PROBE: Final = "backslide/probe"
     GRAPH: Final = "backslide/graph.json"
+    SKETCH: Final = ".sketch.parquet"
+    """After the name of a data set, beside its summary."""
     PROVENANCE: Final = "backslide/provenance.json"
     REPORT: Final = "backslide/report.html"
     VERDICT: Final = "backslide/verdict.json"
@@ -272,3 +274,19 @@ def predictions_schema(value: pa.DataType, slices: tuple[str, ...] = ()) -> pa.S
             *((SLICE_PREFIX + name, pa.string()) for name in slices),
         ]
     )
+
+
+SKETCH_ROWS: Final = 1_000
+SKETCH_COLUMNS: Final = 32
+SKETCH_LAYOUT: Final = b"layout"
+"""Schema metadata of a sketch: sketches of different layouts do not compare."""
+
+
+def sketch_schema(columns: int) -> pa.Schema:
+    """Schema of the sketch of a data set: `key`, then as many sums of an example's numbers.
+
+    The rows have the smallest keys of the whole data set, ascending and distinct: with fewer
+    than `SKETCH_ROWS` of them, it is all of its distinct examples.
+    """
+    sums = [(f"sum{number:02d}", pa.float16()) for number in range(columns)]
+    return pa.schema([("key", pa.uint64()), *sums])

@@ -11,6 +11,7 @@ from backslide_detector.judgement import (
     Judgement,
     MetricChange,
     Share,
+    Shift,
     Standing,
     Stream,
 )
@@ -43,6 +44,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "cause": [cause.value for cause in retrain.cause],
         "shares": [_share(share) for share in retrain.shares],
         "changed": [_change(change) for change in retrain.changed],
+        "leads": list(retrain.leads),
         "health": judgement.health.value,
         "findings": [_finding(check, found) for check, found in judgement.findings],
         "problems": list(judgement.problems),
@@ -158,11 +160,21 @@ def _share(share: Share) -> dict[str, object]:
 
 
 def _change(change: Change) -> dict[str, object]:
-    return {
+    measured = {} if change.shift is None else {"shift": _shift(change.shift)}
+    return measured | {
         "kind": change.kind.value,
         "what": change.what,
         "old": change.old,
         "new": change.new,
+    }
+
+
+def _shift(shift: Shift) -> dict[str, object]:
+    return {
+        "statistic": _finite(shift.statistic),
+        "pvalue": _finite(shift.pvalue),
+        "n": int(shift.n),
+        "method": shift.method,
     }
 
 

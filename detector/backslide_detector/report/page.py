@@ -59,6 +59,7 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
             stream=judgement.retrain.stream.sentences,
             behaviour=judgement.retrain.behaviour,
             changed=view.changed(judgement, old),
+            leads=judgement.retrain.leads,
             findings=view.findings(judgement),
             no_findings=view.no_findings(judgement),
             notes=view.notes(judgement),

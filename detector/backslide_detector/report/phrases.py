@@ -1,6 +1,7 @@
 """Numbers and names as people read them: units, signs, few digits."""
 
 import math
+import re
 import unicodedata
 from collections.abc import Mapping
 
@@ -40,6 +41,7 @@ MEASURES: Mapping[Measure, str] = {
 }
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_DIGEST = re.compile(r"\b(?=[0-9a-f]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{16,}\b")
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -53,6 +55,11 @@ def plain(text: object) -> str:
     """One line without control, direction-changing or other invisible characters."""
     shown = (" " if unicodedata.category(c) in _HIDDEN else c for c in str(text))
     return " ".join("".join(shown).split())
+
+
+def brief(value: object) -> str:
+    """A value with its digests cut to what tells them apart; files hold them whole."""
+    return _DIGEST.sub(lambda found: f"{found[0][:8]}…", plain(value))
 
 
 def shorten(text: str, limit: int) -> str:

@@ -272,7 +272,7 @@ def _asked(judgement: Judgement) -> tuple[tuple[str, Estimand], ...]:
 
 
 def _or_dash(value: str | None) -> str:
-    return "–" if value is None else phrases.shorten(value, 300)
+    return "–" if value is None else phrases.shorten(phrases.brief(value), 300)
 
 
 def _figure(value: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from backslide.contract import TEXT_LIMIT, Verdict
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found
-from backslide_detector.judgement import Change, Judgement
+from backslide_detector.judgement import Judgement, RetrainVerdict
 from backslide_detector.report.links import Links
 from backslide_detector.report.markdown import escape, link
 from backslide_detector.report.phrases import (
@@ -13,6 +13,7 @@ from backslide_detector.report.phrases import (
     KINDS,
     MEASURES,
     VERDICTS,
+    brief,
     change,
     estimate,
     level,
@@ -69,7 +70,7 @@ def _sections(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -
     if answers := _answers(judgement):
         yield answers
     if judgement.retrain.changed:
-        yield _changes(judgement.retrain.changed, new, old)
+        yield _changes(judgement.retrain, new, old)
     if judgement.findings:
         yield _findings(judgement.findings)
     if judgement.retrain.behaviour:
@@ -111,16 +112,18 @@ def _answers(judgement: Judgement) -> str:
     return "\n".join(lines)
 
 
-def _changes(changed: Sequence[Change], new: RunEvidence, old: RunEvidence | None) -> str:
+def _changes(retrain: RetrainVerdict, new: RunEvidence, old: RunEvidence | None) -> str:
     before = f"before ({_value(old.name)})" if old is not None and old.name else "before"
     now = f"now ({_value(new.name)})" if new.name else "now"
     rows = [
         f"| {escape(KINDS[c.kind])} | {_value(c.what)} | {_value(c.old)} | {_value(c.new)} |"
-        for c in changed[:CHANGES_SHOWN]
+        for c in retrain.changed[:CHANGES_SHOWN]
     ]
     head = ["### What changed", "", f"| kind | what | {before} | {now} |", "|---|---|---|---|"]
-    more = len(changed) - CHANGES_SHOWN
-    return "\n".join([*head, *rows, *([f"\n{more} more in the report."] if more > 0 else [])])
+    more = len(retrain.changed) - CHANGES_SHOWN
+    last = [f"{more} more in the report."] if more > 0 else []
+    last += [f"- {_sentence(text)}" for text in retrain.leads]
+    return "\n".join([*head, *rows, *(["", *last] if last else [])])
 
 
 def _findings(findings: Sequence[tuple[str, Found]]) -> str:
@@ -174,7 +177,7 @@ def _links(links: Links) -> str:
 
 
 def _value(text: object) -> str:
-    return "–" if text is None else escape(shorten(plain(text), VALUE_LIMIT))
+    return "–" if text is None else escape(shorten(brief(text), VALUE_LIMIT))
 
 
 def _sentence(text: str) -> str:

@@ -1,12 +1,11 @@
 """What else changed between two models: a model can change a lot at equal error."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backslide_detector.evidence import DataSummary, Predictions
+from backslide_detector.evidence import Predictions
 from backslide_detector.judgement import MetricChange
 from backslide_detector.retrain.discover import discover_slices
 from backslide_detector.retrain.groups import (
@@ -20,7 +19,6 @@ from backslide_detector.retrain.overall import class_numbers, of_classes
 from backslide_detector.retrain.pairing import Pairing, pair
 from backslide_detector.retrain.sentence import interval_words
 from backslide_detector.stats.kitagawa import KitagawaSplit, kitagawa_split
-from backslide_detector.stats.label_shift import label_shift
 
 ALPHA = 0.05
 _NAMES = {
@@ -175,25 +173,6 @@ def mix_split(new: Predictions, old: Predictions) -> KitagawaSplit | None:
 
     ours, theirs = codes[: len(new)], codes[len(new) :]
     return kitagawa_split(*tally(ours, new.correct), *tally(theirs, old.correct))
-
-
-def data_sentences(
-    new: Mapping[str, DataSummary], old: Mapping[str, DataSummary]
-) -> tuple[str, ...]:
-    """Data sets of one name whose classes come in other shares than before."""
-    said = []
-    for name in sorted(new.keys() & old.keys()):
-        ours, theirs = new[name].class_counts, old[name].class_counts
-        if not (sum(ours.values()) and sum(theirs.values())):
-            continue
-        shift = label_shift(ours, theirs)
-        if shift.pvalue < ALPHA:
-            said.append(
-                f"The classes of {name!r} come in other shares than before: "
-                f"{100 * shift.distance:.2f} % of the examples would have to change class "
-                f"(chi-square p = {shift.pvalue:.2g})."
-            )
-    return tuple(said)
 
 
 def _group_words(noun: str, row: GroupChange) -> str:

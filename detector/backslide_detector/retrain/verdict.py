@@ -8,13 +8,13 @@ from backslide.contract import Measure, Tag, Verdict
 from backslide_detector.evidence import ErrorRate, RunEvidence
 from backslide_detector.judgement import Estimand, RetrainVerdict
 from backslide_detector.names import loss_of, table_of
-from backslide_detector.retrain.behaviour import data_sentences
 from backslide_detector.retrain.cause import (
     advice_on_causes,
     causes,
     changes,
     provenance_known,
 )
+from backslide_detector.retrain.data_shift import data_shifts
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.measure import measure
 from backslide_detector.retrain.measured import ALPHA, Measured
@@ -131,10 +131,10 @@ def _compare(
     fleet: Dispersion,
 ) -> RetrainVerdict:
     """The verdict when both runs state an error on the same split."""
-    changed = changes(new, old)
     quantity = error.measure
+    shifts, leads = data_shifts(new.data, old.data)
+    changed = (*shifts, *changes(new, old))
     measured, behaviour = measure(new, old, error, before)
-    behaviour += data_sentences(new.data, old.data)
     if measured is None:
         silent = new if not error.examples else old
         return RetrainVerdict(
@@ -157,6 +157,7 @@ def _compare(
             measure=quantity,
             behaviour=behaviour,
             changed=changed,
+            leads=leads,
             cause=causes(
                 Verdict.INCONCLUSIVE,
                 changed,
@@ -211,6 +212,7 @@ def _compare(
         measure=quantity,
         cause=cause,
         changed=changed,
+        leads=leads,
         behaviour=behaviour,
         metrics=(
             gate(quantity, model, measured.new_error, measured.old_error),

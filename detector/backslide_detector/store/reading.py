@@ -65,10 +65,7 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
             for path in _below(files, Artifact.PREDICTIONS)
             if (table := tables.read_predictions(path, problems)) is not None
         }
-        data = _inputs(run) | {
-            path.stem: documents.data_summary(path.stem, documents.read_object(path, problems))
-            for path in _below(files, Artifact.DATA)
-        }
+        data = _inputs(run) | _summaries(_below(files, Artifact.DATA), problems)
         provenance = documents.provenance(_object(files, Artifact.PROVENANCE, problems))
     series = scalars | _histories(uri, run, scalars, problems)
     params, tags = dict(run.data.params), dict(run.data.tags)
@@ -127,6 +124,20 @@ def _below(files: Mapping[str, Path], place: str) -> list[Path]:
 
 def _object(files: Mapping[str, Path], name: str, problems: list[str]) -> Mapping[str, object]:
     return documents.read_object(files[name], problems) if name in files else {}
+
+
+def _summaries(paths: Iterable[Path], problems: list[str]) -> dict[str, DataSummary]:
+    """The data sets that were logged through the SDK, by name, with their sketches."""
+    by_name = {path.name: path for path in paths}
+    data: dict[str, DataSummary] = {}
+    for path in by_name.values():
+        if path.suffix == ".json":
+            found = documents.data_summary(path.stem, documents.read_object(path, problems))
+            sketch = by_name.get(path.stem + Artifact.SKETCH)
+            if sketch is not None:
+                found = replace(found, sketch=tables.read_sketch(sketch, problems))
+            data[path.stem] = found
+    return data
 
 
 def _inputs(run: Run) -> dict[str, DataSummary]:

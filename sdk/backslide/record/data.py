@@ -1,8 +1,8 @@
 """The identity and a summary of a data set, from its full content.
 
-Cost: one pass over the data on the calling thread, seconds a gigabyte for arrays and tensors.
-A data set that can only be read item by item is read at `MAX_ITEMS` evenly spread items at
-most, and its summary says how many.
+Cost: seconds a gigabyte for arrays and tensors, on the calling thread. A data set that can only
+be read item by item is read once, at `MAX_ITEMS` evenly spread items at most, and its summary
+says how many.
 """
 
 import hashlib
@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from backslide.record.sketch import ItemSketch, Keys, row_keys, sketch
 from backslide.record.text import storable
 
 MAX_ITEMS: Final = 100_000
@@ -40,6 +42,7 @@ class Summary:
         features: mean, std, min, max and number of missing values, by feature for up to 64
             features, under "all" otherwise; of float targets under "(target)".
         digested_rows: how many rows the digest covers; all, unless the set is read by item.
+        sketch: a few examples beyond recognition, a file of its own; None where there is none.
     """
 
     name: str
@@ -50,10 +53,12 @@ class Summary:
     class_counts: Mapping[str, int] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     digested_rows: int | None = None
+    sketch: pa.Table | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> bytes:
-        """Strict JSON."""
-        return json.dumps(vars(self), allow_nan=False).encode()
+        """Strict JSON of all but the sketch."""
+        said = {key: value for key, value in vars(self).items() if key != "sketch"}
+        return json.dumps(said, allow_nan=False).encode()
 
     def dataset(self) -> dict[str, Any]:
         """The same as MLflow's dataset input takes it."""
@@ -89,13 +94,12 @@ def summarise(
     covered: int | None
     if columns is None:
         with random_state_kept():
-            columns, covered = _read_items(data, hashed), MAX_ITEMS
+            columns, sketched = _read_items(data, hashed)
         rows = len(data)  # type: ignore[arg-type]  # _read_items has asked for it
-        covered = min(rows, covered)
+        covered = min(rows, MAX_ITEMS)
         shape = None
     else:
-        for key, column in columns.items():
-            _digest(hashed, key, column)
+        sketched = _read_columns(columns, hashed)
         lengths = [len(column) for column in columns.values()]
         rows = covered = lengths[0] if lengths else 0
         only = next(iter(columns.values())) if len(columns) == 1 else None
@@ -109,7 +113,8 @@ def summarise(
     features = _features(columns)
     if labels is not None and labels.dtype.kind == "f":
         features["(target)"] = _moments(labels)
-    return Summary(name, hashed.hexdigest(), version, rows, shape, counts, features, covered)
+    digest = hashed.hexdigest()
+    return Summary(name, digest, version, rows, shape, counts, features, covered, sketched)
 
 
 def to_array(values: object) -> Array:
@@ -163,7 +168,28 @@ def _columns(data: object) -> dict[str, Array] | None:
     )
 
 
-def _digest(hashed: "hashlib.blake2b", key: str, column: Array) -> None:
+def _read_columns(columns: Mapping[str, Array], hashed: "hashlib.blake2b") -> pa.Table | None:
+    """Digests all columns and sketches the inputs among them, in one pass."""
+    inputs = {key: column for key, column in columns.items() if key != "(target)"}
+    lengths = {len(column) if column.ndim else None for column in inputs.values()}
+    rows = lengths.pop() if len(lengths) == 1 else None
+    keys = np.zeros(rows or 0, np.uint64)
+    # As items are: what an example is does not depend on what holds it.
+    named = {_place(key): column for key, column in inputs.items()}
+    for key, column in columns.items():
+        _digest(hashed, key, column, keys if rows and key in inputs else None)
+    return sketch(named, keys) if rows else None
+
+
+def _place(key: str) -> str:
+    """The position of an input that has no name of its own."""
+    return "0" if key == "data" else key.removeprefix("input")
+
+
+def _digest(
+    hashed: "hashlib.blake2b", key: str, column: Array, keys: Keys | None = None
+) -> None:
+    """Adds a column to the digest, and to the keys of its rows where they are wanted."""
     hashed.update(f"{key}|{column.dtype.str}|{column.shape}|".encode())
     rows = max(1, CHUNK_ROWS_BYTES // max(1, column[:1].nbytes))
     for start in range(0, len(column), rows) if column.ndim else ():
@@ -174,22 +200,29 @@ def _digest(hashed: "hashlib.blake2b", key: str, column: Array) -> None:
                 hashed.update(len(text).to_bytes(8, "little") + text)
         else:
             hashed.update(np.ascontiguousarray(chunk).view(np.uint8).data)
+        if keys is not None:
+            keys[start : start + len(chunk)] += row_keys(_place(key), chunk)
 
 
-def _read_items(data: Any, hashed: "hashlib.blake2b") -> dict[str, Array]:  # noqa: ANN401  # duck
-    """Digests items one by one; returns the targets, if items end in a scalar."""
+def _read_items(
+    data: Any,  # noqa: ANN401  # duck
+    hashed: "hashlib.blake2b",
+) -> tuple[dict[str, Array], pa.Table | None]:
+    """Digests items one by one; returns the targets, if items end in a scalar, and a sketch."""
     rows = len(data)
     chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, MAX_ITEMS)).astype(int))
-    labels = []
+    labels, sketched = [], ItemSketch()
     for index in chosen.tolist():
         item = data[index]
-        pieces = item if isinstance(item, tuple | list) else (item,)
-        for place, piece in enumerate(pieces):
-            array = to_array(piece)
+        pieces = [to_array(p) for p in (item if isinstance(item, tuple | list) else (item,))]
+        for place, array in enumerate(pieces):
             _digest(hashed, str(place), array.reshape(1) if array.ndim == 0 else array)
-        if len(pieces) > 1 and to_array(pieces[-1]).ndim == 0:
-            labels.append(to_array(pieces[-1]).item())
-    return {"(target)": np.asarray(labels)} if len(labels) == len(chosen) > 0 else {}
+        inputs = pieces[:-1] if len(pieces) > 1 else pieces
+        sketched.read({str(place): array for place, array in enumerate(inputs)})
+        if len(pieces) > 1 and pieces[-1].ndim == 0:
+            labels.append(pieces[-1].item())
+    targets = {"(target)": np.asarray(labels)} if len(labels) == len(chosen) > 0 else {}
+    return targets, sketched.table()
 
 
 def _features(columns: Mapping[str, Array]) -> dict[str, Mapping[str, float | None]]:

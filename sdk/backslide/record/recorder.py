@@ -64,7 +64,10 @@ class Recorder:
 
     def data(self, name: str, summary: Summary) -> None:
         """Records the identity of a data set."""
-        self.attach(f"{Artifact.DATA}/{file_name(name)}.json", summary.to_json())
+        place = f"{Artifact.DATA}/{file_name(name)}"
+        self.attach(f"{place}.json", summary.to_json())
+        if (sketch := summary.sketch) is not None:
+            self.attach(place + Artifact.SKETCH, lambda file: parts.write(sketch, file))
         self.append(Kind.DATASET, summary.dataset())
 
     def outcomes(self, split: str, found: Outcomes, step: int) -> None:

@@ -1,15 +1,11 @@
 """What else a retrain changed."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from backslide_detector.evidence import DataSummary
 from backslide_detector.retrain.behaviour import (
     behaviour_sentences,
     compare_behaviour,
-    data_sentences,
     mix_split,
 )
 from backslide_detector.retrain.verdict import judge_retrain
@@ -120,12 +116,3 @@ def test_a_broken_class_is_named_in_the_verdict(make):
     )
     assert any(text.startswith("Class 7: 26.00 % errors") for text in verdict.behaviour)
     assert not any(text.startswith("Class 3") for text in verdict.behaviour)
-
-
-def test_label_shift_of_the_training_data_is_said(make):
-    old = {"train": DataSummary("train", "d1", class_counts={"a": 500, "b": 500})}
-    new = {"train": DataSummary("train", "d2", class_counts={"a": 700, "b": 300})}
-    assert "20.00 % of the examples" in data_sentences(new, old)[0]
-    assert data_sentences(old, old) == data_sentences({}, old) == ()
-    silent = {"train": replace(old["train"], class_counts={})}
-    assert data_sentences(silent, old) == ()

@@ -7,9 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from sklearn.linear_model import Ridge
+from sklearn.metrics import roc_auc_score
 from statsmodels.stats.multitest import multipletests
 
 from backslide_detector.stats.calibration_error import expected_calibration_error
+from backslide_detector.stats.domain_classifier import domain_classifier
 from backslide_detector.stats.kitagawa import kitagawa_split
 from backslide_detector.stats.label_shift import label_shift
 from backslide_detector.stats.mcnemar import mcnemar
@@ -240,3 +243,39 @@ def test_label_shift():
     for counts_new in {}, {"a": -1}, {"a": 0}:
         with pytest.raises(ValueError, match="class counts"):
             label_shift(counts_new, {"a": 1})
+
+
+def test_the_domain_classifier_is_the_ridge_of_scikit_learn():
+    """Reference: sklearn 1.9 Ridge, fold by fold, and roc_auc_score of what was held out."""
+    random = np.random.default_rng(6)
+    x = np.r_[random.normal(size=(60, 3)), random.normal(0.7, 1.4, size=(40, 3))]
+    new = np.arange(100) >= 60
+    fold = np.random.default_rng(0).permutation(100) % 5
+    z = (x - x.mean(axis=0)) / x.std(axis=0)
+    design = np.c_[z, z**2]
+    above = pairs = 0.0
+    for held in range(5):
+        train, test = fold != held, fold == held
+        # The intercept is left to the ranks: within a fold it moves all scores alike.
+        inputs = design - design.mean(axis=0)
+        wanted = 2.0 * new[train] - 1
+        model = Ridge(alpha=6.0, fit_intercept=False).fit(inputs[train], wanted - wanted.mean())
+        here = new[test].sum() * (~new[test]).sum()
+        above += roc_auc_score(new[test], model.predict(inputs[test])) * here
+        pairs += here
+    found = domain_classifier(x, new, ~new, permutations=99)
+    assert found.statistic == pytest.approx(above / pairs)
+    assert found.pvalue == pytest.approx(0.01)
+    assert found.n == 100
+
+
+def test_shared_examples_count_on_both_sides():
+    x = np.random.default_rng(7).normal(size=(200, 4))
+    everywhere = np.ones(200, dtype=bool)
+    same = domain_classifier(x, everywhere, everywhere, permutations=19)
+    assert (same.statistic, same.pvalue) == (0.5, 1.0)
+    moved = np.r_[x, x[:100] + 5]
+    new, old = np.arange(300) >= 100, np.arange(300) < 200
+    half = domain_classifier(moved, new, old, permutations=19)
+    # Half of each set is shared: half of the pairs surely above, half by chance.
+    assert half.statistic == pytest.approx(0.75, abs=0.03)
