@@ -8,9 +8,10 @@ from backslide.contract import Cause, Health, Verdict
 from backslide_detector.checks import run_checks
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
-from backslide_detector.judgement import Judgement, RetrainVerdict, Share, Stake
+from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
 from backslide_detector.report import words
-from backslide_detector.retrain.ablation import Mix, settle
+from backslide_detector.retrain.ablation import Settled, settle
+from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import repeats_of
 from backslide_detector.retrain.stream import against, creeping, placed, stake
@@ -116,21 +117,33 @@ def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     if case.old is None or not case.extra:
         return retrain
     new, old = PastRun.of(case.new), PastRun.of(case.old)
-    model = retrain.model
-    flips = None if model.broken is None or model.fixed is None else model.broken + model.fixed
-    discordant = None if flips is None else flips / model.n
     prior = None
-    if retrain.measure != "error" and model.interval is not None:
-        prior = spread_beforehand(model.interval)
-    settled = settle(new, old, retrain.changed, case.extra, discordant=discordant, prior=prior)
-    if settled is None or not settled.contributions:
+    if retrain.measure != "error" and retrain.model.interval is not None:
+        prior = spread_beforehand(retrain.model.interval)
+    settled = settle(
+        new,
+        old,
+        retrain.changed,
+        case.extra,
+        discordant=retrain.model.discordant,
+        prior=prior,
+        history=case.history,
+    )
+    if settled is None or not settled.sentences:
         return retrain
     return replace(
         retrain,
         cause=settled.guilty or (Cause.UNKNOWN,),
-        advice=" ".join(settled.sentences),
-        shares=tuple(Share(c.factors, c.effect, c.interval) for c in settled.contributions),
+        advice=" ".join((*settled.sentences, *_still_open(case.new, settled))),
+        shares=settled.shares,
     )
+
+
+def _still_open(new: RunEvidence, settled: Settled) -> list[str]:
+    runs = sum(extra.times for extra in settled.missing)
+    if not runs:
+        return []
+    return [f"`backslide attribute {new.run_id}` prints the {runs} runs that tell them apart."]
 
 
 def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:

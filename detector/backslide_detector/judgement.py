@@ -31,6 +31,13 @@ class Estimand:
     fixed: int | None = None
     broken: int | None = None
 
+    @property
+    def discordant(self) -> float | None:
+        """Share of the examples on which the two models disagree; None if unpaired."""
+        if self.fixed is None or self.broken is None or not self.n:
+            return None
+        return (self.fixed + self.broken) / self.n
+
 
 @dataclass(frozen=True, slots=True)
 class Shift:
@@ -228,14 +235,18 @@ class Share:
     """What one kind of change, or two together, added to the error, by runs that mix recipes.
 
     Attributes:
-        kinds: one, or two for an interaction, which is contained in the shares of the two.
+        kinds: one, or several that were not told apart, or those of an interaction.
         effect: error added (Shapley value), as a fraction.
         interval: 95 %; None without a measure of noise.
+        pvalue: two-sided, not adjusted; None without a measure of noise.
+        interaction: what the kinds did together beyond each alone; it is contained in theirs.
     """
 
     kinds: tuple[str, ...]
     effect: float
     interval: tuple[float, float] | None = None
+    pvalue: float | None = None
+    interaction: bool = False
 
 
 @dataclass(frozen=True, slots=True)

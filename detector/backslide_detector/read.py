@@ -12,7 +12,8 @@ from backslide_detector.errors import RunGoneError
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.ledger import Lease, Stage
 from backslide_detector.past import from_head, from_memory
-from backslide_detector.retrain.ablation import Mix, belongs_to
+from backslide_detector.retrain.ablation import belongs_to
+from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import choose_predecessor
 from backslide_detector.retrain.reference import choose_anchor, choose_reference

@@ -5,7 +5,7 @@ import logging
 import os
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Final
 
@@ -22,12 +22,15 @@ from backslide_detector.cli import (
     tracking_uri_option,
 )
 from backslide_detector.errors import UserError
+from backslide_detector.evidence import RunEvidence
+from backslide_detector.judgement import Change
 from backslide_detector.past import from_head
-from backslide_detector.retrain.ablation import Mix, belongs_to, plan, settle
-from backslide_detector.retrain.attribution import reruns
-from backslide_detector.retrain.cause import changes
+from backslide_detector.retrain.ablation import Settled, belongs_to, settle
+from backslide_detector.retrain.attribution import SEEDS, Mix
+from backslide_detector.retrain.commands import commands
 from backslide_detector.retrain.history import SEED_NAMES, PastRun
 from backslide_detector.retrain.noise import prior_sd
+from backslide_detector.retrain.verdict import judge_retrain
 from backslide_detector.settings import Settings, load
 from backslide_detector.stats.predictive import pooled_spread, predictive_interval
 from backslide_detector.store import Store
@@ -119,37 +122,50 @@ def attribute(run: str, tracking_uri: str | None) -> None:
     if not baseline:
         raise UserError(f"{head.name} was not compared with anything yet, so nothing is open")
     new, old = store.read(head), store.read(find_run(store, baseline))
-    changed = changes(new, old)
+    verdict = judge_retrain(new, old)
+    changed = verdict.changed
     extra = []
     for other in store.lineage(head.lineage) if head.lineage else []:
         mix = _mix(other.tags, head.run_id)
         if mix is not None and other.status == "FINISHED":
             extra.append((mix, from_head(other, settings.metrics)))
-    settled = settle(PastRun.of(new), PastRun.of(old), changed, extra)
+    settled = settle(
+        PastRun.of(new), PastRun.of(old), changed, extra, discordant=verdict.model.discordant
+    )
     if settled is None:
+        script = new.provenance.source or "train.py"
         click.echo(
-            f"Nothing but luck is known to differ between {old.name} and {new.name}. To see "
-            f"whether the gap stays: {'; '.join(reruns())}."
+            f"Nothing but luck is known to differ between {old.name} and {new.name}. How much "
+            f"luck does:\n\nbackslide noise --repeat {SEEDS} -- python {script}"
         )
         return
-    if settled.missing:
-        click.echo(
-            f"First, to see whether the gap stays at all: {'; '.join(reruns())}.\n"
-            f"Then {len(settled.missing)} runs settle what caused it:\n"
-        )
-        click.echo(plan(new, old, settled.missing, changed))
-        return
-    if not settled.contributions:
-        click.echo(
-            "More than three kinds of change, and both halves have run. Compare each of them "
-            f"with {old.name} (`backslide compare`), train {new.name} again without the half "
-            "that made no difference, and ask again for that run."
-        )
-        return
+    _say_settled(settled, new, old, changed)
+
+
+def _say_settled(
+    settled: Settled, new: RunEvidence, old: RunEvidence, changed: Sequence[Change]
+) -> None:
+    """What the runs have shown, then the runs that are missing, fresh seeds first."""
     for sentence in settled.sentences:
         click.echo(sentence)
-    guilty = ", ".join(cause.value for cause in settled.guilty)
-    click.echo(f"Cause: {guilty}." if guilty else "No change is shown to be the cause.")
+    if settled.sentences:
+        guilty = ", ".join(cause.value for cause in settled.guilty)
+        click.echo(f"Cause: {guilty}." if guilty else "No change is shown to be the cause.")
+    if settled.first:
+        click.echo(
+            "\nFirst, whether the gap stays with fresh seeds: a run that raised a question "
+            f"looks worse than it is.\n\n{commands(new, old, settled.first, changed)}"
+        )
+    if settled.missing:
+        runs = sum(extra.times for extra in settled.missing)
+        what = "tell the guilty group apart" if settled.shares else "settle what caused it"
+        click.echo(
+            f"\nThen {runs} runs {what}:\n\n{commands(new, old, settled.missing, changed)}"
+        )
+    if settled.first or settled.missing:
+        click.echo(
+            "\nThe detector counts them in as they finish, and judges the run again after each."
+        )
 
 
 def _mix(tags: Mapping[str, str], of: str) -> Mix | None:

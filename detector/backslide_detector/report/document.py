@@ -156,6 +156,8 @@ def _share(share: Share) -> dict[str, object]:
         "kinds": list(share.kinds),
         "effect": _finite(share.effect),
         "interval": None if interval is None else [_finite(bound) for bound in interval],
+        "pvalue": _finite(share.pvalue),
+        "interaction": share.interaction,
     }
 
 

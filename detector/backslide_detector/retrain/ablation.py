@@ -5,23 +5,28 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from statistics import mean
 
 from backslide.contract import Cause, Tag
-from backslide_detector.evidence import RunEvidence
-from backslide_detector.judgement import Change
+from backslide_detector.judgement import Change, Share
 from backslide_detector.retrain.attribution import (
-    MOST_FACTORS,
+    OLD,
     ExtraRun,
+    Mix,
+    blocks,
+    contributions,
+    guilty,
+    look,
     missing_runs,
-    named,
+    once_more,
+    reruns,
+    taking_apart,
 )
 from backslide_detector.retrain.cause import changed_kinds
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import prior_sd
-from backslide_detector.stats.predictive import pooled_spread
-from backslide_detector.stats.shapley import Contribution
-
-Mix = frozenset[Cause]
+from backslide_detector.stats.predictive import Spread, pooled_spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +34,17 @@ class Settled:
     """What the extra runs say so far.
 
     Attributes:
-        missing: runs that are still needed; empty when `contributions` are there.
-        contributions: of each kind, then of each pair, in fractions of error.
-        guilty: kinds shown to matter.
+        first: fresh runs of the two recipes that should come before all else.
+        missing: other runs that are still needed.
+        shares: what each kind, or group of kinds, added to the error; empty until a whole
+            design is there.
+        guilty: kinds shown to matter, or noise where the gap went with fresh seeds.
         sentences: the same in words.
     """
 
+    first: tuple[ExtraRun, ...] = ()
     missing: tuple[ExtraRun, ...] = ()
-    contributions: tuple[Contribution, ...] = ()
+    shares: tuple[Share, ...] = ()
     guilty: tuple[Cause, ...] = ()
     sentences: tuple[str, ...] = ()
 
@@ -57,85 +65,153 @@ def settle(
     extra: Sequence[tuple[Mix, PastRun]],
     *,
     discordant: float | None = None,
-    prior: float | None = None,
+    history: Sequence[PastRun] = (),
 ) -> Settled | None:
     """Plan what is missing, or say what each kind contributed; None where nothing changed.
 
-    With more kinds than a factorial takes, both halves are tried first, and the caller asks
-    again for the half that made the difference.
+    The judged run was chosen for its error, so once its recipe was run afresh it is no evidence
+    any more (the winner's curse); nor is its baseline.
 
     Args:
-        new: the judged run; its error is the cell of the new recipe.
-        old: its baseline, likewise.
+        new: the judged run.
+        old: its baseline.
         changed: what differs between them.
         extra: runs that mix them, by the kinds taken from the new one.
         discordant: share of common examples on which the two models disagree.
-        prior: spread of one retrain expected beforehand, where flips do not tell it.
+        history: earlier runs of the lineage; repeats of one recipe tell the noise.
     """
     kinds = changed_kinds(changed)
     if not kinds or new.error is None or old.error is None:
         return None
-    place = new.error.place
+    everything = Mix(kinds)
+    fresh = _fresh(new, extra, everything)
+    first = reruns(kinds, {mix: len(rates) for mix, rates in fresh.items()})
+    rates = {OLD: [old.error.rate], everything: [new.error.rate]} | fresh
+    noise = _noise(new, old, rates, history, discordant)
+    if len(kinds) == 1 and not (fresh.keys() >= {OLD, everything}):
+        return Settled(first)
+    luck = _luck(new, old, fresh, everything, noise)
+    if luck is not None:
+        return Settled(guilty=(Cause.NOISE,), sentences=(luck,))
+    missing = missing_runs(kinds, list(rates))
+    if missing:
+        return Settled(first, missing)
+
+    factors = blocks(kinds)
+    shares = contributions(rates, factors, noise)
+    gap = new.error.rate - old.error.rate
+    done = {mix: len(found) for mix, found in rates.items()}
+    number = look(kinds, done)
+    named: list[Cause] = []
+    for factor in guilty(shares, len(kinds), gap, number=number):
+        parts, unsettled = _taken_apart(factor, rates, noise)
+        missing += unsettled
+        shares += parts
+        shown = guilty(parts, len(kinds), gap, number=number)
+        named += chain.from_iterable(shown) if shown else sorted(factor)
+    if not named:
+        missing = once_more(kinds, done)
+    said = list(map(_words, shares))
+    if not fresh.keys() >= {OLD, everything}:
+        said.append(
+            "The run that raised the question counts here itself, which makes the gap look "
+            "larger than it is; fresh runs of both recipes mend that."
+        )
+    return Settled(first, missing, shares, tuple(named), tuple(said))
+
+
+def _taken_apart(
+    factor: Mix, rates: Mapping[Mix, Sequence[float]], noise: Spread
+) -> tuple[tuple[Share, ...], tuple[ExtraRun, ...]]:
+    """The parts of a guilty group as far as they were run, and the runs that are missing."""
+    if len(factor) == 1:
+        return (), ()
+    missing = taking_apart(factor, {mix: len(found) for mix, found in rates.items()})
+    parts = tuple(Mix([kind]) for kind in sorted(factor))
+    if any(part not in rates for part in parts):
+        return (), missing
+    return contributions(rates, parts, noise), missing
+
+
+def _fresh(
+    new: PastRun, extra: Sequence[tuple[Mix, PastRun]], everything: Mix
+) -> dict[Mix, list[float]]:
+    """Error rates of the extra runs that were measured as the judged run was."""
     rates: defaultdict[Mix, list[float]] = defaultdict(list)
-    rates[frozenset(kinds)].append(new.error.rate)
-    rates[frozenset()].append(old.error.rate)
     for mix, run in extra:
-        # Never the alerting run twice, and only what was measured on the same test set.
-        if run.error is not None and run.error.place == place:
+        if mix <= everything and run.error is not None and _comparable(run, new):
             rates[mix].append(run.error.rate)
-    missing = missing_runs(kinds, [mix for mix in rates if mix <= set(kinds)])
-    if missing or len(kinds) > MOST_FACTORS:
-        return Settled(missing=missing)
-    means = {mix: sum(found) / len(found) for mix, found in rates.items() if mix <= set(kinds)}
-    if prior is None:
-        prior = prior_sd(new.error.examples or 1, old.error.rate, discordant)
-    spread = pooled_spread(list(rates.values()), prior)
-    repeats = min(len(rates[mix]) for mix in means)
-    found, guilty = named(means, seed_sd=spread.sd, seed_df=spread.df, repeats=repeats)
-    return Settled((), found, guilty, tuple(map(_words, found)))
+    return dict(rates)
 
 
-def plan(
-    run: RunEvidence,
-    baseline: RunEvidence,
-    missing: Sequence[ExtraRun],
-    changed: Sequence[Change],
-) -> str:
-    """The missing runs as shell commands, each with what it must be given."""
-    lines = []
-    for number, extra in enumerate(missing, 1):
-        lines.append(f"# {number}. {extra.why}")
-        for kind in changed_kinds(changed):
-            source = run if kind in extra.new else baseline
-            needed = _ingredients(kind, source, changed, new=kind in extra.new)
-            lines += [f"#    {text}" for text in needed]
-        code = run if Cause.CODE in extra.new else baseline
-        if code.provenance.git_commit and Cause.CODE in changed_kinds(changed):
-            lines.append(f"git checkout {code.provenance.git_commit}")
-        tag = json.dumps({"of": run.run_id, "new": sorted(kind.value for kind in extra.new)})
-        script = run.provenance.source or "train.py"
-        lines.append(f"BACKSLIDE_ATTRIBUTION='{tag}' BACKSLIDE_SEED=$RANDOM python {script}")
-    return "\n".join(lines)
+def _noise(
+    new: PastRun,
+    old: PastRun,
+    rates: Mapping[Mix, Sequence[float]],
+    history: Sequence[PastRun],
+    discordant: float | None,
+) -> Spread:
+    """Spread of one retrain: from repeats of one recipe, else from the lineage, and a prior."""
+    error = old.error
+    if error is None or new.error is None:
+        raise ValueError("both runs must state an error")
+    prior = prior_sd(new.error.examples or 1, error.rate, discordant)
+    repeats: defaultdict[str, list[float]] = defaultdict(list)
+    lately: list[float] = []
+    for run in history:
+        if run.error is None or run.run_id in {new.run_id, old.run_id}:
+            continue
+        if _comparable(run, new) and run.accepted:
+            lately.append(run.error.rate)
+            if run.recipe is not None:
+                repeats[run.recipe].append(run.error.rate)
+    groups = [*rates.values(), *repeats.values()]
+    if not any(len(group) > 1 for group in groups):
+        groups = [lately]  # real changes are in it too, which makes the answer cautious
+    return pooled_spread(groups, prior)
 
 
-def _ingredients(
-    kind: Cause, source: RunEvidence, changed: Sequence[Change], *, new: bool
-) -> list[str]:
-    """What a run must be given of one kind, from the recipe that it takes it from."""
-    side = "new" if new else "old"
-    return [
-        f"{side} {kind.value}: {change.what} = {change.new if new else change.old}"
-        for change in changed
-        if change.kind is kind
-    ][:6] or [f"{side} {kind.value}, as in {source.name}"]
+def _luck(
+    new: PastRun,
+    old: PastRun,
+    fresh: Mapping[Mix, Sequence[float]],
+    everything: Mix,
+    noise: Spread,
+) -> str | None:
+    """That the gap went with fresh seeds, once they show it."""
+    ours, theirs = fresh.get(everything, ()), fresh.get(OLD, ())
+    if min(len(ours), len(theirs)) < 2 or new.error is None or old.error is None:
+        return None
+    gap, before = mean(ours) - mean(theirs), new.error.rate - old.error.rate
+    inverse_n = 1 / len(ours) + 1 / len(theirs)
+    half = noise.half_width(inverse_n)
+    # An open answer only costs the next runs; this one ends the search, so it must be clear.
+    if abs(gap) > noise.sd * math.sqrt(inverse_n) or abs(before - gap) < half:
+        return None
+    return (
+        f"With fresh seeds the gap is {100 * gap:+.2f} points "
+        f"(95 % interval {100 * (gap - half):+.2f} to {100 * (gap + half):+.2f}) instead of "
+        f"{100 * before:+.2f}: it was luck, and there is nothing left to explain."
+    )
 
 
-def _words(found: Contribution) -> str:
-    who = " and ".join(found.factors)
-    joint = len(found.factors) > 1
-    subject = f"The interaction of {who}" if joint else f"The change of {who}"
-    text = f"{subject} added {100 * found.effect:+.2f} points"
-    if found.interval is not None and all(map(math.isfinite, found.interval)):
-        low, high = (100 * bound for bound in found.interval)
+def _comparable(run: PastRun, new: PastRun) -> bool:
+    """True when two errors were measured on the same split and number of examples."""
+    if run.error is None or new.error is None:
+        return False
+    return (run.error.split, run.error.examples) == (new.error.split, new.error.examples)
+
+
+def _words(share: Share) -> str:
+    who = " and ".join(share.kinds)
+    if share.interaction:
+        subject = f"The interaction of {who}"
+    elif len(share.kinds) > 1:
+        subject = f"The changes of {who} together"
+    else:
+        subject = f"The change of {who}"
+    text = f"{subject} added {100 * share.effect:+.2f} points"
+    if share.interval is not None and all(map(math.isfinite, share.interval)):
+        low, high = (100 * bound for bound in share.interval)
         text += f" (95 % interval {low:+.2f} to {high:+.2f})"
-    return f"{text}{', contained in the two' if joint else ''}."
+    return f"{text}{', contained in the two' if share.interaction else ''}."

@@ -1,46 +1,82 @@
-"""Which extra runs would settle the cause, and what they say once they are there."""
+"""Which extra runs would settle the cause, and what each kind of change contributed to it."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from statistics import mean
 from typing import Final
 
 from backslide.contract import Cause
+from backslide_detector.judgement import Share
 from backslide_detector.retrain.cause import KINDS
-from backslide_detector.stats.shapley import Cell, Contribution, attribute, cells
+from backslide_detector.stats.predictive import Spread
+from backslide_detector.stats.shapley import Cell, attribute, cells
 
 MOST_FACTORS: Final = 3
-"""Factors of a full factorial; more are grouped first, and the guilty group is taken apart."""
+"""Factors of a full factorial; of more kinds the last are grouped, and the group is taken apart
+once it is guilty."""
+SEEDS: Final = 3
+"""Fresh runs of each recipe before anything else, and of each recipe that takes a group apart:
+fewer leave the retrain noise too uncertain to name a cause (`benchmarks/calibrate`)."""
+ALPHA: Final = 0.05
+LOOKS: Final = (0.8, 0.1, 0.1)
+"""Parts of `ALPHA` that the first look at the answer spends, and each that follows."""
+
+Mix = frozenset[Cause]
+"""Kinds taken from the new recipe; the others come from the old one."""
+OLD: Final = Mix()
 
 
 @dataclass(frozen=True, slots=True)
 class ExtraRun:
-    """One run that is still missing.
+    """A run that is still missing.
 
     Attributes:
         new: kinds taken from the new recipe; the others from the old one.
         why: what it is for.
+        times: with so many seeds.
     """
 
-    new: frozenset[Cause]
+    new: Mix
     why: str
+    times: int = 1
 
 
-def reruns(seeds: int = 3) -> tuple[str, ...]:
+def blocks(kinds: Sequence[Cause]) -> tuple[Mix, ...]:
+    """The kinds as factors of one design: each alone, or the last ones together.
+
+    Code and environment go together: they most often change in one commit.
+
+    Raises:
+        ValueError: kinds that nobody can change, such as noise.
+    """
+    unknown = [kind.value for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise ValueError(f"no run can change {', '.join(unknown)}")
+    ordered = [kind for kind in KINDS if kind in kinds]
+    if len(ordered) <= MOST_FACTORS:
+        return tuple(Mix([kind]) for kind in ordered)
+    alone = ordered[: MOST_FACTORS - 1]
+    return (*(Mix([kind]) for kind in alone), Mix(ordered[MOST_FACTORS - 1 :]))
+
+
+def design(factors: Sequence[Mix]) -> tuple[Mix, ...]:
+    """All combinations of factors, from none to all."""
+    return tuple(_union(cell) for cell in cells(tuple(map(_label, factors))))
+
+
+def reruns(kinds: Sequence[Cause], done: Mapping[Mix, int]) -> tuple[ExtraRun, ...]:
     """What to run first of all: if the gap goes with fresh seeds, it was luck."""
-    return (
-        f"{seeds} times the old recipe, with fresh seeds",
-        f"{seeds} times the new recipe, with fresh seeds",
+    recipes = ((OLD, "the old recipe again"), (Mix(kinds), "the new recipe again"))
+    return tuple(
+        ExtraRun(mix, f"{why}, with fresh seeds", SEEDS - done.get(mix, 0))
+        for mix, why in recipes
+        if done.get(mix, 0) < SEEDS
     )
 
 
-def missing_runs(
-    kinds: Sequence[Cause], done: Sequence[frozenset[Cause]] = ()
-) -> tuple[ExtraRun, ...]:
-    """The smallest set of runs that separates the kinds that changed.
-
-    Up to three kinds: all combinations, of which the two recipes themselves are there already.
-    Four: first both halves apart, then the guilty half.
+def missing_runs(kinds: Sequence[Cause], done: Sequence[Mix] = ()) -> tuple[ExtraRun, ...]:
+    """The smallest set of runs that separates the kinds that changed, or groups of them.
 
     Args:
         kinds: that differ between the two recipes; seeds do not count.
@@ -49,56 +85,112 @@ def missing_runs(
     Raises:
         ValueError: kinds that nobody can change, such as noise.
     """
-    unknown = [kind.value for kind in kinds if kind not in KINDS]
-    if unknown:
-        raise ValueError(f"no run can change {', '.join(unknown)}")
-    names = tuple(sorted(set(kinds)))
-    there = {frozenset[Cause](), frozenset(names), *done}
-    if len(names) > MOST_FACTORS:
-        half = frozenset(names[: len(names) // 2])
-        combinations = [half, frozenset(names) - half]
-    else:
-        combinations = [frozenset(map(Cause, cell)) for cell in cells(names)]
+    there = {OLD, Mix(kinds), *done}
     return tuple(
-        ExtraRun(cell, _purpose(cell, names)) for cell in combinations if cell not in there
+        ExtraRun(mix, _purpose(mix, kinds)) for mix in design(blocks(kinds)) if mix not in there
     )
 
 
-def named(
-    errors: Mapping[frozenset[Cause], float],
-    *,
-    seed_sd: float,
-    seed_df: float = math.inf,
-    repeats: int = 1,
-    alpha: float = 0.05,
-) -> tuple[tuple[Contribution, ...], tuple[Cause, ...]]:
-    """Contributions of all kinds from a complete factorial, and the kinds shown to matter.
+def taking_apart(group: Mix, done: Mapping[Mix, int]) -> tuple[ExtraRun, ...]:
+    """The runs that take a guilty group apart: its kinds one at a time, all else being old."""
+    return tuple(
+        ExtraRun(mix, _purpose(mix, tuple(group)), SEEDS - done.get(mix, 0))
+        for mix in design(tuple(Mix([kind]) for kind in KINDS if kind in group))
+        if done.get(mix, 0) < SEEDS
+    )
+
+
+def once_more(kinds: Sequence[Cause], done: Mapping[Mix, int]) -> tuple[ExtraRun, ...]:
+    """One more seed of what separates the kinds, while nothing is shown and looks are left."""
+    if look(kinds, done) >= len(LOOKS):
+        return ()
+    return tuple(
+        ExtraRun(mix, f"{_purpose(mix, kinds)}, once more") for mix in _decisive(kinds)
+    )
+
+
+def look(kinds: Sequence[Cause], done: Mapping[Mix, int]) -> int:
+    """Which look at the answer this is, from 1: runs are added until something is shown."""
+    fewest = min(done.get(mix, 0) for mix in _decisive(kinds))
+    return max(fewest - (SEEDS - 1 if len(kinds) == 1 else 0), 1)
+
+
+def _decisive(kinds: Sequence[Cause]) -> list[Mix]:
+    """The mixtures; of a single kind there are none, so both recipes."""
+    recipes = {OLD, Mix(kinds)}
+    return [mix for mix in design(blocks(kinds)) if mix not in recipes] or [OLD, Mix(kinds)]
+
+
+def contributions(
+    errors: Mapping[Mix, Sequence[float]], factors: Sequence[Mix], noise: Spread
+) -> tuple[Share, ...]:
+    """What each factor added to the error, then what each pair did together.
 
     Args:
-        errors: error rate of each combination, by its new kinds.
-        seed_sd: noise of one retrain.
-        seed_df: degrees of freedom of it.
-        repeats: runs averaged in each combination.
-        alpha: chance of naming any kind when none matters (Bonferroni).
+        errors: error rates of the runs of each combination of factors.
+        factors: kinds of change, or groups of them.
+        noise: spread of the error of one retrain.
 
     Raises:
-        ValueError: a combination is missing.
+        ValueError: a combination without runs.
     """
-    by_name: dict[Cell, float] = {
-        frozenset(kind.value for kind in cell): error for cell, error in errors.items()
-    }
-    found = attribute(by_name, seed_sd=seed_sd, seed_df=seed_df, repeats=repeats)
-    single = [c for c in found if len(c.factors) == 1]
-    guilty = tuple(
-        Cause(c.factors[0])
-        for c in single
-        if c.pvalue is not None and c.pvalue * len(single) < alpha
+    found = {cell: errors.get(_union(cell), ()) for cell in cells(tuple(map(_label, factors)))}
+    if not all(found.values()):
+        raise ValueError("a combination was never run")
+    split = attribute(
+        {cell: mean(rates) for cell, rates in found.items()},
+        seed_sd=noise.sd,
+        seed_df=noise.df,
+        repeats={cell: len(rates) for cell, rates in found.items()},
     )
-    return found, guilty
+    return tuple(
+        Share(
+            kinds=tuple(chain.from_iterable(label.split("+") for label in part.factors)),
+            effect=part.effect,
+            interval=part.interval,
+            pvalue=part.pvalue,
+            interaction=len(part.factors) > 1,
+        )
+        for part in split
+    )
 
 
-def _purpose(cell: frozenset[Cause], names: Sequence[Cause]) -> str:
+def guilty(
+    shares: Sequence[Share], kinds: int, gap: float, *, number: int = 1
+) -> tuple[Mix, ...]:
+    """The factors shown to have made the gap, largest effect first.
+
+    Args:
+        shares: of one design.
+        number: of the look.
+        gap: what is to be explained; what made it smaller is no cause of it.
+        kinds: that changed in all. A factor of several kinds gets the level of as many, and its
+            parts are asked only once it is guilty: over the whole tree, anything is named
+            falsely at most `ALPHA` of the time (Meinshausen 2008, Biometrika 95:265-278).
+    """
+    level = ALPHA * LOOKS[min(number, len(LOOKS)) - 1] / kinds
+    return tuple(
+        Mix(map(Cause, share.kinds))
+        for share in shares
+        if not share.interaction
+        and share.effect * gap > 0
+        and share.pvalue is not None
+        and share.pvalue < level * len(share.kinds)
+    )
+
+
+def _label(factor: Mix) -> str:
+    return "+".join(sorted(factor))
+
+
+def _union(cell: Cell) -> Mix:
+    return Mix(Cause(kind) for label in cell for kind in label.split("+"))
+
+
+def _purpose(mix: Mix, kinds: Sequence[Cause]) -> str:
     """What one combination is for."""
-    new = " and ".join(name for name in names if name in cell)
-    old = " and ".join(name for name in names if name not in cell)
-    return f"new {new}, old {old}"
+    sides = (
+        ("new", [kind.value for kind in KINDS if kind in mix]),
+        ("old", [kind.value for kind in KINDS if kind in set(kinds) - mix]),
+    )
+    return ", ".join(f"{side} {' and '.join(names)}" for side, names in sides if names)

@@ -11,6 +11,9 @@ from backslide_detector.retrain.history import SEED_NAMES
 KINDS = (Cause.DATA, Cause.CONFIG, Cause.CODE, Cause.ENVIRONMENT)
 """What a person can change, in the order in which it usually explains a retrain."""
 
+PACKAGE = "package "
+"""Before the name of a package that differs."""
+
 
 def changes(new: RunEvidence, old: RunEvidence) -> tuple[Change, ...]:
     """Everything that is known to differ between two runs, by kind.
@@ -23,7 +26,7 @@ def changes(new: RunEvidence, old: RunEvidence) -> tuple[Change, ...]:
         *_config_changes(new.params, old.params),
         *_code_changes(new, old),
         *_mapping_changes(
-            Cause.ENVIRONMENT, "package ", new.provenance.packages, old.provenance.packages
+            Cause.ENVIRONMENT, PACKAGE, new.provenance.packages, old.provenance.packages
         ),
         *_mapping_changes(
             Cause.ENVIRONMENT, "", new.provenance.environment, old.provenance.environment

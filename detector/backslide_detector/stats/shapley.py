@@ -73,7 +73,7 @@ def attribute(
     *,
     seed_sd: float | None = None,
     seed_df: float = math.inf,
-    repeats: int = 1,
+    repeats: int | Mapping[Cell, int] = 1,
     wrong: Mapping[Cell, ArrayLike] | None = None,
     level: float = 0.95,
 ) -> tuple[Contribution, ...]:
@@ -86,7 +86,7 @@ def attribute(
         errors: error of every cell of the factorial design, by its new factors.
         seed_sd: noise of one retrain.
         seed_df: degrees of freedom of `seed_sd`.
-        repeats: runs averaged in each cell.
+        repeats: runs averaged in each cell, where it is not the same for all by cell.
         wrong: outcome of each common example in every cell, shape (n,); adds the sampling of
             examples to the noise, jointly over cells because the examples are the same.
         level: coverage of the intervals.
@@ -95,7 +95,7 @@ def attribute(
         One contribution a factor, then one a pair of factors; largest effect first in each.
 
     Raises:
-        ValueError: cells that are missing, or errors that are not finite.
+        ValueError: cells that are missing, or errors that are not finite, or no repeats.
     """
     require_share(level=level)
     factors = tuple(sorted(frozenset().union(*errors))) if errors else ()
@@ -104,13 +104,16 @@ def attribute(
         raise ValueError(f"a factorial over {factors} needs all {len(design)} of its cells")
     if not all(math.isfinite(error) for error in errors.values()):
         raise ValueError("errors must be finite")
+    runs = dict.fromkeys(design, repeats) if isinstance(repeats, int) else dict(repeats)
+    if min(runs.get(cell, 0) for cell in design) < 1:
+        raise ValueError("each cell needs a run")
     contrasts = [((name,), shapley_weights(factors, name)) for name in factors]
     pairs = [(pair, interaction_weights(factors, pair)) for pair in combinations(factors, 2)]
     quantile = float(stats.t.ppf((1 + level) / 2, seed_df))
 
     def contribution(names: tuple[str, ...], weights: Mapping[Cell, float]) -> Contribution:
         effect = sum(weights[cell] * errors[cell] for cell in design)
-        variance = _variance(weights, design, seed_sd, repeats, wrong)
+        variance = _variance(weights, design, seed_sd, runs, wrong)
         if variance is None:
             return Contribution(names, effect)
         error = math.sqrt(variance)
@@ -130,7 +133,7 @@ def _variance(
     weights: Mapping[Cell, float],
     design: tuple[Cell, ...],
     seed_sd: float | None,
-    repeats: int,
+    runs: Mapping[Cell, int],
     wrong: Mapping[Cell, ArrayLike] | None,
 ) -> float | None:
     """Variance of a contrast of cells; None when nothing is known about the noise."""
@@ -138,7 +141,7 @@ def _variance(
         return None
     variance = 0.0
     if seed_sd is not None:
-        variance += seed_sd**2 / repeats * sum(weight**2 for weight in weights.values())
+        variance += seed_sd**2 * sum(weights[cell] ** 2 / runs[cell] for cell in design)
     if wrong is not None:
         total: NDArray[np.float64] | float = 0.0
         for cell in design:

@@ -19,6 +19,7 @@ from backslide_detector import names
 from backslide_detector.evidence import DataSummary, Provenance, RunEvidence, RunHead, Series
 from backslide_detector.store import documents, tables
 from backslide_detector.store.batches import read_batches
+from backslide_detector.store.sketches import read_sketch
 
 KEYS: Final = 300
 WINDOW_ROWS: Final = 2_500
@@ -135,7 +136,7 @@ def _summaries(paths: Iterable[Path], problems: list[str]) -> dict[str, DataSumm
             found = documents.data_summary(path.stem, documents.read_object(path, problems))
             sketch = by_name.get(path.stem + Artifact.SKETCH)
             if sketch is not None:
-                found = replace(found, sketch=tables.read_sketch(sketch, problems))
+                found = replace(found, sketch=read_sketch(sketch, problems))
             data[path.stem] = found
     return data
 

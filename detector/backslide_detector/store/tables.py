@@ -19,14 +19,10 @@ from backslide.contract import (
     HISTOGRAM_BINS,
     LAYERS_SCHEMA,
     SCALARS_SCHEMA,
-    SKETCH_COLUMNS,
-    SKETCH_LAYOUT,
-    SKETCH_ROWS,
     SLICE_PREFIX,
     Role,
-    sketch_schema,
 )
-from backslide_detector.evidence import LayerHistory, Predictions, Series, Sketch
+from backslide_detector.evidence import LayerHistory, Predictions, Series
 
 LAYER_ROWS: Final = 20_000_000
 SCALAR_ROWS: Final = 10_000_000
@@ -121,24 +117,6 @@ def read_predictions(path: Path, problems: list[str]) -> Predictions | None:
     except _UNREADABLE as error:
         problems.append(f"{path.name}: {_reason(error)}")
         return None
-
-
-def read_sketch(path: Path, problems: list[str]) -> Sketch | None:
-    """The sketch of a data set; None when the table is no use."""
-    files = list(_open([path], sketch_schema(1), SKETCH_ROWS, problems))
-    if not files:
-        return None
-    schema = files[0].schema_arrow
-    sums = [name for name in schema.names if schema.field(name).type == pa.float16()]
-    batches = list(_batches(files[0], ["key", *sums[:SKETCH_COLUMNS]], problems))
-    if not batches:
-        return None
-    table = pa.Table.from_batches(batches).drop_null()
-    keys, first = np.unique(table["key"].to_numpy(), return_index=True)
-    columns = [table[name].to_numpy()[first] for name in table.column_names[1:]]
-    values = np.nan_to_num(np.stack(columns, axis=1).astype(np.float64))
-    layout = (schema.metadata or {}).get(SKETCH_LAYOUT, b"").decode(errors="replace")
-    return Sketch(layout, _frozen(keys), _frozen(values), whole=len(keys) < SKETCH_ROWS)
 
 
 def _predictions(
