@@ -4,7 +4,7 @@ import platform
 import time
 from pathlib import Path
 
-from benchmarks.calibrate import alarms, levels, streams, verdicts
+from benchmarks.calibrate import alarms, causes, levels, streams, verdicts
 from benchmarks.calibrate.rates import write
 from rich.console import Console
 from rich.progress import track
@@ -22,7 +22,8 @@ SIMULATIONS = (
     streams.recipes,
     streams.creeping,
     verdicts.said,
-    verdicts.blamed,
+    causes.blamed,
+    causes.shifted,
     verdicts.speed,
 )
 PREFACE = (

@@ -1,4 +1,4 @@
-"""Whole verdicts and attributions: what is said, how often, and how fast."""
+"""Whole verdicts: what is said, how often, and how fast."""
 
 import time
 
@@ -8,7 +8,6 @@ from benchmarks.calibrate.rates import mean, rate
 from backslide.contract import Verdict
 from backslide_detector.evidence import ErrorRate, Predictions, RunEvidence
 from backslide_detector.retrain.verdict import judge_retrain
-from backslide_detector.stats.shapley import attribute, cells
 
 
 def run(name, predictions):
@@ -51,37 +50,6 @@ def said():
             share = sum(v is verdict for v in verdicts)
             limit = 0.05 if change == 0 and verdict in ("regressed", "improved") else None
             yield rate(name, case, str(verdict), share, times, at_most=limit)
-
-
-def blamed():
-    """Factorial of three factors at one seed each: which are named (Bonferroni at 5 %)."""
-    name = "Cause by ablation runs, three factors, one seed, noise 0.122 points"
-    random = np.random.default_rng(301)
-    factors, times, sd = ("code", "config", "data"), 3_000, 0.122
-    for case, effects in (
-        ("nothing changed", {}),
-        ("data +0.4, code -0.2", {"data": 0.4, "code": -0.2}),
-    ):
-        named = dict.fromkeys(factors, 0)
-        anything = first = 0
-        for _ in range(times):
-            errors = {
-                cell: 3.5 + sum(effects.get(f, 0.0) for f in cell) + random.normal(0, sd)
-                for cell in cells(factors)
-            }
-            found = [c for c in attribute(errors, seed_sd=sd) if len(c.factors) == 1]
-            guilty = [c.factors[0] for c in found if c.pvalue * len(factors) < 0.05]
-            first += found[0].factors[0] == "data"
-            anything += bool(guilty)
-            for factor in guilty:
-                named[factor] += 1
-        if effects:
-            yield rate(name, case, "data named", named["data"], times, at_least=0.95)
-            yield rate(name, case, "data has the largest effect", first, times)
-            yield rate(name, case, "code named", named["code"], times)
-            yield rate(name, case, "config named", named["config"], times, at_most=0.05 / 3)
-        else:
-            yield rate(name, case, "anything named", anything, times, at_most=0.05)
 
 
 def speed():

@@ -134,7 +134,8 @@ def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     return replace(
         retrain,
         cause=settled.guilty or (Cause.UNKNOWN,),
-        advice=" ".join((*settled.sentences, *_still_open(case.new, settled))),
+        advice=" ".join((settled.sentences[0], *_still_open(case.new, settled))),
+        leads=(*settled.sentences, *retrain.leads),
         shares=settled.shares,
     )
 

@@ -263,7 +263,8 @@ class RetrainVerdict:
         mde: smallest difference this test set could have shown with 80 % power, as a fraction.
         margin: half-width of the equivalence region, as a fraction.
         cause: most likely first.
-        leads: what speaks for one cause or another without showing it; a sentence each.
+        leads: what extra runs have shown of the cause, and what only speaks for one; a
+            sentence each.
         advice: what would settle it, or what to do next.
         behaviour: what else changed between the models, also at equal error; a sentence each.
         metrics: everything that both models were measured by, what decides first.

@@ -104,7 +104,7 @@ def settle(
     number = look(kinds, done)
     named: list[Cause] = []
     for factor in guilty(shares, len(kinds), gap, number=number):
-        parts, unsettled = _taken_apart(factor, rates, noise)
+        parts, unsettled = _taken_apart(factor, rates, fresh, noise)
         missing += unsettled
         shares += parts
         shown = guilty(parts, len(kinds), gap, number=number)
@@ -121,12 +121,15 @@ def settle(
 
 
 def _taken_apart(
-    factor: Mix, rates: Mapping[Mix, Sequence[float]], noise: Spread
+    factor: Mix,
+    rates: Mapping[Mix, Sequence[float]],
+    fresh: Mapping[Mix, Sequence[float]],
+    noise: Spread,
 ) -> tuple[tuple[Share, ...], tuple[ExtraRun, ...]]:
     """The parts of a guilty group as far as they were run, and the runs that are missing."""
     if len(factor) == 1:
         return (), ()
-    missing = taking_apart(factor, {mix: len(found) for mix, found in rates.items()})
+    missing = taking_apart(factor, {mix: len(found) for mix, found in fresh.items()})
     parts = tuple(Mix([kind]) for kind in sorted(factor))
     if any(part not in rates for part in parts):
         return (), missing

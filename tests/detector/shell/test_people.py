@@ -1,16 +1,22 @@
 """What people do about retrains, on a real MLflow server: decide, repeat, take apart."""
 
+import json
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput
 from sqlalchemy import create_engine, text
 
-from backslide.contract import Tag
+from backslide.contract import Artifact, Tag
 from backslide_detector.decide import accept, reject
 from backslide_detector.reruns import attribute, noise
+from backslide_detector.scan import scan
+from backslide_detector.service import detector as opened
+from backslide_detector.settings import load
 from backslide_detector.store.server import MlflowStore
 
 SCRIPT = """
@@ -109,15 +115,76 @@ def test_attribute_prints_the_missing_runs_then_what_they_have_shown(
     compared = lineage | {Tag.COMPARED_TO: old}
     new = a_finished_run(client, experiment, 0.09, "bbb", "0.5", **compared)
     said = invoke(attribute, new, "--tracking-uri", mlflow_server)
-    assert "2 runs settle what caused it" in said
-    assert "git checkout aaa" in said
-    assert "git checkout bbb" in said
-    tags = [line.split("'")[1] for line in said.splitlines() if "BACKSLIDE_ATTR" in line]
-    assert len(tags) == 2
-    for tag in tags:
-        error = 0.09 if "config" in tag else 0.05
-        a_finished_run(client, experiment, error, **lineage, **{Tag.ATTRIBUTION: tag})
+    first, _, then = said.partition("Then 2 runs settle what caused it")
+    assert first.count("for i in 1 2 3; do BACKSLIDE_ATTRIBUTION") == 2
+    assert "git checkout aaa" in then
+    assert "git checkout bbb" in then
+    run_what_was_asked(client, experiment, then, {"config": 0.04}, **lineage)
     said = invoke(attribute, new, "--tracking-uri", mlflow_server)
-    assert "The change of" in said
+    assert "The change of config added +4.00 points (95 % interval" in said
     assert "interaction of code and config" in said
-    assert said.splitlines()[-1] == "Cause: config."
+    assert "Cause: config." in said
+    assert "First, whether the gap stays with fresh seeds" in said
+
+
+def run_what_was_asked(client, experiment, said, effects, base=0.05, **lineage):
+    """Runs every command that was printed, as many times as it says; tells how many."""
+    count = 0
+    for line in said.splitlines():
+        if "BACKSLIDE_ATTRIBUTION" not in line:
+            continue
+        tag = line.split("'")[1]
+        new = json.loads(tag)["new"]
+        times = len(line.partition("; do")[0].split()) - 3 if line.startswith("for") else 1
+        error = base + sum(effects.get(kind, 0.0) for kind in new)
+        for _ in range(times):
+            a_finished_run(client, experiment, error, **lineage, **{Tag.ATTRIBUTION: tag})
+        count += times
+    return count
+
+
+def test_four_kinds_are_settled_through_the_detector(
+    client, experiment, mlflow_server, tmp_path
+):
+    """From the verdict to the cause: the commands run, the detector picks the runs up."""
+    lineage = {Tag.LINEAGE: f"lineage-{uuid.uuid4().hex}"}
+
+    def recipe(error, side):
+        run = a_finished_run(client, experiment, error, f"c{side}", f"0.{side}", **lineage)
+        client.log_inputs(run, [DatasetInput(Dataset("d", f"digest{side}", "local", "{}"))])
+        client.log_dict(run, {"packages": {"torch": f"2.{side}"}}, Artifact.PROVENANCE)
+        return run
+
+    def judged():
+        settings = load(tracking_uri=mlflow_server, state=str(tmp_path / "ledger.db"))
+        settings = settings.model_copy(update={"experiments": [named], "workers": 1})
+        with opened(settings) as parts:
+            list(scan(parts))
+
+    named = client.get_experiment(experiment).name
+    recipe(0.05, 1)
+    new = recipe(0.09, 2)
+    judged()
+    tags = client.get_run(new).data.tags
+    assert tags[Tag.CAUSE] == "data, config, code, environment, noise"
+    where = ("--tracking-uri", mlflow_server)
+    asked = []
+    for _ in range(4):
+        said = invoke(attribute, new, *where)
+        assert "BACKSLIDE" not in said or "pip install torch==2.1" in said
+        found = run_what_was_asked(client, experiment, said, {"environment": 0.04}, **lineage)
+        if not found:
+            break
+        asked.append(found)
+        judged()
+    assert asked == [12, 8]
+    assert client.get_run(new).data.tags[Tag.CAUSE] == "environment"
+    path = client.download_artifacts(new, Artifact.VERDICT, str(tmp_path))
+    shares = json.loads(Path(path).read_text())["shares"]
+    alone = {tuple(s["kinds"]): s for s in shares if not s["interaction"]}
+    assert alone["environment",]["effect"] == pytest.approx(0.04)
+    assert alone["code", "environment"]["effect"] == pytest.approx(0.04)
+    assert alone["environment",]["interval"][0] > 0
+    assert any(share["interaction"] for share in shares)
+    note = client.get_run(new).data.tags[Tag.NOTE]
+    assert "The change of environment added +4.00 points" in note
