@@ -99,7 +99,7 @@ def settle(
 
     factors = blocks(kinds)
     shares = contributions(rates, factors, noise)
-    gap = new.error.rate - old.error.rate
+    gap = _shown_gap(rates, everything, noise)
     done = {mix: len(found) for mix, found in rates.items()}
     number = look(kinds, done)
     named: list[Cause] = []
@@ -118,6 +118,16 @@ def settle(
             "larger than it is; fresh runs of both recipes mend that."
         )
     return Settled(first, missing, shares, tuple(named), tuple(said))
+
+
+def _shown_gap(
+    rates: Mapping[Mix, Sequence[float]], everything: Mix, noise: Spread
+) -> float | None:
+    """The difference between the two recipes; None while its sign is open."""
+    ours, theirs = rates[everything], rates[OLD]
+    gap = mean(ours) - mean(theirs)
+    shown = abs(gap) > noise.half_width(1 / len(ours) + 1 / len(theirs))
+    return gap if shown else None
 
 
 def _taken_apart(

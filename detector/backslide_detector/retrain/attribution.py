@@ -156,14 +156,15 @@ def contributions(
 
 
 def guilty(
-    shares: Sequence[Share], kinds: int, gap: float, *, number: int = 1
+    shares: Sequence[Share], kinds: int, gap: float | None, *, number: int = 1
 ) -> tuple[Mix, ...]:
     """The factors shown to have made the gap, largest effect first.
 
     Args:
         shares: of one design.
         number: of the look.
-        gap: what is to be explained; what made it smaller is no cause of it.
+        gap: what is to be explained; what made it smaller is no cause of it. None: its sign
+            is open.
         kinds: that changed in all. A factor of several kinds gets the level of as many, and its
             parts are asked only once it is guilty: over the whole tree, anything is named
             falsely at most `ALPHA` of the time (Meinshausen 2008, Biometrika 95:265-278).
@@ -173,7 +174,7 @@ def guilty(
         Mix(map(Cause, share.kinds))
         for share in shares
         if not share.interaction
-        and share.effect * gap > 0
+        and (gap is None or share.effect * gap > 0)
         and share.pvalue is not None
         and share.pvalue < level * len(share.kinds)
     )
