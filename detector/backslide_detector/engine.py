@@ -10,12 +10,11 @@ from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
 from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
 from backslide_detector.report import words
-from backslide_detector.retrain.ablation import Settled, settle
+from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import repeats_of
 from backslide_detector.retrain.stream import against, creeping, placed, stake
-from backslide_detector.retrain.values import spread_beforehand
 from backslide_detector.retrain.verdict import judge_retrain
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion, lineage_phi
 
@@ -117,16 +116,13 @@ def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     if case.old is None or not case.extra:
         return retrain
     new, old = PastRun.of(case.new), PastRun.of(case.old)
-    prior = None
-    if retrain.measure != "error" and retrain.model.interval is not None:
-        prior = spread_beforehand(retrain.model.interval)
     settled = settle(
         new,
         old,
         retrain.changed,
         case.extra,
         discordant=retrain.model.discordant,
-        prior=prior,
+        prior=spread_of_losses(retrain),
         history=case.history,
     )
     if settled is None or not settled.sentences:

@@ -25,7 +25,7 @@ from backslide_detector.errors import UserError
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.judgement import Change
 from backslide_detector.past import from_head
-from backslide_detector.retrain.ablation import Settled, belongs_to, settle
+from backslide_detector.retrain.ablation import Settled, belongs_to, settle, spread_of_losses
 from backslide_detector.retrain.attribution import SEEDS, Mix
 from backslide_detector.retrain.commands import commands
 from backslide_detector.retrain.history import SEED_NAMES, PastRun
@@ -130,7 +130,12 @@ def attribute(run: str, tracking_uri: str | None) -> None:
         if mix is not None and other.status == "FINISHED":
             extra.append((mix, from_head(other, settings.metrics)))
     settled = settle(
-        PastRun.of(new), PastRun.of(old), changed, extra, discordant=verdict.model.discordant
+        PastRun.of(new),
+        PastRun.of(old),
+        changed,
+        extra,
+        discordant=verdict.model.discordant,
+        prior=spread_of_losses(verdict),
     )
     if settled is None:
         script = new.provenance.source or "train.py"

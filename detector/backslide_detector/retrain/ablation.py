@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from itertools import chain
 from statistics import mean
 
-from backslide.contract import Cause, Tag
-from backslide_detector.judgement import Change, Share
+from backslide.contract import Cause, Measure, Tag
+from backslide_detector.judgement import Change, RetrainVerdict, Share
 from backslide_detector.retrain.attribution import (
     OLD,
     ExtraRun,
@@ -26,6 +26,7 @@ from backslide_detector.retrain.attribution import (
 from backslide_detector.retrain.cause import changed_kinds
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import prior_sd
+from backslide_detector.retrain.values import spread_beforehand
 from backslide_detector.stats.predictive import Spread, pooled_spread
 
 
@@ -58,6 +59,14 @@ def belongs_to(tags: Mapping[str, str]) -> tuple[str, Mix] | None:
         return None
 
 
+def spread_of_losses(verdict: RetrainVerdict) -> float | None:
+    """Spread of one retrain expected beforehand, where there are no errors to flip."""
+    interval = verdict.model.interval
+    return (
+        None if verdict.measure == "error" or interval is None else spread_beforehand(interval)
+    )
+
+
 def settle(
     new: PastRun,
     old: PastRun,
@@ -65,6 +74,7 @@ def settle(
     extra: Sequence[tuple[Mix, PastRun]],
     *,
     discordant: float | None = None,
+    prior: float | None = None,
     history: Sequence[PastRun] = (),
 ) -> Settled | None:
     """Plan what is missing, or say what each kind contributed; None where nothing changed.
@@ -78,6 +88,7 @@ def settle(
         changed: what differs between them.
         extra: runs that mix them, by the kinds taken from the new one.
         discordant: share of common examples on which the two models disagree.
+        prior: spread of one retrain expected beforehand, where flips do not tell it.
         history: earlier runs of the lineage; repeats of one recipe tell the noise.
     """
     kinds = changed_kinds(changed)
@@ -87,7 +98,9 @@ def settle(
     fresh = _fresh(new, extra, everything)
     first = reruns(kinds, {mix: len(rates) for mix, rates in fresh.items()})
     rates = {OLD: [old.error.rate], everything: [new.error.rate]} | fresh
-    noise = _noise(new, old, rates, history, discordant)
+    if prior is None:
+        prior = prior_sd(new.error.examples or 1, old.error.rate, discordant)
+    noise = _noise(new, old, rates, history, prior)
     if len(kinds) == 1 and not (fresh.keys() >= {OLD, everything}):
         return Settled(first)
     luck = _luck(new, old, fresh, everything, noise)
@@ -111,7 +124,7 @@ def settle(
         named += chain.from_iterable(shown) if shown else sorted(factor)
     if not named:
         missing = once_more(kinds, done)
-    said = list(map(_words, shares))
+    said = [_words(share, new.error.measure) for share in shares]
     if not fresh.keys() >= {OLD, everything}:
         said.append(
             "The run that raised the question counts here itself, which makes the gap look "
@@ -162,13 +175,9 @@ def _noise(
     old: PastRun,
     rates: Mapping[Mix, Sequence[float]],
     history: Sequence[PastRun],
-    discordant: float | None,
+    prior: float,
 ) -> Spread:
     """Spread of one retrain: from repeats of one recipe, else from the lineage, and a prior."""
-    error = old.error
-    if error is None or new.error is None:
-        raise ValueError("both runs must state an error")
-    prior = prior_sd(new.error.examples or 1, error.rate, discordant)
     repeats: defaultdict[str, list[float]] = defaultdict(list)
     lately: list[float] = []
     for run in history:
@@ -201,21 +210,27 @@ def _luck(
     # An open answer only costs the next runs; this one ends the search, so it must be clear.
     if abs(gap) > noise.sd * math.sqrt(inverse_n) or abs(before - gap) < half:
         return None
+    said, low, high, first = (
+        _signed(value, new.error.measure) for value in (gap, gap - half, gap + half, before)
+    )
     return (
-        f"With fresh seeds the gap is {100 * gap:+.2f} points "
-        f"(95 % interval {100 * (gap - half):+.2f} to {100 * (gap + half):+.2f}) instead of "
-        f"{100 * before:+.2f}: it was luck, and there is nothing left to explain."
+        f"With fresh seeds the gap is {said} (95 % interval {low} to {high}) instead of "
+        f"{first}: it was luck, and there is nothing left to explain."
     )
 
 
 def _comparable(run: PastRun, new: PastRun) -> bool:
-    """True when two errors were measured on the same split and number of examples."""
-    if run.error is None or new.error is None:
-        return False
-    return (run.error.split, run.error.examples) == (new.error.split, new.error.examples)
+    """True when two errors were measured alike."""
+    return (
+        run.error is not None and new.error is not None and run.error.place == new.error.place
+    )
 
 
-def _words(share: Share) -> str:
+def _signed(value: float, measure: Measure) -> str:
+    return f"{100 * value:+.2f} points" if measure == "error" else f"{value:+.4g}"
+
+
+def _words(share: Share, measure: Measure) -> str:
     who = " and ".join(share.kinds)
     if share.interaction:
         subject = f"The interaction of {who}"
@@ -223,8 +238,8 @@ def _words(share: Share) -> str:
         subject = f"The changes of {who} together"
     else:
         subject = f"The change of {who}"
-    text = f"{subject} added {100 * share.effect:+.2f} points"
+    text = f"{subject} added {_signed(share.effect, measure)}"
     if share.interval is not None and all(map(math.isfinite, share.interval)):
-        low, high = (100 * bound for bound in share.interval)
-        text += f" (95 % interval {low:+.2f} to {high:+.2f})"
+        low, high = (_signed(bound, measure) for bound in share.interval)
+        text += f" (95 % interval {low.removesuffix(' points')} to {high})"
     return f"{text}{', contained in the two' if share.interaction else ''}."
