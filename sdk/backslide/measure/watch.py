@@ -44,6 +44,11 @@ IN_FLIGHT: Final = 8
 BLIND: Final = 3
 """Sampled steps without any activation before that is reported."""
 
+IN_GRAPH: Final = (
+    "inputs, targets and trials are not measured: the model is compiled; activations, "
+    "gradients, weights and updates are"
+)
+
 _watching: weakref.WeakKeyDictionary[nn.Module | Optimizer, weakref.ref["Watch"]] = (
     weakref.WeakKeyDictionary()
 )
@@ -131,20 +136,8 @@ class Watch:
         self._assembler = Assembler(self._layout, self._graph.depth)
         self._parameters = Parameters(bare, self._layout)
         self._steps = Steps(optimizers, self._parameters, self._meter, self._fail)
-        self._activations = (
-            None if model is None or bare is None else self._outputs(model, bare)
-        )
-        self._batches = (
-            None
-            if bare is None or self._activations is None
-            else Batches(
-                bare,
-                self._steps.optimizers,
-                trials=bare is model and fit(bare),
-                meter=self._meter,
-                fail=self._fail,
-            )
-        )
+        self._activations = None if bare is None else self._outputs(bare)
+        self._batches = None if model is None or bare is None else self._inputs(model, bare)
         self._turn = 0
         self._flying: list[_Flight] = []
         self._sample: _Sample | None = None
@@ -215,20 +208,27 @@ class Watch:
         if self._batches is not None:
             self._batches.detach()
 
-    def _outputs(self, model: nn.Module, bare: nn.Module) -> Activations | None:
+    def _outputs(self, bare: nn.Module) -> Activations | None:
         """The instrument on a model's outputs, if hooks can fire in it."""
         for name, module in bare.named_modules():
             if isinstance(module, torch.jit.ScriptModule):
                 part = name or type(module).__name__
                 self._fail(f"activations inside {part} are not measured: a ScriptModule")
                 break
-        if compiled(model):
-            self._fail(
-                "activations are not measured: the model is compiled and hooks would break its "
-                "graph; gradients, weights and updates are measured"
-            )
-            return None
         return Activations(bare, self._activation, self._graph, self._meter, self._fail)
+
+    def _inputs(self, model: nn.Module, bare: nn.Module) -> Batches | None:
+        """The instrument on whole batches, which has no place in a compiled graph."""
+        if compiled(model):
+            self._fail(IN_GRAPH)
+            return None
+        return Batches(
+            bare,
+            self._steps.optimizers,
+            trials=bare is model and fit(bare),
+            meter=self._meter,
+            fail=self._fail,
+        )
 
     def _activation(self, name: str, kind: str) -> int:
         """The row of a module's output."""
@@ -286,18 +286,27 @@ class Watch:
         self._flying.append(
             _Flight(step, time.time(), sample.summary.finish(), self._steps.rates, capture)
         )
-        if (
-            self._activations is not None
-            and self._turn == BLIND
-            and not self._activations.fired
-        ):
-            self._activations.abandon()
-            if self._batches is not None:
-                self._batches.abandon()
+        if self._activations is not None:
+            self._listen(self._activations)
+
+    def _listen(self, activations: Activations) -> None:
+        """Finds out whether hooks fire, and says so when they don't."""
+        if activations.traced and self._batches is not None:
+            self._batches.abandon()
+            self._batches = None
+            self._fail(IN_GRAPH)
+        if activations.silence == BLIND:
+            if not activations.fired:
+                activations.abandon()
+                if self._batches is not None:
+                    self._batches.abandon()
             self._fail(
                 "activations are not measured: no module of this model ran in training mode in "
-                f"{BLIND} steps (compiled after the start, or another model is trained?)"
+                f"{BLIND} steps (compiled before the start, or another model is trained?)"
             )
+        elif self._turn == BLIND and (unseen := activations.unseen()):
+            names = ", ".join(unseen[:3]) + (", ..." if len(unseen) > 3 else "")
+            self._fail(f"no output of {len(unseen)} modules was seen in {BLIND} steps: {names}")
 
     def _arrived(self, *, wait: bool = False) -> list[Snapshot]:
         """Snapshots whose copies are complete, in order."""

@@ -586,36 +586,6 @@ def test_a_scripted_part_is_reported():
     assert names(snapshot, "activation") == ["0"]
 
 
-def test_a_compiled_model_is_reported_and_not_broken():
-    model = mlp()
-    compiled = torch.compile(model, backend="eager", fullgraph=True)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    watch = Watch(compiled, [optimizer], overhead=None)
-    train_step(compiled, optimizer)
-    (snapshot,) = watch.step(0)
-    assert any("compiled" in problem for problem in watch.problems)
-    assert set(snapshot.catalogue.roles) == {"gradient", "weight", "update"}
-    assert names(snapshot, "gradient")[0] == "0.weight"
-
-
-def test_compiling_a_watched_model_breaks_no_graph_and_causes_no_recompilation():
-    graphs = []
-
-    def backend(graph, _inputs):
-        graphs.append(graph)
-        return graph.forward
-
-    model = mlp()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    watch = Watch(model, [optimizer], overhead=None)
-    compiled = torch.compile(model, backend=backend, fullgraph=True)
-    for step in range(6):
-        train_step(compiled, optimizer)
-        assert len(watch.step(step)) == 1
-    assert len(graphs) == 1
-    assert any("no module of this model ran" in problem for problem in watch.problems)
-
-
 def test_the_graph_is_in_the_order_of_calls():
     class Net(nn.Module):
         def __init__(self):

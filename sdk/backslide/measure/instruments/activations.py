@@ -1,22 +1,19 @@
 """Outputs of leaf modules, reduced inside forward hooks.
 
-The hooks live in sampled steps only. They look in training mode only, skip the recomputations
-of gradient checkpointing, and keep no reference to an output: an operation in place may
-overwrite it.
+The hooks live in sampled steps only, except where torch.compile has made them part of a graph.
+They keep no reference to an output: an operation in place may overwrite it.
 """
 
-import contextlib
 from collections.abc import Callable, Iterator
-from time import perf_counter
 from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 
 from backslide.measure.instruments.graph import Graph
 from backslide.measure.instruments.names import plain
-from backslide.measure.instruments.tensors import first_floating, in_backward, local
+from backslide.measure.instruments.tap import Tap
+from backslide.measure.instruments.tensors import local
 from backslide.measure.meter import Meter
 from backslide.measure.summary import SAMPLE, Summary, Units
 
@@ -73,7 +70,7 @@ def observable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def compiled(model: nn.Module) -> bool:
-    """Whether torch.compile holds the model or a part: hooks set later never fire there."""
+    """Whether torch.compile holds the model or a part."""
     return any(
         hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
         for module in model.modules()
@@ -92,6 +89,7 @@ class Activations:
 
     Attributes:
         fired: whether any module has run yet while hooks were in place.
+        silence: calls of `begin` since one last ran.
     """
 
     def __init__(
@@ -104,18 +102,27 @@ class Activations:
     ) -> None:
         """Sets no hooks yet."""
         self.fired = False
+        self.silence = 0
         self._model = model
         self._key_of = key_of
         self._graph = graph
         self._fail = fail
-        self.meter = meter
+        self._meter = meter
         self._summary = Summary()
-        self._handles: list[RemovableHandle] = []
-        self._listening = False
+        self._taps: list[Tap] = []
         self._abandoned = False
         self._axes: dict[str, int | None] = {}
         self._calls: dict[str, int] = {}
         self._channels_first: bool | None = None
+
+    @property
+    def traced(self) -> bool:
+        """Whether hooks are part of a compiled graph."""
+        return any(tap.traced for tap in self._taps)
+
+    def unseen(self) -> list[str]:
+        """Modules of which no output has come yet, where hooks may be missing in a graph."""
+        return [tap.name for tap in self._taps if self.traced and tap.name not in self._graph]
 
     def begin(self, summary: Summary) -> None:
         """From now on outputs go to `summary`; sets hooks if there are none."""
@@ -123,41 +130,45 @@ class Activations:
             return
         self._summary = summary
         self._calls.clear()
-        self._listening = True
-        if not self._handles:
-            for name, module in observable(self._model):
-                if not isinstance(module, torch.jit.ScriptModule):
-                    self._handles.append(module.register_forward_hook(Tap(self, name)))
+        self.silence += 1
+        if not self._taps:
+            self._taps = [
+                Tap.of(name, module)
+                for name, module in observable(self._model)
+                if not isinstance(module, torch.jit.ScriptModule)
+            ]
+        for tap in self._taps:
+            tap.open(self._measure, self._meter, self._fail)
 
     def end(self) -> None:
-        """Takes the hooks away until `begin`."""
-        self._listening = False
-        if not self._abandoned:
+        """Measures nothing until `begin`; takes the hooks away if it can."""
+        if self._abandoned:
+            return
+        if not self.traced:
             self.detach()
+        for tap in self._taps:
+            tap.close()
 
     def abandon(self) -> None:
-        """Measures no more, but leaves the hooks: a graph compiled with them needs them.
-
-        Taking one away would make torch.compile compile again.
-        """
-        self._listening = False
+        """Measures no more, but leaves the hooks: a graph may have been compiled with them."""
+        for tap in self._taps:
+            tap.close()
         self._abandoned = True
 
     def detach(self) -> None:
-        """Takes the hooks away."""
-        self._listening = False
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        """Takes the hooks away, except those that a compiled graph holds: they do nothing."""
+        for tap in self._taps:
+            if tap.traced:
+                tap.close()
+            else:
+                tap.remove()
+        self._taps.clear()
 
-    def measure(self, name: str, module: nn.Module, output: object) -> None:
+    def _measure(self, name: str, module: nn.Module, tensor: Tensor) -> None:
         """Queues one output."""
-        tensor = first_floating(output)
-        if tensor is None or not self._listening:
-            return
         if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
             return  # what is captured here would run again at every replay of the CUDA graph
-        self.fired = True
+        self.fired, self.silence = True, 0
         self._graph.ran(name, module, tuple(tensor.shape))
         if isinstance(module, CHANNELS_FIRST):
             self._channels_first = True
@@ -168,7 +179,7 @@ class Activations:
         call = self._calls[name] = self._calls.get(name, 0) + 1
         self._summary.add(
             self._key_of(name, type(module).__name__),
-            local(tensor.detach()),
+            local(tensor),
             units=self._units(name, module, tensor),
             # A module called a thousand times in a step must not keep a thousand full samples.
             sample=max(64, SAMPLE // call),
@@ -194,37 +205,3 @@ class Activations:
         if channels_first is None:
             channels_first = tensor.ndim >= 4
         return 1 if channels_first else tensor.ndim - 1
-
-    def give_up(self, name: str, error: Exception) -> None:
-        """Reports a hook that failed; the training goes on."""
-        self._fail(f"activations of {name!r} could not be measured: {error}")
-
-
-class Tap:
-    """The forward hook on one module.
-
-    A copy of the model (`copy.deepcopy`, `torch.save`) made while it is watched carries a hook
-    that does nothing and needs no backslide to be loaded.
-    """
-
-    __slots__ = ("_activations", "_name")
-
-    def __init__(self, activations: Activations, name: str) -> None:
-        """Belongs to one module by name."""
-        self._activations = activations
-        self._name = name
-
-    def __call__(self, module: nn.Module, _args: object, output: object) -> None:
-        """Measures an output; never raises, never changes it."""
-        if torch.compiler.is_compiling() or not module.training or in_backward():
-            return
-        start = perf_counter()
-        try:
-            self._activations.measure(self._name, module, output)
-        except Exception as error:  # noqa: BLE001  # nothing may reach the user's forward pass
-            self._activations.give_up(self._name, error)
-        self._activations.meter.seconds += perf_counter() - start
-
-    def __reduce__(self) -> tuple[object, tuple[object, str]]:
-        """Pickles as something of the standard library that takes any call and returns None."""
-        return getattr, (contextlib.nullcontext(), "__exit__")

@@ -37,6 +37,10 @@ class Graph:
             self._nodes[name] = Node(name, type(module).__name__, parameters, output)
             self._depths[name] = len(self._depths)
 
+    def __contains__(self, name: str) -> bool:
+        """Whether a module has run."""
+        return name in self._nodes
+
     def depth(self, module: str) -> int:
         """Position of a module in the order of calls.
 
