@@ -20,6 +20,7 @@ from backslide_detector.engine import Case, judge
 from backslide_detector.errors import DetectorError, UserError
 from backslide_detector.evidence import RunHead
 from backslide_detector.report.document import document
+from backslide_detector.report.phrases import brief
 from backslide_detector.scan import Outcome
 from backslide_detector.scan import scan as one_pass
 from backslide_detector.service import detector as opened
@@ -125,7 +126,9 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> 
     if judgement.retrain.advice:
         click.echo(judgement.retrain.advice)
     for change in judgement.retrain.changed:
-        click.echo(f"  {change.kind.value}: {change.what}: {change.old} -> {change.new}")
+        old, new = (brief("absent" if v is None else v) for v in (change.old, change.new))
+        said = new if change.shift is not None else f"{old} -> {new}"
+        click.echo(f"  {change.kind.value}: {change.what}: {said}")
 
 
 @click.command(cls=Command)

@@ -20,7 +20,7 @@ def read_sketch(path: Path, problems: list[str]) -> Sketch | None:
     batches = list(batches_of(files[0], ["key", *sums[:SKETCH_COLUMNS]], problems))
     if not batches:
         return None
-    table = pa.Table.frombatches_of(batches).drop_null()
+    table = pa.Table.from_batches(batches).drop_null()
     keys, first = np.unique(table["key"].to_numpy(), return_index=True)
     columns = [table[name].to_numpy()[first] for name in table.column_names[1:]]
     values = np.nan_to_num(np.stack(columns, axis=1).astype(np.float64))

@@ -11,11 +11,15 @@ from backslide.contract import (
     HISTOGRAM_BINS,
     LAYERS_SCHEMA,
     SCALARS_SCHEMA,
+    SKETCH_LAYOUT,
     Role,
     predictions_schema,
 )
+from backslide.record.data import summarise
 from backslide.record.predictions import outcomes
+from backslide.ship import parts
 from backslide_detector.store import tables
+from backslide_detector.store.sketches import read_sketch
 
 
 def write(table: pa.Table, path: Path, **options) -> Path:
@@ -197,3 +201,23 @@ def test_random_bytes_and_mutations_never_crash(tmp_path):
         path = tmp_path / f"{trial}"
         path.write_bytes(content)
         tables.read_layers([path], {}, [])
+
+
+def test_a_sketch_is_read_as_it_was_written_and_damage_is_told(tmp_path):
+    kept = summarise("train", np.random.default_rng(0).normal(size=(1_500, 40))).sketch
+    path = tmp_path / "train.sketch.parquet"
+    parts.write(kept, path)
+    problems = []
+    found = read_sketch(path, problems)
+    assert problems == []
+    assert found.keys.tolist() == kept["key"].to_pylist()
+    assert found.values.shape == (1_000, 20)
+    assert found.values[:, 3].tolist() == kept["sum03"].to_pylist()
+    assert found.layout.encode() == kept.schema.metadata[SKETCH_LAYOUT]
+    assert not found.whole
+    path.write_bytes(path.read_bytes()[:-100])
+    assert read_sketch(path, problems) is None
+    assert "not a readable Parquet file" in problems[0]
+    pq.write_table(kept.drop(["sum00"]), path)
+    assert read_sketch(path, problems) is None
+    assert "sum00" in problems[1]
