@@ -126,8 +126,8 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> 
     if judgement.retrain.advice:
         click.echo(judgement.retrain.advice)
     for change in judgement.retrain.changed:
-        old, new = (brief("absent" if v is None else v) for v in (change.old, change.new))
-        said = new if change.shift is not None else f"{old} -> {new}"
+        sides = [brief("absent" if v is None else v) for v in (change.old, change.new)]
+        said = sides[1] if change.shift is not None else " -> ".join(sides)
         click.echo(f"  {change.kind.value}: {change.what}: {said}")
 
 
