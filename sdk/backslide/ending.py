@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import threading
-import weakref
 from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:
@@ -20,7 +19,8 @@ if TYPE_CHECKING:
 SIGNALLED: Final = frozenset(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 """Exit codes by which handlers of signals say what they handled."""
 
-_live: "weakref.WeakSet[Run]" = weakref.WeakSet()
+_live: "set[Run]" = set()
+"""Held here, because a run that its user has let go of is still to be finished."""
 _exit = sys.exit
 _said: SystemExit | None = None
 _earlier: BaseException | None = None

@@ -17,7 +17,8 @@ from backslide import ending
 from backslide.contract import Artifact
 from backslide.guard import Faults, guarded, logger
 from backslide.judged import JudgedRun, wait_for_verdict
-from backslide.record import data, provenance
+from backslide.record import data
+from backslide.record.origin import Origin
 from backslide.record.predictions import evaluate, outcomes
 from backslide.record.recorder import Recorder
 from backslide.spool.job import SHIPPER_LOG, Job, Lock, RunState
@@ -64,14 +65,19 @@ class Run:
         self._lock = lock
         self._model = model
         self._watch = watch
-        self._origin = dict(origin or {})
+        self._origin: Origin | None = None
         self._offline = offline
         self._step = 0
         self._finished = False
         self._keeper: Keeper | None = None
-        if spool is not None:
+        if self._recorder is not None:
+            self._origin = Origin(self._recorder, origin or {}, joined=job.run_id is not None)
             self._keeper = Keeper(
-                spool, job.uri, faults, offline=offline, errand=self._gather_provenance
+                self._recorder.spool,
+                job.uri,
+                faults,
+                offline=offline,
+                errand=self._origin.gather,
             )
         ending.opened(self)
 
@@ -257,23 +263,6 @@ class Run:
 
     # --- inside
 
-    def _gather_provenance(self) -> None:
-        recorder = self._recorder
-        if recorder is None:
-            return
-        main = Path(provenance.source())
-        folder = main.parent if main.is_file() else Path.cwd()
-        git = provenance.git(folder)
-        self._origin |= {
-            "git": git,
-            "source": str(main),
-            "packages": provenance.packages(),
-            "environment": provenance.environment(),
-        }
-        if git is not None and self._job.run_id is None:
-            recorder.append(Kind.TAGS, {"mlflow.source.git.commit": git["commit"]})
-        recorder.attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
-
     @guarded(None)
     def _finish_recording(self) -> None:
         recorder = self._recorder
@@ -290,9 +279,8 @@ class Run:
 
     @guarded(None)
     def _finish_provenance(self) -> None:
-        if self._model is not None and self._recorder is not None:
-            self._origin["final_weights"] = provenance.weights_digest(self._model)
-            self._recorder.attach(Artifact.PROVENANCE, json.dumps(self._origin).encode())
+        if self._origin is not None:
+            self._origin.end(self._model)
 
     def _state(self) -> RunState:
         if self._keeper is None:

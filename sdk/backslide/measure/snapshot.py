@@ -32,10 +32,14 @@ STATISTICS: Final = (
 )
 """Columns of `Snapshot.stats`, in order."""
 
-MAGIC: Final = b"BSN1"
-HEADER: Final = struct.Struct("<4sI16sqdIIIBB")
+MAGIC: Final = b"BSN2"
+HEADER: Final = struct.Struct("<4sI16sqdIIIIB")
 """Magic, bytes after the header, catalogue digest, step, wall time, tensors, bytes of scalars,
-filled histogram bins, bytes of one bin's count, 1 if the elements of each tensor follow."""
+filled histogram bins, how many of them hold MANY or more, 1 if the elements of each tensor
+follow."""
+
+MANY: Final = 255
+"""Counts from here on are written apart: most bins hold few."""
 
 
 @dataclass(frozen=True)
@@ -120,22 +124,23 @@ def encode(snapshot: Snapshot) -> bytes:
     """Packs a snapshot; of the histogram only the filled bins are kept.
 
     A frame is: header, statistics (float32), filled bins of each row (uint8), their numbers
-    (uint8), their counts (uint16, or uint32 where one is larger), elements of each tensor
-    (int64, where they differ from the catalogue's), scalars (JSON). Little-endian. Frames may
-    be concatenated.
+    (uint8), their counts (uint8, at most MANY), those of MANY and more (uint32), elements of
+    each tensor (int64, where they differ from the catalogue's), scalars (JSON). Little-endian.
+    Frames may be concatenated.
     """
     histogram = snapshot.histogram.reshape(-1)
     places = np.flatnonzero(histogram)
     filled = histogram[places]
     rows, bins = np.divmod(places, HISTOGRAM_BINS)
-    width = 2 if not filled.size or filled.max() < 1 << 16 else 4
+    large = filled[filled >= MANY]
     scalars = json.dumps(snapshot.scalars).encode()
     tensors = len(snapshot.catalogue)
     parts = [
         snapshot.stats.astype("<f4").tobytes(),
         np.bincount(rows, minlength=tensors).astype("u1").tobytes(),
         bins.astype("u1").tobytes(),
-        filled.astype(f"<u{width}").tobytes(),
+        np.minimum(filled, MANY).astype("u1").tobytes(),
+        large.astype("<u4").tobytes(),
         b"" if snapshot.counts is None else snapshot.counts.astype("<i8").tobytes(),
         scalars,
     ]
@@ -149,7 +154,7 @@ def encode(snapshot: Snapshot) -> bytes:
         tensors,
         len(scalars),
         filled.size,
-        width,
+        large.size,
         snapshot.counts is not None,
     )
     return header + body
@@ -180,11 +185,11 @@ def _read(
         fields = HEADER.unpack_from(data, offset)
     except struct.error:
         raise ValueError("a snapshot is cut off in its header") from None
-    magic, length, digest, step, wall_time, tensors, text, filled, width, counted = fields
+    magic, length, digest, step, wall_time, tensors, text, filled, large, counted = fields
     start, end = offset + HEADER.size, offset + HEADER.size + length
-    if magic != MAGIC or width not in (2, 4) or end > len(data):
+    if magic != MAGIC or end > len(data):
         raise ValueError("a snapshot is damaged or cut off")
-    if length != tensors * (33 + 8 * bool(counted)) + filled * (1 + width) + text:
+    if length != tensors * (33 + 8 * bool(counted)) + filled * 2 + large * 4 + text:
         raise ValueError("a snapshot is damaged: its parts do not add up")
     catalogue = catalogues[digest.hex()]
     if len(catalogue) != tensors:
@@ -197,7 +202,12 @@ def _read(
         return part
 
     stats = take("<f4", tensors * 8).reshape(tensors, 8).astype(np.float32)
-    per_row, bins, values = take("u1", tensors), take("u1", filled), take(f"<u{width}", filled)
+    per_row, bins, values = take("u1", tensors), take("u1", filled), take("u1", filled)
+    values = values.astype(np.int32)
+    many = values == MANY
+    if int(many.sum()) != large:
+        raise ValueError("a snapshot is damaged: its histogram does not add up")
+    values[many] = take("<u4", large)
     if int(per_row.sum()) != filled or (filled and int(bins.max()) >= HISTOGRAM_BINS):
         raise ValueError("a snapshot is damaged: its histogram does not add up")
     histogram = np.zeros((tensors, HISTOGRAM_BINS), np.int32)

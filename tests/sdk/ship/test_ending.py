@@ -3,14 +3,20 @@
 import itertools
 import json
 import os
+import pty
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections import Counter
+from contextlib import suppress
 
 import pytest
 from mlflow import MlflowClient
 from tests.sdk.ship import tools
 
+import backslide
 from backslide.spool.job import HANDOVER, SHIPPER_LOCK, WRITER_LOCK, Job, Lock
 from backslide.spool.segments import Kind, read, segment_path, segments
 from backslide.spool.siblings import Sibling, take_up
@@ -219,3 +225,53 @@ def test_sync_leaves_a_spool_to_who_is_at_work_there(tmp_path, role, writer):
     assert not (tmp_path / "job" / HANDOVER).exists()
     lock.release()
     trainer.release()
+
+
+def test_two_syncs_at_once_and_one_more_ship_everything_once(mlflow_server, tmp_path):
+    """With a bar where a person looks, and none in a log."""
+    code = """
+import backslide
+for _ in range(2):
+    with backslide.start("twice", experiment="twice") as run:
+        for step in range(300):
+            run.step(loss=float(step))
+"""
+    tools.script(mlflow_server, tmp_path, code, BACKSLIDE_OFFLINE="1")
+    command = [sys.executable, "-m", "backslide.cli", "sync", str(tmp_path)]
+    environment = tools.environment(mlflow_server, tmp_path)
+    ours, theirs = pty.openpty()
+    first = subprocess.Popen(command, env=environment, stderr=theirs, stdout=theirs)
+    os.close(theirs)
+    second = tools.sync(mlflow_server, tmp_path)
+    shown = b""
+    with suppress(OSError):  # the other end is closed
+        while piece := os.read(ours, 4_096):
+            shown += piece
+    os.close(ours)
+    assert first.wait() == 0, shown
+    assert second.returncode == 0, second.stderr
+    assert b"%" in shown
+    assert "%" not in second.stderr
+    assert "Nothing to ship" in tools.sync(mlflow_server, tmp_path).stdout
+    client = MlflowClient(mlflow_server)
+    experiment = client.get_experiment_by_name("twice").experiment_id
+    runs = client.search_runs([experiment])
+    assert len(runs) == 2
+    for place, run in enumerate(runs):
+        scratch = tmp_path / f"scratch-{place}"
+        scratch.mkdir()
+        rows = tools.scalar_rows(mlflow_server, run.info.run_id, "loss", scratch)
+        assert rows == Counter(range(1, 301))
+
+
+def test_finish_does_not_wait_for_a_slow_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKSLIDE_OFFLINE", "1")
+    waiting = threading.Event()
+    monkeypatch.setattr("backslide.record.provenance.git", lambda _: waiting.wait(60))
+    run = backslide.start("slow", spool_dir=tmp_path)
+    run.step(loss=1.0)
+    began = time.monotonic()
+    run.finish()
+    assert time.monotonic() - began < 6
+    assert status(tmp_path) == "FINISHED"
+    waiting.set()
