@@ -220,7 +220,10 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("output_high", pa.float32()),
         ("predictions", pa.list_(pa.float32())),
         ("targets", pa.list_(pa.float32())),
+        ("target_low", pa.float32()),
+        ("target_high", pa.float32()),
         ("loss", pa.float32()),
+        ("gradient_balance", pa.float32()),
         ("trial_loss", pa.float32()),
         ("trial_eval_loss", pa.float32()),
         ("trial_error", pa.float32()),
@@ -243,10 +246,14 @@ deviation of the features that vary; `input_offset`: median over them of |mean| 
 fingerprint of each example, equal for equal inputs.
 
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
-numbers), `values` (one number an example), or "" (neither; then both lists are empty). Targets
-are inferred from the gradient at the output, NaN where it says nothing; of `values` they hold
-if the loss is a mean of squares, which `loss` tells: the batch's loss under that reading, to be
-compared with the one logged. `outputs`: numbers that the network answers with for an example.
+numbers), `values` (one number an example), `vectors` (several numbers; both lists are empty),
+or "" (not known). Targets are inferred from the gradient at the output, NaN where it says
+nothing. Those of values and vectors, with `target_low` and `target_high`, hold if the loss is a
+mean of squares, which `loss` tells: the batch's loss under that reading, to be compared with
+the one logged. `outputs`: numbers that the network answers with for an example.
+`gradient_balance`: of the gradient at the output, the sum over the batch as a share of the sum
+of magnitudes, the median over outputs; zero where the loss weighs examples against each other.
+NaN for batches of more than 64 examples.
 
 `trial_*`, `mixing` and `dependence` come from a few extra evaluations a run and are NaN in
 other rows. The loss and the error of the same examples in training mode and in evaluation mode;

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 CONTACT_SECONDS: Final = 10.0
 FINISH_SECONDS: Final = 10.0
 ERRAND_SECONDS: Final = 3.0
+DESCRIBED_AFTER: Final = 10
+"""Snapshots after which the network is described, for whoever judges the running job; it is
+described once more at the end."""
 """Of the seconds to finish, how many may go to a slow `git`."""
 
 
@@ -68,6 +71,7 @@ class Run:
         self._origin: Origin | None = None
         self._offline = offline
         self._step = 0
+        self._snapshots = 0
         self._finished = False
         self._keeper: Keeper | None = None
         if self._recorder is not None:
@@ -97,6 +101,9 @@ class Run:
         if self._watch is not None:
             for snapshot in self._watch.step(self._step):
                 recorder.snapshot(snapshot)
+                self._snapshots += 1
+                if self._snapshots == DESCRIBED_AFTER:
+                    recorder.attach(Artifact.GRAPH, json.dumps(self._watch.graph()).encode())
         if scalars:
             recorder.scalars(self._step, scalars)
 

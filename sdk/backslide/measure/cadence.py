@@ -86,9 +86,18 @@ class Cadence:
 
     def affords(self, seconds: float) -> bool:
         """Whether spending this much more keeps the budget."""
-        if self.overhead is None:
-            return True
-        return self.spent + seconds <= max(GRACE_SECONDS, self.overhead * self.elapsed)
+        return self.overhead is None or self.spent + seconds <= self._budget(self.overhead)
+
+    def spares(self, seconds: float) -> bool:
+        """Whether something rare may cost this much: an eighth of the budget so far.
+
+        It is paid back by the snapshots after it, which wait for longer.
+        """
+        return self.overhead is None or seconds <= self._budget(self.overhead) / 8
+
+    def _budget(self, overhead: float) -> float:
+        """Seconds that watching may have cost by now."""
+        return max(GRACE_SECONDS, overhead * self.elapsed)
 
     def _interval(self) -> int:
         """Steps from this snapshot to the next one, if the budget allows it then."""

@@ -26,6 +26,7 @@ from backslide.measure.instruments.activations import Activations, compiled
 from backslide.measure.instruments.graph import Graph
 from backslide.measure.instruments.names import sharded, unwrapped
 from backslide.measure.instruments.parameters import Parameters
+from backslide.measure.instruments.start import Start
 from backslide.measure.instruments.steps import Steps
 from backslide.measure.instruments.tensors import local
 from backslide.measure.layout import Layout
@@ -135,7 +136,8 @@ class Watch:
         self._graph = Graph()
         self._assembler = Assembler(self._layout, self._graph.depth)
         self._parameters = Parameters(bare, self._layout)
-        self._steps = Steps(optimizers, self._parameters, self._meter, self._fail)
+        self._start = Start(bare)
+        self._steps = Steps(optimizers, self._parameters, self._start, self._meter, self._fail)
         self._activations = None if bare is None else self._outputs(bare)
         self._batches = None if model is None or bare is None else self._inputs(model, bare)
         self._turn = 0
@@ -150,9 +152,10 @@ class Watch:
         """What can't be measured and why, one line each."""
         return tuple(self._problems)
 
-    def graph(self) -> dict[str, list[dict[str, object]]]:
-        """The modules in the order they ran: nodes and edges."""
-        return self._graph.to_dict()
+    def graph(self) -> dict[str, object]:
+        """What `backslide/graph.json` holds: modules in the order they ran, and the start."""
+        start = {"alike": self._start.alike, "idle": self._start.idle()}
+        return {**self._graph.to_dict(), **start}
 
     def step(self, step: int) -> list[Snapshot]:
         """Ends a training step; returns the snapshots that are complete, oldest first.
@@ -246,7 +249,7 @@ class Watch:
         if self._batches is not None:
             # A trial is two evaluations of a few examples: at most about one step's time.
             cadence = self._cadence
-            due = self._batches.due(cadence.steps) and cadence.affords(cadence.step_seconds)
+            due = self._batches.due(cadence.steps) and cadence.spares(cadence.step_seconds)
             self._batches.begin(trial=due)
         if self._activations is not None:
             try:

@@ -96,10 +96,19 @@ def test_another_loss_of_numbers_betrays_itself():
         assert abs(batch.answers.loss - loss) > 0.1 * loss
 
 
-def test_images_and_many_numbers_have_no_answers():
-    for batch, _ in batches(mlp(8), F.mse_loss, targets=X):
+def test_of_several_numbers_the_range_is_known():
+    for batch, loss in batches(mlp(8), F.mse_loss, targets=X):
+        at = slice(batch.step * 32, batch.step * 32 + 32)
+        assert batch.answers.answers == "vectors"
+        assert batch.answers.targets == ()
+        assert batch.answers.target_low == pytest.approx(X[at].min().item(), abs=1e-3)
+        assert batch.answers.target_high == pytest.approx(X[at].max().item(), abs=1e-3)
+        assert batch.answers.loss == pytest.approx(loss, rel=1e-3)
+
+
+def test_long_answers_are_not_read():
+    for batch, _ in batches(mlp(1100), F.mse_loss, targets=X[:, :1].repeat(1, 1100)):
         assert batch.answers.answers == ""
-        assert batch.answers.predictions == ()
 
 
 def test_the_loss_and_the_predictions_are_those_of_the_step():
@@ -374,3 +383,13 @@ def test_learning_rates_of_all_groups_are_logged():
     (snapshot,) = watch.step(0)
     rates = {key: value for key, value in snapshot.scalars.items() if key.startswith("lr/")}
     assert rates == {"lr/0": 0.1, "lr/1": 0.2, "lr/extra": 0.3}
+
+
+def test_a_loss_that_weighs_examples_against_each_other_leaves_no_gradient_over_the_batch():
+    def over_the_batch(output, target):
+        return F.cross_entropy(output.softmax(0), target)
+
+    for batch, _ in batches(mlp(), over_the_batch):
+        assert batch.answers.gradient_balance < 1e-5
+    for batch, _ in batches(mlp(), F.cross_entropy):
+        assert batch.answers.gradient_balance > 1e-3

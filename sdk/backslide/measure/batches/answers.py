@@ -8,7 +8,7 @@ must be known; that of a mean of squares is assumed, and the loss that follows f
 beside, to be compared with the one that was logged.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,10 @@ class Answers:
     output_high: float = NAN
     predictions: tuple[float, ...] = ()
     targets: tuple[float, ...] = ()
+    target_low: float = NAN
+    target_high: float = NAN
     loss: float = NAN
+    gradient_balance: float = NAN
 
 
 def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
@@ -46,18 +49,38 @@ def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
         examples: size of the whole batch, of which n are at hand.
     """
     finite = output[np.isfinite(output)]
-    kind, predictions, targets, loss = "", NONE, NONE, NAN
-    if gradient is not None and gradient.shape == output.shape:
-        kind, predictions, targets = _targets(output, gradient, examples)
-        loss = _loss(kind, output, targets)
-    return Answers(
-        kind,
-        output.shape[1],
-        float(finite.min()) if finite.size else NAN,
-        float(finite.max()) if finite.size else NAN,
-        tuple(predictions.tolist()),
-        tuple(targets.tolist()),
-        loss,
+    outside = Answers(
+        outputs=output.shape[1],
+        output_low=float(finite.min()) if finite.size else NAN,
+        output_high=float(finite.max()) if finite.size else NAN,
+    )
+    if gradient is None or gradient.shape != output.shape or finite.size < output.size:
+        return outside
+    told = np.abs(gradient).max(1) > 0
+    if not told.any() or not np.isfinite(gradient).all():
+        return outside
+    if len(output) == examples:
+        outside = replace(outside, gradient_balance=_balance(gradient))
+    classes = _classes_of(output, gradient, told)
+    if classes is not None:
+        predictions, targets = classes
+        return replace(
+            outside,
+            answers="classes",
+            predictions=tuple(predictions.tolist()),
+            targets=tuple(targets.tolist()),
+            loss=_loss("classes", output, targets),
+        )
+    wanted = output - gradient * (examples * output.shape[1] / 2)
+    one = output.shape[1] == 1
+    return replace(
+        outside,
+        answers="values" if one else "vectors",
+        predictions=tuple(output[:, 0].tolist()) if one else (),
+        targets=tuple(wanted[:, 0].tolist()) if one else (),
+        target_low=float(wanted.min()),
+        target_high=float(wanted.max()),
+        loss=float(np.square(output - wanted).mean()),
     )
 
 
@@ -74,25 +97,32 @@ def losses(kind: str, output: Floats, targets: Floats) -> tuple[float, float]:
     return _loss(kind, output, targets), float(wrong.mean()) if wrong.size else NAN
 
 
-NONE: Final[Floats] = np.empty(0)
+def _classes_of(
+    output: Floats, gradient: Floats, told: NDArray[np.bool_]
+) -> tuple[Floats, Floats] | None:
+    """Predicted and true classes, shape (n,); None when these are no classes.
 
-
-def _targets(output: Floats, gradient: Floats, examples: int) -> tuple[str, Floats, Floats]:
-    """How the answers are to be read, predictions and targets, shape (n,)."""
-    told = np.abs(gradient).max(1) > 0
-    if not told.any() or not np.isfinite(gradient).all() or not np.isfinite(output).all():
-        return "", NONE, NONE
+    Args:
+        output: shape (n, k).
+        gradient: shape (n, k).
+        told: of which examples the gradient says anything, shape (n,).
+    """
     if output.shape[1] > 1:
         if not _one_hot(gradient[told]):
-            return "", NONE, NONE
-        targets = np.where(told, gradient.argmin(1), NAN)
-        return "classes", _classes(output, probabilities=False), targets
-    value, slope = output[:, 0], gradient[:, 0]
+            return None
+        return _classes(output, probabilities=False), np.where(told, gradient.argmin(1), NAN)
+    slope = gradient[:, 0]
     probabilities = _are_probabilities(output)
-    if _binary(value[told], slope[told], probabilities=probabilities):
-        targets = np.where(told, slope < 0, NAN)
-        return "classes", _classes(output, probabilities), targets
-    return "values", value, value - slope * examples / 2
+    if not _binary(output[told, 0], slope[told], probabilities=probabilities):
+        return None
+    return _classes(output, probabilities), np.where(told, slope < 0, NAN)
+
+
+def _balance(gradient: Floats) -> float:
+    """How far a batch's gradient, shape (n, k), is from adding up to nothing."""
+    size = np.abs(gradient).sum(0)
+    felt = size > 0
+    return float(np.median(np.abs(gradient.sum(0))[felt] / size[felt]))
 
 
 def _one_hot(gradient: Floats) -> bool:
@@ -122,13 +152,21 @@ def _binary(value: Floats, slope: Floats, *, probabilities: bool) -> bool:
         sigmoid = 1 / (1 + np.exp(-np.clip(value, -60, 60)))
         readings = [(sigmoid, 1 - sigmoid)]
     up, down = slope > 0, slope < 0
+    both = bool(up.any() and down.any())
     if np.ptp(value) <= EVEN * np.abs(value).max():
         # Outputs that are all alike make any gradient fit: two levels of it mean two classes.
-        return all(_even(slope[side]) for side in (up, down) if side.any())
+        return both and _even(slope[up]) and _even(slope[down])
     return any(
-        all(_even(slope[side] / shape[side]) for side, shape in ((up, zero), (down, one)))
+        _even(slope[up] / zero[up])
+        and _even(slope[down] / one[down])
+        and (both or _varies((zero if up.any() else one)[up | down]))
         for zero, one in readings
     )
+
+
+def _varies(shape: Floats) -> bool:
+    """Is there a shape to be recognised? A constant fits all outputs that ran away."""
+    return bool(np.ptp(shape) > 5 * EVEN * np.abs(shape).max())
 
 
 def _even(ratios: Floats) -> bool:

@@ -151,6 +151,8 @@ def question(
         output: of the model, one row an example.
     """
     rows = min(ROWS, len(inputs))
+    # Where batch and sequence are of one length, nobody can tell which a layer took.
+    rows -= rows in inputs.shape[1:] and rows > 2
     kind = inputs.device.type
     if rows < 2 or kind not in ("cpu", "cuda") or not _batch_first(inputs, output):
         return None

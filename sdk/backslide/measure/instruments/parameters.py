@@ -76,7 +76,7 @@ class Parameters:
             for name, tensor in module.named_parameters(path, recurse=False):
                 if self._known(tensor) is None:
                     kind = type(module).__name__
-                    self._name(tensor, plain(name), plain(path), kind, _units(module, tensor))
+                    self._name(tensor, plain(name), plain(path), kind, units_of(module, tensor))
 
     def _name(
         self, tensor: Tensor, name: str, module: str, kind: str, units: Units | None
@@ -95,7 +95,7 @@ def trained(groups: Iterable[dict[str, list[Tensor]]]) -> list[Tensor]:
     return [tensor for group in groups for tensor in group["params"] if tensor.requires_grad]
 
 
-def _units(module: nn.Module, tensor: Tensor) -> Units | None:
+def units_of(module: nn.Module, tensor: Tensor) -> Units | None:
     """Output units of a weight matrix or kernel; embeddings and norms have none."""
     if tensor.ndim < 2:
         return None

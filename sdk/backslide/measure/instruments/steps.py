@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from backslide.measure.instruments.gradients import gradients, has_closure, scaling
 from backslide.measure.instruments.parameters import Named, Parameters, trained
 from backslide.measure.instruments.rates import learning_rates
+from backslide.measure.instruments.start import Start
 from backslide.measure.instruments.updates import Before, Updates
 from backslide.measure.meter import Meter
 from backslide.measure.summary import Summary
@@ -45,6 +46,7 @@ class Steps:
     Args:
         optimizers: each with its own parameters; one shared by several counts for the first.
         parameters: knows their names and rows.
+        started: told when the first step comes, and of which optimizers.
         meter: told what the hooks cost.
         fail: told what could not be measured and why; a hook never raises.
     """
@@ -53,11 +55,13 @@ class Steps:
         self,
         optimizers: Iterable[Optimizer],
         parameters: Parameters,
+        started: Start,
         meter: Meter,
         fail: Callable[[str], None],
     ) -> None:
         """Sets the hooks."""
         self._parameters = parameters
+        self._started = started
         self._meter = meter
         self._fail = fail
         self._sample: _Sample | None = None
@@ -127,6 +131,7 @@ class Steps:
                 for tensor in trained(optimizer.param_groups)
                 if id(tensor) not in sample.parameters
             ]
+            self._started.stepping(self.optimizers)
             sample.parameters.update(map(id, parameters))
             sample.rates |= learning_rates(optimizer, self._first_group(optimizer))
             named = [self._parameters.of(tensor) for tensor in parameters]
