@@ -260,6 +260,8 @@ class RunEvidence:
         status: MLflow's word: RUNNING, FINISHED, FAILED, KILLED, SCHEDULED.
         started, ended: epoch seconds.
         series: all metric series by key, as logged (every step where the SDK wrote them).
+        alike: names of weights whose rows, one an output unit, were all equal at the start.
+        idle: names of parameters that have gradients, are in no optimizer and never changed.
         problems: what could not be read and why, for the report.
     """
 
@@ -278,6 +280,8 @@ class RunEvidence:
     weights: LayerHistory | None = None
     updates: LayerHistory | None = None
     batches: Batches | None = None
+    alike: tuple[str, ...] = ()
+    idle: tuple[str, ...] = ()
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     data: Mapping[str, DataSummary] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)

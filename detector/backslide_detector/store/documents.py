@@ -69,6 +69,13 @@ def module_kinds(value: _Object) -> dict[str, str]:
     return kinds
 
 
+def names_in(value: _Object, key: str) -> tuple[str, ...]:
+    """A list of names in `backslide/graph.json`; what is no name is left out."""
+    names = value.get(key)
+    given = names if isinstance(names, list) else []
+    return tuple(name for name in given if isinstance(name, str))
+
+
 def _object(value: object) -> _Object:
     return value if isinstance(value, dict) else {}
 

@@ -58,7 +58,8 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
     with tempfile.TemporaryDirectory(prefix="backslide-") as folder:
         files = _download(uri, run, Path(folder), problems)
         scalars = tables.read_scalars(_below(files, Artifact.SCALARS), problems)
-        kinds = documents.module_kinds(_object(files, Artifact.GRAPH, problems))
+        graph = _object(files, Artifact.GRAPH, problems)
+        kinds = documents.module_kinds(graph)
         layers = tables.read_layers(_below(files, Artifact.LAYERS), kinds, problems)
         batches = read_batches(_below(files, Artifact.BATCHES), problems)
         predictions = {
@@ -86,6 +87,8 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
         weights=layers.get(Role.WEIGHT),
         updates=layers.get(Role.UPDATE),
         batches=batches,
+        alike=documents.names_in(graph, "alike"),
+        idle=documents.names_in(graph, "idle"),
         predictions=predictions,
         data=data,
         provenance=_completed(provenance, tags),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.detector.checks import curve_cases
+from tests.detector.checks import batch_cases, curve_cases
 from tests.detector.checks.builders import (
     FALLING,
     LOST,
@@ -83,6 +83,8 @@ FOUND = {
         failing(weights=STILL, updates=HALF_STEP, gradients=CUT),
         failing(weights=history(WEIGHTS), updates=NO_STEP),
         failing(weights=None, updates=None, gradients=None),
+        failing(idle=("0.weight", "0.bias")),
+        run(idle=("4.weight",)),
     ],
     "learning-rate-too-high": [failing(RISING), failing(LOST, updates=LEAPS)],
     "learning-rate-too-low": [
@@ -90,7 +92,15 @@ FOUND = {
         failing(updates=None, series={"lr": DECAYED}),
     ],
     "over-regularized": [failing(weights=SHRUNK)],
-    "symmetric-weights": [failing(weights=EQUAL)],
+    "symmetric-weights": [
+        failing(weights=EQUAL),
+        failing(alike=("0.weight", "2.weight")),
+        run(
+            batch_cases.POOR,
+            predictions=batch_cases.HALF_RIGHT,
+            alike=("0.weight", "2.weight"),
+        ),
+    ],
     "poor-initialization": [failing(WILD, activations=None), failing(WILD, activations=LOUD)],
     "overfitting": [run(series={"val_loss": VAL_UP}, predictions={})],
     "loss-not-decreasing": [failing(STUCK), failing(RISING), failing(LOST)],
@@ -102,6 +112,7 @@ FOUND = {
     "class-imbalance": [run(data=FEW_ZEROS, predictions=BLIND)],
     "stalled-run": [run(status="RUNNING", series=BEATS)],
     **curve_cases.FOUND,
+    **batch_cases.FOUND,
 }
 CLEAR = {
     "nan-or-inf": [run(gradients=HICCUP), failing(STUCK)],
@@ -113,11 +124,17 @@ CLEAR = {
         run(weights=STILL, updates=HALF_STEP),
         failing(STUCK),
         failing(weights=STILL, updates=CRAWL),
+        run(idle=("0.weight", "0.bias")),
     ],
     "learning-rate-too-high": [run(updates=LEAPS), failing(STUCK), failing(WILD)],
     "learning-rate-too-low": [run(updates=CRAWL), failing(STUCK), run(series={"lr": DECAYED})],
     "over-regularized": [run(weights=SHRUNK), failing(STUCK)],
-    "symmetric-weights": [run(weights=EQUAL), failing(STUCK)],
+    "symmetric-weights": [
+        run(weights=EQUAL),
+        failing(STUCK),
+        run(alike=("0.weight", "2.weight")),
+        failing(alike=("6.weight",)),  # an output layer from zero
+    ],
     "poor-initialization": [failing(STUCK), run(), failing(WILD)],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
@@ -131,6 +148,7 @@ CLEAR = {
     "stalled-run": [run(series=BEATS), run(status="RUNNING", series={
         "backslide/last_seen": series([float(STEPS)])})],
     **curve_cases.CLEAR,
+    **batch_cases.CLEAR,
 }  # fmt: skip
 SKIPPED = {
     "nan-or-inf": EMPTY,
@@ -144,6 +162,7 @@ SKIPPED = {
     "class-imbalance": run(predictions=predictions(["1"], ["1"])),
     "stalled-run": run(status="RUNNING"),
     **curve_cases.SKIPPED,
+    **batch_cases.SKIPPED,
 }
 
 
@@ -264,6 +283,8 @@ def mangled():
                         ("huge", 1.79e308), ("negative", -5.0)):  # fmt: skip
         yield name, everywhere(lambda a, value=value: np.full_like(a, value))
     yield "long", run(series(2.3 + noise(1_000_000)))
+    for number, broken in enumerate(batch_cases.broken()):
+        yield f"batches {number}", failing(batches=broken)
     yield "one example", run(predictions=predictions(["1"], ["1"]))
 
 

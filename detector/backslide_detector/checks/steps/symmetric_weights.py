@@ -2,7 +2,8 @@
 
 What it looks for:
     Two or more weight matrices without any spread in the first snapshot (all zero, or all
-    the same number), in a run that fails to learn.
+    the same number), in a run that fails to learn; or whose rows, one a unit, were all equal at
+    the start, in one that learns poorly.
 
 Why it matters:
     Units with equal weights get equal gradients and stay copies of each other; with zeros
@@ -24,14 +25,16 @@ import numpy as np
 
 from backslide_detector.checks.layers import matrices
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.evidence import LayerHistory, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SPREAD = 0.01
 
 
-def check(weights: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
-    """Compares the spread of each matrix with its size in the first snapshot."""
+def check(
+    run: RunEvidence, weights: LayerHistory, learning: Learning
+) -> Found | Clear | Skipped:
+    """Looks for equal rows at the start, and for no spread in the first snapshot."""
     # Without its module's name a tensor may be the scale of a norm, which starts at one.
     chosen = [
         i
@@ -41,19 +44,23 @@ def check(weights: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
     if len(chosen) < 2:
         return Skipped("fewer than two weight matrices were recorded")
     std, rms = weights.std[0, chosen], weights.rms[0, chosen]
-    equal = [i for i, flat in zip(chosen, std <= _SPREAD * rms, strict=True) if flat]
+    flat = {i for i, same in zip(chosen, std <= _SPREAD * rms, strict=True) if same}
+    rows = {i for i in chosen if weights.layers[i] in run.alike}
+    equal = sorted(flat | rows)
     if len(equal) < 2:
         return Clear()
-    names = ", ".join(weights.module(i) for i in equal[:5])
-    text = f"All weights are equal ({np.mean(weights.mean[0, equal]):.3g}) in {names}"
-    if not learning.failing:
+    names = ", ".join(dict.fromkeys(weights.module(i) for i in equal[:5]))
+    what = "All weights are equal" if rows <= flat else "All units start with equal weights"
+    text = f"{what} (mean {np.mean(weights.mean[0, equal]):.3g}) in {names}"
+    # Equal units stay copies of one another: a network of one unit a layer learns a little.
+    if not (learning.failing or (rows and learning.poor)):
         return Clear(f"{text}; the run learns.")
     return Found(
-        Severity.FAILING,
+        Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}. {learning.sentence}",
         "Initialise the weights at random (He, Glorot); only biases may start at zero.",
         layer=weights.module(equal[0]),
         since_step=int(weights.steps[0]),
         numbers={"layers": float(len(equal))},
-        stop=True,
+        stop=learning.failing,
     )

@@ -3,7 +3,8 @@
 What it looks for:
     Trainable weights that are the same in all snapshots although they have a gradient (they
     are in no optimizer, or it never steps), or that never get a gradient (something before
-    them is detached, or they are not used), in a run that does not learn well.
+    them is detached, or they are not used), in a run that does not learn well. An output layer
+    that is in no optimizer is reported however well the run learns.
 
 Why it matters:
     That part of the network stays as random as it began.
@@ -28,7 +29,7 @@ import numpy as np
 
 from backslide_detector.checks.layers import FEW_SNAPSHOTS
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.evidence import LayerHistory, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _FEW_STEPS = 20
@@ -37,6 +38,7 @@ _ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in floa
 
 
 def check(
+    run: RunEvidence,
     learning: Learning,
     *,
     activations: LayerHistory | None = None,
@@ -44,7 +46,47 @@ def check(
     gradients: LayerHistory | None = None,
     updates: LayerHistory | None = None,
 ) -> Found | Clear | Skipped:
-    """Finds tensors whose statistics are identical in all snapshots."""
+    """Finds tensors in no optimizer, and tensors that are the same in all snapshots."""
+    left_out = _left_out(run, activations, learning)
+    if isinstance(left_out, Found):
+        return left_out
+    seen = _unmoved(learning, activations, weights, gradients, updates)
+    return Clear(left_out) if left_out is not None and seen == Clear() else seen
+
+
+def _left_out(
+    run: RunEvidence, activations: LayerHistory | None, learning: Learning
+) -> Found | str | None:
+    """Parameters with gradients that are in no optimizer; the output layer is never meant."""
+    if not run.idle:
+        return None
+    modules = list(dict.fromkeys(name.rpartition(".")[0] or name for name in run.idle))
+    text = (
+        f"{len(run.idle)} trainable tensors get gradients but are in no optimizer "
+        f"({', '.join(modules[:8])})"
+    )
+    last = activations is not None and activations.layers[-1] in modules
+    if learning.state is State.LEARNING and not learning.poor and not last:
+        return f"{text}. The run learns."
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        "Make the optimizer after the last change to the model, of all its parameters; set "
+        "requires_grad_(False) on what is meant to be frozen.",
+        layer=modules[0],
+        since_step=0,
+        numbers={"left_out": float(len(run.idle))},
+    )
+
+
+def _unmoved(
+    learning: Learning,
+    activations: LayerHistory | None,
+    weights: LayerHistory | None,
+    gradients: LayerHistory | None,
+    updates: LayerHistory | None,
+) -> Found | Clear | Skipped:
+    """Tensors whose statistics are identical in all snapshots."""
     if weights is None:
         return _never_stepped(activations, learning)
     span = int(weights.steps[-1] - weights.steps[0])

@@ -1,0 +1,76 @@
+"""Reading the batches table: typical numbers, and which targets can be trusted."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backslide_detector.evidence import Batches, Floats, Series
+
+FEW: Final = 5
+"""Sampled batches below which nothing is said."""
+
+EARLIEST: Final = 16
+SETTLED: Final = 50
+"""From these steps on running statistics are worth a look, and have settled."""
+
+_LOOKED_AT: Final = 64  # examples of a batch that have fingerprints
+_AGREES: Final = 0.05
+_FAR: Final = 300.0  # spreads of the targets that an output may be away
+
+
+def typical(batches: Batches, name: str) -> float | None:
+    """Median of a column over the batches that have it; None where too few do."""
+    values = batches.numbers[name]
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) >= FEW else None
+
+
+def one_sided(batches: Batches) -> float | None:
+    """Share of the batches whose examples are all the same input; None when there are few."""
+    several = [d for d in batches.digests if len(d) > 1]
+    if len(several) < FEW:
+        return None
+    return sum(len(np.unique(d)) == 1 for d in several) / len(several)
+
+
+def looked_at(batches: Batches) -> float:
+    """Share of its examples that a batch has fingerprints of."""
+    sizes = np.maximum(batches.examples, 1)
+    return float(np.minimum(1.0, _LOOKED_AT / sizes).mean())
+
+
+def trusted(batches: Batches, loss: Series | None) -> NDArray[np.bool_]:
+    """Of which batches the targets are known, shape (s,).
+
+    Classes always are. Numbers are if the loss that was logged in that step is the mean of
+    squares that they were inferred under.
+    """
+    classes = np.array([kind == "classes" for kind in batches.answers], dtype=bool)
+    if loss is None or not len(loss):
+        return classes
+    at = np.searchsorted(loss.steps, batches.steps).clip(max=len(loss) - 1)
+    same = loss.steps[at] == batches.steps
+    inferred, logged = batches.numbers["loss"], loss.values[at]
+    agrees = np.abs(inferred - logged) <= _AGREES * np.abs(logged)
+    # Outputs that have run away leave nothing of the targets but rounding.
+    spread = batches.numbers["target_high"] - batches.numbers["target_low"]
+    agrees &= inferred <= np.square(_FAR * spread)
+    # A sum over the batch, or over an example's numbers, leaves the targets wrong as well.
+    numbers = np.array([kind in ("values", "vectors") for kind in batches.answers], dtype=bool)
+    return np.asarray(classes | (numbers & same & agrees), dtype=np.bool_)
+
+
+def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, Floats]]:
+    """Index and known targets of each batch that has any."""
+    for index in np.flatnonzero(trusted(batches, loss)).tolist():
+        targets = batches.targets[index]
+        targets = targets[np.isfinite(targets)]
+        if len(targets):
+            yield index, targets
+
+
+def are_classes(batches: Batches) -> bool:
+    """Are the answers classes in most batches?"""
+    return 2 * sum(kind == "classes" for kind in batches.answers) > len(batches)

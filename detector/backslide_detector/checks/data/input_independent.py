@@ -1,0 +1,76 @@
+"""The answers do not depend on the inputs.
+
+What it looks for:
+    One of two, in a run that does not learn. All examples of a batch are the same input, in
+    nearly all batches. Or: in an extra evaluation in the first steps, examples were replaced
+    by others and the output did not change, because the inputs get lost at once, in front of a
+    layer whose weights are in order.
+
+Why it matters:
+    The best that such a network can do is to answer with the average.
+
+What to do:
+    Follow one batch from the loader to the layer named here: a variable that is overwritten,
+    a product with zero, a wrong index, `expand` in place of the batch, noise or a placeholder
+    that was meant for a test.
+
+When it is wrong:
+    Where units died or all weights are zero the output is constant too; those are other checks,
+    and the loss of the inputs is then gradual or sits in the activation. A fixed input can be
+    right when the network itself is what is fitted (a deep image prior): such a run learns.
+
+References:
+    Karpathy (2019), A Recipe for Training Neural Networks: input-independent baseline. Ben
+    Braiek & Khomh (2023), Testing Feedforward Neural Networks Training Programs, ACM TOSEM.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.batches import one_sided
+from backslide_detector.checks.learning import Learning, State
+from backslide_detector.evidence import Batches
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_ALL = 0.95
+_UNCHANGED = 1e-5
+_EARLY = 64
+
+
+def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
+    """Compares the examples of each batch, then reads the trials of the first steps."""
+    same = one_sided(batches)
+    dependence = batches.numbers["dependence"]
+    tried = np.flatnonzero(np.isfinite(dependence) & (batches.steps <= _EARLY))
+    if same is None and not len(tried):
+        return Skipped("no batch of several examples was recorded")
+    layer = None
+    if same is not None and same >= _ALL:
+        text = f"In {same:.0%} of {len(batches)} batches all examples are the same input"
+        step, share = int(batches.steps[0]), same
+    elif len(tried) and (found := _lost(batches, int(tried[0]))):
+        layer, step, share = found, int(batches.steps[tried[0]]), float(dependence[tried[0]])
+        text = (
+            f"Replacing examples by others changed the output by {share:.1g} of its size "
+            f"at step {step}: the inputs do not get to {layer!r}"
+        )
+    else:
+        return Clear()
+    if learning.state is State.LEARNING:
+        return Clear(f"{text}; the run learns.")
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        "Follow one batch from the loader to the first layer: the inputs are overwritten, "
+        "multiplied by zero, or not used.",
+        layer=layer,
+        since_step=step,
+        numbers={"share": share},
+        stop=learning.failing,
+    )
+
+
+def _lost(batches: Batches, index: int) -> str | None:
+    """The layer that the inputs do not get to, in one trial."""
+    if batches.numbers["dependence"][index] > _UNCHANGED:
+        return None
+    return batches.names["cut_layer"][index] or None

@@ -1,0 +1,76 @@
+"""The same few examples are trained on again and again.
+
+What it looks for:
+    Fingerprints of the examples in many batches. Far fewer distinct ones than the batches drew
+    and the data set has (less than a quarter of what drawing at random would show), while the
+    examples within a batch differ.
+
+Why it matters:
+    The rest of the data is never seen; the network learns a handful of examples by heart.
+
+What to do:
+    Look at the loader: an iterator made anew in each step (`next(iter(loader))`), a seed set
+    in each step, an index that does not move, a cached batch, a sampler with the wrong length.
+
+When it is wrong:
+    A data set that is no larger than a batch is in order, and so is training on one batch to
+    see whether the network can learn at all. Without the size of the data set
+    (`run.log_data("train", ...)`) this is only reported if held-out data does much worse.
+    Augmented examples are never the same and cannot be counted.
+
+References:
+    Karpathy (2019), A Recipe for Training Neural Networks: overfit one batch, then move on.
+"""
+
+import numpy as np
+
+from backslide_detector.checks.batches import looked_at
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import Batches
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_FEW_BATCHES = 10
+_SHARE = 0.25
+_DIFFERENT = 0.97
+_GAP = 0.2
+
+
+def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
+    """Compares the distinct examples with what drawing at random would show."""
+    drawn = [digests for digests in batches.digests if len(digests)]
+    if len(drawn) < _FEW_BATCHES or int(batches.examples.max()) < 2:
+        return Skipped("fewer than ten batches of several examples were recorded")
+    everything = np.concatenate(drawn)
+    distinct, total = len(np.unique(everything)), len(everything)
+    different = float(np.median([len(np.unique(digests)) / len(digests) for digests in drawn]))
+    if different < _DIFFERENT:
+        return Clear()  # examples that are equal by nature, or all the same: another check's
+    rows = learning.examples
+    expected = _expected(total, None if rows is None else rows * looked_at(batches))
+    if distinct >= _SHARE * expected:
+        return Clear()
+    text = f"{len(drawn)} batches drew {total:,} examples, but only {distinct:,} distinct ones"
+    worse = _worse(learning)
+    if rows is None and not worse:
+        return Clear(f"{text}.")
+    of = "" if rows is None else f" of {rows:,}"
+    return Found(
+        Severity.FAILING if worse or learning.failing else Severity.WARNING,
+        f"{text}{of}. {learning.sentence}",
+        "Look at the loader: next(iter(loader)) or a seed in each step gives the same batch.",
+        since_step=int(batches.steps[0]),
+        numbers={"distinct": float(distinct), "drawn": float(total)},
+    )
+
+
+def _expected(total: int, rows: float | None) -> float:
+    """Distinct examples among so many drawn at random."""
+    return float(total) if not rows else rows * float(-np.expm1(-total / rows))
+
+
+def _worse(learning: Learning) -> bool:
+    """Does held-out data do much worse than training?"""
+    held, trained = learning.validation_skill, learning.training_skill
+    if learning.generalises is False:
+        return True
+    return held is not None and trained is not None and trained - held > _GAP

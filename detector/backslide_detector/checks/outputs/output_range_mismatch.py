@@ -1,0 +1,146 @@
+"""The targets lie where the network cannot answer.
+
+What it looks for:
+    A last layer with bounds (sigmoid, tanh, softmax, ReLU), or outputs that never leave such
+    bounds, and targets beyond them: on held-out predictions, at least a tenth of the targets'
+    variance is out of reach; in training, targets that lie beyond a bound by a fifth of
+    their range or more. In a run that learns poorly.
+
+Why it matters:
+    The network runs against its bound and stays there; the gradient fades, and what is beyond
+    is never answered.
+
+What to do:
+    Take the activation off the last layer, or scale the targets into its range and scale the
+    answers back.
+
+When it is wrong:
+    Targets that reach a little beyond the bound cost little: such a run learns and is not
+    reported. Classes are not judged. In training, targets are known only where the loss is a
+    mean of squares.
+
+References:
+    Wardat et al. (2022), DeepDiagnosis, ICSE: out of range problem. Goodfellow, Bengio &
+    Courville (2016), Deep Learning, section 6.2.2 (output units).
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.batches import FEW, trusted
+from backslide_detector.checks.learning import Learning
+from backslide_detector.evidence import Batches, Floats, LayerHistory, Predictions, Series
+from backslide_detector.finding import Clear, Found, Severity, Skipped
+
+_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "Sigmoid": (0.0, 1.0),
+    "Hardsigmoid": (0.0, 1.0),
+    "Softmax": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Hardtanh": (-1.0, 1.0),
+    "Softsign": (-1.0, 1.0),
+    "ReLU": (0.0, np.inf),
+    "ReLU6": (0.0, 6.0),
+    "Softplus": (0.0, np.inf),
+}
+"""Where answers can lie, by the class of the last layer."""
+
+_OUT_OF_REACH = 0.1
+_BEYOND = 0.2
+_AT = 0.02  # this near to one, outputs have reached it
+_HALF = 0.5
+
+
+def check(
+    learning: Learning,
+    *,
+    batches: Batches | None = None,
+    predictions: Mapping[str, Predictions] | None = None,
+    activations: LayerHistory | None = None,
+    loss: Series | None = None,
+) -> Found | Clear | Skipped:
+    """Compares targets with the bounds, on held-out predictions and in training."""
+    table = _numbers(predictions)
+    wanted = None if batches is None else _wanted(batches, loss)
+    if table is None and wanted is None:
+        return Skipped("no predictions of numbers, and no targets known from training")
+    answers = table[1] if table is not None else _answered(batches)
+    bounds = _bounds(activations, answers)
+    if bounds is None:
+        return Clear()
+    low, high = bounds
+    reach = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of {low:g} or more"
+    if table is not None:
+        targets, _ = table
+        beyond = np.maximum(targets - high, 0.0) + np.maximum(low - targets, 0.0)
+        share = float(np.square(beyond).mean() / targets.var())
+        limit, ends = _OUT_OF_REACH, (float(targets.min()), float(targets.max()))
+    else:
+        assert wanted is not None  # noqa: S101 - one of the two is there
+        share = max(wanted[1] - high, low - wanted[0]) / (wanted[1] - wanted[0])
+        limit, ends = _BEYOND, wanted
+    if share < limit:
+        return Clear()
+    text = (
+        f"The network answers with numbers {reach}, but targets lie between {ends[0]:.3g} and "
+        f"{ends[1]:.3g}"
+    )
+    if not learning.poor:
+        return Clear(f"{text}; the run learns.")
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"{text}. {learning.sentence}",
+        "Take the activation off the last layer, or scale the targets into its range.",
+        layer=None if activations is None else activations.layers[-1],
+        since_step=0,
+        numbers={"out_of_reach": share},
+    )
+
+
+def _numbers(predictions: Mapping[str, Predictions] | None) -> tuple[Floats, Floats] | None:
+    """Held-out targets and predictions, where they are numbers that vary."""
+    chosen = held_out(predictions) if predictions else None
+    if chosen is None or not isinstance(chosen[1].targets[0], float | np.floating):
+        return None
+    targets = chosen[1].targets.astype(np.float64)
+    answers = chosen[1].predictions.astype(np.float64)
+    fine = np.isfinite(targets) & np.isfinite(answers)
+    targets, answers = targets[fine], answers[fine]
+    return (targets, answers) if len(targets) and targets.var() > 0.0 else None
+
+
+def _wanted(batches: Batches, loss: Series | None) -> tuple[float, float] | None:
+    """Range of the targets in training; None where it is not known."""
+    known = trusted(batches, loss) & np.isfinite(batches.numbers["target_low"])
+    if known.sum() < FEW:
+        return None
+    low = float(np.median(batches.numbers["target_low"][known]))
+    high = float(np.median(batches.numbers["target_high"][known]))
+    return (low, high) if high > low else None
+
+
+def _answered(batches: Batches | None) -> Floats:
+    """Extremes of the outputs in training."""
+    if batches is None:
+        return np.empty(0)
+    ends = np.concatenate([batches.numbers["output_low"], batches.numbers["output_high"]])
+    return np.asarray(ends[np.isfinite(ends)], dtype=np.float64)
+
+
+def _bounds(activations: LayerHistory | None, answers: Floats) -> tuple[float, float] | None:
+    """Where answers can lie: by the last layer, else by what they never left, but reached."""
+    last = "" if activations is None or not activations.kinds else activations.kinds[-1]
+    if not len(answers):
+        return None
+    if last in _BOUNDS:
+        low, high = _BOUNDS[last]
+        return (low, high) if answers.min() >= low and answers.max() <= high else None
+    if answers.min() >= 0.0 and float(np.mean(answers == 0.0)) > _HALF:
+        return 0.0, np.inf  # what adds up to exactly nothing was cut off there
+    reached = np.abs(np.abs(answers) - 1.0) <= _AT
+    if np.abs(answers).max() <= 1.0 and float(np.mean(reached)) > _HALF:
+        return (0.0 if answers.min() >= 0.0 else -1.0), 1.0
+    return None
