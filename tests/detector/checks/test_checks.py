@@ -242,6 +242,16 @@ def test_nan_or_inf_names_the_first_step():
     assert outcome("nan-or-inf", run(weights=BROKEN)).since_step == 20 * STEPS // SNAPSHOTS
 
 
+def test_nan_or_inf_names_the_inputs_that_brought_it():
+    bad = np.where(np.arange(SNAPSHOTS) == 15, 0.01, 0.0)
+    found = outcome(
+        "nan-or-inf",
+        failing(LOST, batches=batch_cases.batches(input_nonfinite_fraction=bad)),
+    )
+    assert "inputs of step 150" in found.sentence
+    assert "missing values" in found.advice
+
+
 def mangled():
     """The plain run in every state that a file can leave it in."""
     plain = failing()

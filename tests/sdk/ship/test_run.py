@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 import backslide
+from backslide.contract import BATCHES_SCHEMA, Artifact
 from backslide.record import provenance
+from backslide.ship import parts
 from backslide.spool.segments import Kind, read, segment_path, segments
 
 
@@ -122,6 +124,16 @@ def test_a_watched_model_leaves_layers_and_provenance(offline):
             run.step(loss=loss)
     assert len(records(offline, Kind.CATALOGUE)) >= 1
     assert len(records(offline, Kind.SNAPSHOT)) >= 1
+    rows = [json.loads(p) for p in records(offline, Kind.BATCH)]
+    assert (rows[0]["step"], rows[0]["examples"]) == (1, 8)
+    (table,) = [
+        parts.sort(read(segment, 0, closed=True).records, segment.parent).tables[
+            Artifact.BATCHES
+        ]
+        for segment in offline.glob("*/segment-000001.log")
+    ]
+    assert table.schema == BATCHES_SCHEMA
+    assert table["digests"].to_pylist() == [row["digests"] for row in rows]
     assert [json.loads(p) for p in records(offline, Kind.PARAMS)] == [{"a.b": "1"}]
     files = {path.name: path for path in offline.glob("*/files/*/*")}
     assert "graph.json" in files

@@ -3,7 +3,7 @@
 What it looks for:
     NaN or infinity that stays or keeps coming back: in the weights, in the training loss of
     the last steps, or in the gradients of many snapshots in a row. Names the layer and the
-    step where it was seen first.
+    step where it was seen first, or the step whose inputs brought it.
 
 Why it matters:
     What has touched a NaN is NaN. Once in the weights it does not go away, and every
@@ -27,9 +27,10 @@ import numpy as np
 
 from backslide_detector.checks.curve import is_finite, trailing_nonfinite
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory, RunEvidence, Series
+from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
+_DATA = "Replace or drop the missing values in the data before they reach the network."
 _ADVICE = (
     "Lower the learning rate or clip the gradients; if it starts in the first steps, look for "
     "missing values in the data and for log or division in the loss."
@@ -44,6 +45,7 @@ def check(
     activations: LayerHistory | None = None,
     gradients: LayerHistory | None = None,
     weights: LayerHistory | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Weights or loss that stay non-finite fail; gradients only when learning fails too."""
     if loss is None and weights is None and gradients is None:
@@ -60,10 +62,13 @@ def check(
     ]
     if seen:
         where = f", first in {layer}" if layer else ""
+        fed = _fed(batches, step)
+        if fed is not None:
+            where = f", after the inputs of step {fed} had held such numbers"
         return Found(
             Severity.FAILING,
             f"No longer finite: {', '.join(seen)}, since step {step}{where}.",
-            _ADVICE,
+            _ADVICE if fed is None else _DATA,
             layer=layer,
             since_step=step,
             numbers={"first_step": float(step or 0)},
@@ -89,6 +94,14 @@ def check(
 def _bad(history: LayerHistory) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Where a tensor held non-finite elements, shape (s, l)."""
     return history.nonfinite_fraction > 0.0
+
+
+def _fed(batches: Batches | None, step: int | None) -> int | None:
+    """The first sampled step, up to that one, whose inputs held non-finite numbers."""
+    if batches is None or step is None:
+        return None
+    bad = (batches.numbers["input_nonfinite_fraction"] > 0.0) & (batches.steps <= step)
+    return int(batches.steps[int(bad.argmax())]) if bad.any() else None
 
 
 def _lost(loss: Series, *, finished: bool) -> bool:

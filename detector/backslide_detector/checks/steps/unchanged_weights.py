@@ -136,14 +136,17 @@ def _unmoved(
 
 def _never_stepped(activations: LayerHistory | None, learning: Learning) -> Found | Skipped:
     """Weights are read in the optimizer's step, so activations alone mean that it made none."""
-    if activations is None or activations.steps[-1] < _FEW_STEPS or not learning.failing:
+    hardly = learning.state is State.UNKNOWN and learning.poor
+    if activations is None or activations.steps[-1] < _FEW_STEPS:
         return Skipped("no weights were recorded")
+    if not (learning.failing or hardly):
+        return Skipped("no weights were recorded; another optimizer may have stepped")
     return Found(
-        Severity.FAILING,
+        Severity.FAILING if learning.failing else Severity.WARNING,
         f"In {activations.steps[-1]} steps the optimizer made none. {learning.sentence}",
         "Call optimizer.step() after loss.backward(), on the optimizer given to backslide.",
         since_step=int(activations.steps[0]),
-        stop=True,
+        stop=learning.failing,
     )
 
 
