@@ -52,8 +52,9 @@ def status(root) -> str | None:
 )
 def test_the_end_of_a_script_without_a_with_block(tmp_path, last_line, expected):
     code = f"""
-import os, sys
+import os, signal, sys
 import backslide
+signal.signal(2, signal.default_int_handler)  # a background job ignores it
 def train():
     run = backslide.start("ends")
     run.step(loss=1.0)
