@@ -6,12 +6,12 @@ from typing import Any
 import torch
 from accelerate.tracking import GeneralTracker  # type: ignore[import-untyped]  # has no types
 
-import backslide
-from backslide.guard import Faults, guarded
+from backslide.guard import guarded
+from backslide.integrations.session import Session
 from backslide.run import Run
 
 
-class BackslideTracker(GeneralTracker):  # type: ignore[misc]  # for the same reason
+class BackslideTracker(Session, GeneralTracker):  # type: ignore[misc]  # for the same reason
     """Watches a loop written with accelerate, and keeps what `accelerator.log` is given.
 
     A step is one step of the first optimizer, noticed by itself: it needs no `run.step`. What
@@ -40,14 +40,10 @@ class BackslideTracker(GeneralTracker):  # type: ignore[misc]  # for the same re
         **start: Any,  # noqa: ANN401  # as `backslide.start` has them
     ) -> None:
         """Starts nothing yet."""
-        super().__init__()
-        self.run: Run | None = None
-        self.faults = Faults()
-        self._lineage = lineage
+        super().__init__(lineage, start)
         self._model = model
         several = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else optimizer
         self._optimizers = list(several)
-        self._start = start
         self._handle: Any = None
 
     @property
@@ -72,18 +68,15 @@ class BackslideTracker(GeneralTracker):  # type: ignore[misc]  # for the same re
             self.run.finish()
 
     def _running(self, config: Mapping[str, Any]) -> Run:
-        if self.run is None:
-            options = {"params": config, **self._start}
-            self.run = backslide.start(
-                self._lineage, model=self._model, optimizer=self._optimizers, **options
-            )
-            # After the run's own hooks: these measure the step that then is over.
-            first = self._optimizers[0]
-            inner = getattr(first, "optimizer", first)
-            self._handle = inner.register_step_post_hook(self._over)
-        return self.run
+        if self.run is not None:
+            return self.run
+        run = self._begin(self._model, self._optimizers, params=config)
+        # After the run's own hooks: these measure the step that then is over.
+        first = self._optimizers[0]
+        inner = getattr(first, "optimizer", first)
+        self._handle = inner.register_step_post_hook(self._over)
+        return run
 
     @guarded(None)
     def _over(self, *_: object) -> None:
-        if self.run is not None:
-            self.run.step()
+        self._step()

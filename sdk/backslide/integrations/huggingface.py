@@ -6,10 +6,9 @@ from typing import Any, Final
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-import backslide
-from backslide.guard import Faults, guarded
+from backslide.guard import guarded
+from backslide.integrations.session import Session
 from backslide.measure.instruments.names import unwrapped
-from backslide.run import Run
 
 NO_RECIPE: Final = {
     "data_seed", "disable_tqdm", "local_rank", "logging_dir", "output_dir", "report_to",
@@ -18,7 +17,7 @@ NO_RECIPE: Final = {
 """Arguments that differ between retrains of one recipe."""
 
 
-class BackslideCallback(TrainerCallback):
+class BackslideCallback(Session, TrainerCallback):
     """Watches a `train`, keeps what the trainer logs, and evaluates each example afterwards.
 
     A step is one step of the optimizer. `loss` is that of the step wherever the model computes
@@ -44,11 +43,8 @@ class BackslideCallback(TrainerCallback):
 
     def __init__(self, lineage: str, *, evaluate: bool = True, **start: Any) -> None:  # noqa: ANN401  # as `backslide.start` has them
         """Starts nothing yet."""
-        self.run: Run | None = None
-        self.faults = Faults()
-        self._lineage = lineage
+        super().__init__(lineage, start)
         self._evaluate = evaluate
-        self._start = start
         self._losses = _Losses()
 
     def on_train_begin(
@@ -59,13 +55,13 @@ class BackslideCallback(TrainerCallback):
         **more: Any,  # noqa: ANN401
     ) -> None:
         """Starts the run."""
-        if self.run is not None:
-            self.run.finish()
         model = more["model"]
-        known = {"params": _recipe(args, model), "run_name": args.run_name, "seed": args.seed}
-        options = known | self._start
-        self.run = backslide.start(
-            self._lineage, model=model, optimizer=more["optimizer"], **options
+        self._begin(
+            model,
+            more["optimizer"],
+            params=_recipe(args, model),
+            run_name=args.run_name,
+            seed=args.seed,
         )
         if not args.torch_compile:  # a hook that keeps a tensor would break the graph
             self._losses.listen(model)
@@ -80,11 +76,7 @@ class BackslideCallback(TrainerCallback):
         **_: Any,  # noqa: ANN401
     ) -> None:
         """Ends a step."""
-        if self.run is None:
-            return
-        loss = self._losses.take(args.gradient_accumulation_steps)
-        self.run.step(**({} if loss is None else {"loss": loss}))
-        if self.run.should_stop:
+        if self._step(self._losses.take(args.gradient_accumulation_steps)):
             control.should_training_stop = True
 
     @guarded(None)

@@ -6,9 +6,8 @@ from typing import Any
 
 import torch
 
-import backslide
-from backslide.guard import Faults, guarded
-from backslide.run import Run
+from backslide.guard import guarded
+from backslide.integrations.session import Session
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -18,7 +17,7 @@ except ImportError:  # the same under its older name, so mypy sees two
     from pytorch_lightning.loggers import Logger  # type: ignore[assignment]
 
 
-class BackslideCallback(Callback):
+class BackslideCallback(Session, Callback):
     """Watches a `fit`, keeps what the module logs, and evaluates each example afterwards.
 
     A step is one batch in which an optimizer took its step; `loss` is that of all batches
@@ -43,22 +42,14 @@ class BackslideCallback(Callback):
 
     def __init__(self, lineage: str, *, evaluate: bool = True, **start: Any) -> None:  # noqa: ANN401  # as `backslide.start` has them
         """Starts nothing yet."""
-        self.run: Run | None = None
-        self.faults = Faults()
-        self._lineage = lineage
+        super().__init__(lineage, start)
         self._evaluate = evaluate
-        self._start = start
         self._taken = 0
         self._loss: torch.Tensor | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the run: model, optimizers and loggers are in place."""
-        if self.run is not None:
-            self.run.finish()
-        options = {"params": dict(pl_module.hparams), **self._start}
-        self.run = backslide.start(
-            self._lineage, model=pl_module, optimizer=trainer.optimizers, **options
-        )
+        self._begin(pl_module, trainer.optimizers, params=dict(pl_module.hparams))
         self._taken, self._loss = trainer.global_step, None
         self._listen(trainer)
 
@@ -72,8 +63,6 @@ class BackslideCallback(Callback):
         batch_idx: int,  # noqa: ARG002
     ) -> None:
         """Ends a step if an optimizer took one in this batch."""
-        if self.run is None:
-            return
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if isinstance(loss, torch.Tensor):
             # Already divided by the number of accumulated batches.
@@ -81,9 +70,8 @@ class BackslideCallback(Callback):
         if trainer.global_step == self._taken:
             return
         self._taken = trainer.global_step
-        self.run.step(**({} if self._loss is None else {"loss": self._loss}))
-        self._loss = None
-        if self.run.should_stop:
+        loss, self._loss = self._loss, None
+        if self._step(loss):
             trainer.should_stop = True
 
     @guarded(None)
