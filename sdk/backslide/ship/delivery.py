@@ -15,9 +15,9 @@ from backslide.ship.packing import Packing
 from backslide.ship.records import Records
 from backslide.ship.remote import AwayError, GoneError, RejectedError, Remote
 from backslide.ship.shipment import Shipment
+from backslide.ship.siblings import siblings, take_up
 from backslide.spool.job import WRITER_LOCK, Job, RunState, held
 from backslide.spool.segments import segments
-from backslide.spool.siblings import siblings, take_up
 
 FIRST_PAUSE: Final = 0.5
 LONGEST_PAUSE: Final = 30.0

@@ -17,9 +17,9 @@ from mlflow import MlflowClient
 from tests.sdk.ship import tools
 
 import backslide
+from backslide.ship.siblings import Sibling, take_up
 from backslide.spool.job import HANDOVER, SHIPPER_LOCK, WRITER_LOCK, Job, Lock
 from backslide.spool.segments import Kind, read, segment_path, segments
-from backslide.spool.siblings import Sibling, take_up
 
 NOWHERE = "http://127.0.0.1:9"
 
