@@ -4,7 +4,6 @@ The loop's thread only writes to the spool; everything slow happens on the keepe
 the shipper's process. After the start nothing here raises.
 """
 
-import json
 import logging
 import shutil
 import time
@@ -14,7 +13,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from backslide import ending
-from backslide.contract import Artifact
 from backslide.guard import Faults, guarded, logger
 from backslide.judged import JudgedRun, wait_for_verdict
 from backslide.record import data
@@ -33,10 +31,10 @@ if TYPE_CHECKING:
 CONTACT_SECONDS: Final = 10.0
 FINISH_SECONDS: Final = 10.0
 ERRAND_SECONDS: Final = 3.0
+"""Of the seconds to finish, how many may go to a slow `git`."""
 DESCRIBED_AFTER: Final = 10
 """Snapshots after which the network is described, for whoever judges the running job; it is
 described once more at the end."""
-"""Of the seconds to finish, how many may go to a slow `git`."""
 
 
 class Run:
@@ -103,7 +101,7 @@ class Run:
                 recorder.snapshot(snapshot)
                 self._snapshots += 1
                 if self._snapshots == DESCRIBED_AFTER:
-                    recorder.attach(Artifact.GRAPH, json.dumps(self._watch.graph()).encode())
+                    recorder.network(self._watch.graph())
         if scalars:
             recorder.scalars(self._step, scalars)
 
@@ -280,7 +278,7 @@ class Run:
             return
         for snapshot in self._watch.close():
             recorder.snapshot(snapshot)
-        recorder.attach(Artifact.GRAPH, json.dumps(self._watch.graph()).encode())
+        recorder.network(self._watch.graph())
         for problem in self._watch.problems:
             self.faults.note(f"watch: {problem}", "backslide: %s", problem)
 

@@ -62,6 +62,10 @@ class Recorder:
             now = int(snapshot.wall_time * 1_000)
             self._point(Point(snapshot.step, now, snapshot.scalars))
 
+    def network(self, graph: Mapping[str, object]) -> None:
+        """Records what the network looks like, in place of what was recorded before."""
+        self.attach(Artifact.GRAPH, json.dumps(graph).encode())
+
     def data(self, name: str, summary: Summary) -> None:
         """Records the identity of a data set."""
         place = f"{Artifact.DATA}/{file_name(name)}"

@@ -1,6 +1,5 @@
 """The model's own inputs and outputs in a sampled step: hooks on the model as a whole."""
 
-import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
@@ -17,12 +16,13 @@ from backslide.measure.batches.facts import Batch, Trial, describe, digests
 from backslide.measure.batches.pieces import (
     Piece,
     features,
+    first_answers,
     first_inputs,
     flat_answers,
 )
-from backslide.measure.batches.pieces import answers as answers_in
 from backslide.measure.batches.trial import Question, Reply, ask, question
 from backslide.measure.batches.undisturbed import fit
+from backslide.measure.instruments.hook import Hook
 from backslide.measure.instruments.tensors import in_backward
 from backslide.measure.meter import Meter
 
@@ -119,7 +119,7 @@ class Batches:
         self._listening = True
         self._try = trial
         if self._tap is None and not isinstance(self._model, torch.jit.ScriptModule):
-            self._tap = self._model.register_forward_hook(Tap(self), with_kwargs=True)
+            self._tap = self._model.register_forward_hook(BatchTap(self), with_kwargs=True)
 
     def end(self) -> None:
         """Keeps nothing until `begin`."""
@@ -176,7 +176,7 @@ class Batches:
             return  # what is captured here would run again at every replay of the CUDA graph
         capture = Capture(len(inputs), self._model.training, Piece(features(inputs)))
         self._capture = capture
-        output = answers_in(out, len(inputs))
+        output = first_answers(out, len(inputs))
         if output is None or (rows := flat_answers(output)) is None:
             return
         capture.output = Piece(rows)
@@ -224,12 +224,8 @@ class Batches:
             self._tap = None
 
 
-class Tap:
-    """The forward hook on the whole model.
-
-    A copy of the model made while it is watched carries a hook that does nothing and needs no
-    backslide to be loaded.
-    """
+class BatchTap(Hook):
+    """The forward hook on the whole model."""
 
     __slots__ = ("_batches",)
 
@@ -247,10 +243,6 @@ class Tap:
         """Looks at a call; never raises, never changes anything."""
         if not torch.compiler.is_compiling() and not in_backward():
             self._batches.note(args, kwargs, output)
-
-    def __reduce__(self) -> tuple[object, tuple[object, str]]:
-        """Pickles as something of the standard library that takes any call and returns None."""
-        return getattr, (contextlib.nullcontext(), "__exit__")
 
 
 class GradientTap:

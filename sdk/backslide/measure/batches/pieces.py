@@ -78,7 +78,7 @@ def first_inputs(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Tens
     return next((found for found in tensors((args, named)) if _usable(found)), None)
 
 
-def answers(output: object, examples: int) -> Tensor | None:
+def first_answers(output: object, examples: int) -> Tensor | None:
     """The first tensor of floats in a model's output with one row an example."""
     for found in tensors(output):
         if found.is_floating_point() and found.ndim and len(found) == examples:

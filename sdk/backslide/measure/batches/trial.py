@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from backslide.measure.batches.answers import Answers, losses
 from backslide.measure.batches.facts import NAN, Trial
-from backslide.measure.batches.pieces import Piece, answers, flat_answers, mapped, tensors
+from backslide.measure.batches.pieces import Piece, first_answers, flat_answers, mapped, tensors
 from backslide.measure.batches.undisturbed import evaluate
 from backslide.measure.instruments.activations import observable
 from backslide.measure.instruments.tensors import first_floating
@@ -225,7 +225,7 @@ def _listen(
     finally:
         for handle in handles:
             handle.remove()
-    found = answers(output, question.rows)
+    found = first_answers(output, question.rows)
     return (None if found is None else flat_answers(found)), list(heard.values())
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backslide.measure.instruments.names import sharded
+
 BUFFERS: Final = 2**22
 """Elements of buffers that may be copied, to be put back."""
 
@@ -24,7 +26,7 @@ def fit(model: nn.Module) -> bool:
         not (torch.distributed.is_available() and torch.distributed.is_initialized())
         and not torch.nn.modules.module._has_any_global_hook()  # type: ignore[no-untyped-call]  # noqa: SLF001  # there is no public way
         and not any(map(_foreign, model.modules()))
-        and not any(hasattr(parameter, "to_local") for parameter in model.parameters())
+        and not sharded(model)
         and sum(buffer.numel() for buffer in model.buffers()) <= BUFFERS
     )
 
@@ -56,7 +58,7 @@ def evaluate(
     random generators of torch, numpy and Python.
 
     Args:
-        model: fit for it, see `unfit`.
+        model: `fit` for it.
         args: arguments of the call.
         kwargs: named arguments of the call.
         autocast: precision that the training step ran in; None for that of the tensors.

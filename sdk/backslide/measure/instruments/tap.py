@@ -6,7 +6,6 @@ is asked when it runs, so that the cadence causes no compilation. Taking the hoo
 one that was compiled stays.
 """
 
-import contextlib
 import itertools
 import weakref
 from collections.abc import Callable
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from backslide.measure.instruments.hook import Hook
 from backslide.measure.instruments.tensors import first_floating, in_backward
 from backslide.measure.meter import Meter
 
@@ -30,11 +30,8 @@ _OPERATORS.define("observe(Tensor output, Tensor(a!) anchor, int tap) -> ()")  #
 """`anchor` is declared as written to, so that no compiler drops the call as useless."""
 
 
-class Tap:
+class Tap(Hook):
     """Hands a module's outputs on while it is open; in training mode, recomputations left out.
-
-    A copy of the model (`copy.deepcopy`, `torch.save`) made while it is watched carries a hook
-    that does nothing and needs no backslide to be loaded.
 
     Attributes:
         name: of the module.
@@ -110,10 +107,6 @@ class Tap:
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's forward pass
             fail(f"activations of {self.name!r} could not be measured: {error}")
         self._meter.seconds += perf_counter() - start
-
-    def __reduce__(self) -> tuple[object, tuple[object, str]]:
-        """Pickles as something of the standard library that takes any call and returns None."""
-        return getattr, (contextlib.nullcontext(), "__exit__")
 
 
 def _device(module: nn.Module) -> torch.device:
