@@ -119,6 +119,16 @@ class Claim:
     found_worse: bool
     found_better: bool
 
+    @property
+    def found(self) -> Literal["worse", "better"] | None:
+        """What was discovered."""
+        return "worse" if self.found_worse else "better" if self.found_better else None
+
+    @property
+    def nearest(self) -> tuple[float, float]:
+        """(p-value, its level) in the direction in which there is more evidence."""
+        return min((self.worse, self.level_worse), (self.better, self.level_better))
+
 
 @dataclass(frozen=True, slots=True)
 class Standing:
@@ -127,10 +137,8 @@ class Standing:
     Attributes:
         number: position among all retrains that the ledger knows.
         procedure: how the false discovery rate is kept.
-        worse, better: the one-sided p-values as they were spent.
-        level_worse, level_better: what they were held against.
-        found_worse, found_better: a discovery under control of the false discovery rate.
-        recipe: the same about the recipe, in streams of its own; None without retrain noise.
+        model: the claim about the model.
+        recipe: that about the recipe, in streams of its own; None without retrain noise.
         alarm_value, alarm_every: the e-detector of the lineage and its threshold; None without
             common examples.
         alarmed: the detector reached its threshold with this retrain.
@@ -141,12 +149,7 @@ class Standing:
 
     number: int
     procedure: str
-    worse: float
-    better: float
-    level_worse: float
-    level_better: float
-    found_worse: bool
-    found_better: bool
+    model: Claim
     recipe: Claim | None = None
     alarm_value: float | None = None
     alarm_every: float | None = None

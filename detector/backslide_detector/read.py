@@ -11,6 +11,7 @@ from backslide_detector.engine import Case
 from backslide_detector.errors import RunGoneError
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.ledger import Lease, Stage
+from backslide_detector.names import table_of
 from backslide_detector.past import from_head, from_memory
 from backslide_detector.retrain.ablation import belongs_to
 from backslide_detector.retrain.attribution import Mix
@@ -118,7 +119,7 @@ def _release(
 
 def _on_its_test_set(this: PastRun, new: RunEvidence, runs: list[PastRun]) -> PastRun:
     """The run with the digest of its test set, where the lineage has changed its own."""
-    tested = None if new.error is None else new.predictions.get(new.error.split)
+    tested = None if new.error is None else table_of(new.predictions, new.error.split)
     if tested is None or all(run.lead != "first" for run in runs):
         return this
     return replace(this, test_set=digest_of_examples(tested))

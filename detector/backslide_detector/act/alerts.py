@@ -81,7 +81,7 @@ def _put_off(outbox: Outbox, alert: Alert, error: DeliveryError) -> None:
 def _confirmed(judgement: Judgement) -> bool:
     """Whether "worse" also holds among all retrains; a regression is told anyway."""
     standing = judgement.retrain.stream.standing
-    return standing is not None and (standing.found_worse or standing.alarmed)
+    return standing is not None and (standing.model.found_worse or standing.alarmed)
 
 
 def _payload(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str, object]:

@@ -7,9 +7,9 @@ from hashlib import sha256
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from backslide_detector.judgement import Claim, Stake, Standing
+from backslide_detector.ledger.database import upsert
 from backslide_detector.ledger.tables import spent, stream
 from backslide_detector.stats.alarm import FlipAlarm
 from backslide_detector.stats.online import OnlineTest, Procedure, Spent
@@ -19,6 +19,8 @@ STREAM_LOCK = 7_221_906
 are the whole fleet's, and each test depends on all before it."""
 
 Direction = Literal["worse", "better"]
+Question = Literal["", "recipe_"]
+"""What a column is about, as the start of its name: the model, or the recipe."""
 
 
 def spend(
@@ -77,7 +79,7 @@ def _overlapping(
 
 def _tested(
     connection: Connection,
-    question: Literal["", "recipe_"],
+    question: Question,
     procedure: Procedure,
     pvalues: tuple[float, float],
     overlapping: Sequence[Row[Any]],
@@ -99,9 +101,7 @@ def _tested(
     return values
 
 
-def _open(
-    rows: Sequence[Row[Any]], question: Literal["", "recipe_"], direction: Direction
-) -> list[Spent]:
+def _open(rows: Sequence[Row[Any]], question: Question, direction: Direction) -> list[Spent]:
     """The rows as tests of one stream."""
     return [
         Spent(
@@ -148,37 +148,30 @@ def _state(connection: Connection, name: str) -> str | None:
 
 
 def _keep(connection: Connection, name: str, state: str) -> None:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(stream).values(name=name, state=state)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["name"], set_={"state": state})
-    )
+    upsert(connection, stream, {"name": name}, {"state": state})
 
 
 def _standing(row: Row[Any]) -> Standing:
-    recipe = None
-    if row.recipe_place is not None:
-        recipe = Claim(
-            worse=row.recipe_worse,
-            better=row.recipe_better,
-            level_worse=row.recipe_level_worse,
-            level_better=row.recipe_level_better,
-            found_worse=bool(row.recipe_found_worse),
-            found_better=bool(row.recipe_found_better),
-        )
     return Standing(
         number=row.number,
         procedure=row.procedure,
-        worse=row.worse,
-        better=row.better,
-        level_worse=row.level_worse,
-        level_better=row.level_better,
-        found_worse=bool(row.found_worse),
-        found_better=bool(row.found_better),
-        recipe=recipe,
+        model=_claim(row, ""),
+        recipe=None if row.recipe_place is None else _claim(row, "recipe_"),
         alarm_value=row.alarm_value,
         alarm_every=row.alarm_every,
         alarmed=bool(row.alarmed),
         leads=bool(row.leads),
         uses=row.uses,
+    )
+
+
+def _claim(row: Row[Any], question: Question) -> Claim:
+    values = row._mapping  # noqa: SLF001 -- SQLAlchemy's public name
+    return Claim(
+        worse=values[f"{question}worse"],
+        better=values[f"{question}better"],
+        level_worse=values[f"{question}level_worse"],
+        level_better=values[f"{question}level_better"],
+        found_worse=bool(values[f"{question}found_worse"]),
+        found_better=bool(values[f"{question}found_better"]),
     )

@@ -108,24 +108,14 @@ def _stream(stream: Stream) -> dict[str, object]:
 
 
 def _discovery(standing: Standing) -> dict[str, object]:
-    found = "worse" if standing.found_worse else "better" if standing.found_better else None
-    return {
-        "found": found,
-        "number": standing.number,
-        "procedure": standing.procedure,
-        "pvalue": {"worse": _finite(standing.worse), "better": _finite(standing.better)},
-        "level": {
-            "worse": _finite(standing.level_worse),
-            "better": _finite(standing.level_better),
-        },
-    }
+    place = {"number": standing.number, "procedure": standing.procedure}
+    return place | _claim(standing.model)
 
 
 def _claim(claim: Claim) -> dict[str, object]:
     """What came of a claim among all of its kind."""
-    found = "worse" if claim.found_worse else "better" if claim.found_better else None
     return {
-        "found": found,
+        "found": claim.found,
         "pvalue": {"worse": _finite(claim.worse), "better": _finite(claim.better)},
         "level": {
             "worse": _finite(claim.level_worse),

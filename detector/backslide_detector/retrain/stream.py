@@ -230,16 +230,14 @@ def _words(stream: Stream, verdict: RetrainVerdict) -> list[str]:
 
 def _discovery(standing: Standing) -> str:
     place = f"retrain {standing.number:,} of the ledger"
-    found = "worse" if standing.found_worse else "better" if standing.found_better else None
+    found = standing.model.found
     if found is not None:
         return (
             f"A discovery under control: counted among all tests so far ({place}), this model "
             f"is {found}; at most 5 % of such discoveries are expected to be false "
             f"({standing.procedure.upper()})."
         )
-    pvalue, level = min(
-        (standing.worse, standing.level_worse), (standing.better, standing.level_better)
-    )
+    pvalue, level = standing.model.nearest
     return (
         f"No discovery under control of the false discovery rate ({place}; one-sided "
         f"p = {pvalue:.2g} against a level of {level:.2g}, {standing.procedure.upper()})."
@@ -247,13 +245,12 @@ def _discovery(standing: Standing) -> str:
 
 
 def _claim(claim: Claim) -> str:
-    found = "worse" if claim.found_worse else "better" if claim.found_better else None
-    if found is not None:
+    if claim.found is not None:
         return (
-            f"Among all claims about recipes, this one is {found} under control as well: at "
-            "most 5 % of such claims are expected to be luck."
+            f"Among all claims about recipes, this one is {claim.found} under control as well: "
+            "at most 5 % of such claims are expected to be luck."
         )
-    pvalue, level = min((claim.worse, claim.level_worse), (claim.better, claim.level_better))
+    pvalue, level = claim.nearest
     return (
         f"No claim about the recipe holds among all such claims (one-sided p = {pvalue:.2g} "
         f"against a level of {level:.2g})."

@@ -202,7 +202,7 @@ def test_replicas_spend_in_one_order_and_each_run_once(pair):
     assert [standing.number for standing in told] == [1, 1, 2, 2]
     assert [standing.uses for standing in told] == [1, 1, 2, 2]
     assert told[0] == told[1]
-    assert told[0].found_worse
+    assert told[0].model.found_worse
     assert told[0].alarmed
 
 
