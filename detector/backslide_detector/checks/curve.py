@@ -28,6 +28,12 @@ def trailing_nonfinite(series: Series) -> int:
     return int(finite.argmax()) if finite.any() else len(finite)
 
 
+def latest(series: Series | None) -> float | None:
+    """Median of the last three finite values; None without any."""
+    values = np.empty(0) if series is None else series.values[is_finite(series.values)]
+    return float(np.median(values[-3:])) if len(values) else None
+
+
 @dataclass(frozen=True)
 class Curve:
     """The finite part of a series.

@@ -7,16 +7,24 @@ loss that the run began with. Windows of many steps are compared, never single b
 """
 
 import math
-import re
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
 import numpy as np
 
-from backslide_detector.checks.curve import Curve, curve, is_finite, trailing_nonfinite
+from backslide_detector.checks.curve import Curve, curve, trailing_nonfinite
+from backslide_detector.checks.stated import (
+    class_shares,
+    first_loss,
+    is_adversarial,
+    is_lost,
+    is_warming_up,
+    predicted_error,
+    recent,
+    regression_fit,
+    training_examples,
+)
 from backslide_detector.evidence import RunEvidence, Series
 
 FEW_STEPS: Final = 100
@@ -30,9 +38,6 @@ _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several ti
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 _POOR: Final = 0.75
 _BAD_START: Final = 3.0
-_CRITIC: Final = re.compile(
-    r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
-)
 _RELAPSED: Final = 0.7
 _STUCK_HIGH: Final = _RELAPSED / 0.95
 
@@ -128,21 +133,21 @@ def assess(
         shape,
         guess=float(-(shares * np.log(shares)).sum()) if shares is not None else None,
         chance=float(1.0 - shares.max()) if shares is not None else None,
-        training_error=_recent(training_error),
-        validation_error=_recent(validation_error, fallback=_predicted_error(run)),
+        training_error=recent(training_error),
+        validation_error=recent(validation_error, fallback=predicted_error(run)),
         classes=len(shares) if shares is not None else None,
-        examples=_examples(run),
-        first_loss=_first(loss),
-        regression=_regression(run),
+        examples=training_examples(run),
+        first_loss=first_loss(loss),
+        regression=regression_fit(run),
     )
-    if loss is not None and _lost(loss, finished=run.finished):
+    if loss is not None and is_lost(loss, finished=run.finished):
         since = int(loss.steps[-trailing_nonfinite(loss)])
         sentence = f"The training loss is no longer a number since step {since}."
         return facts.answer(State.FAILING, sentence, lost=True)
-    if _warming_up(run, learning_rate, shape):
+    if is_warming_up(run, learning_rate, shape):
         return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
     answer = facts.weigh()
-    if answer.failing and facts.blind and _adversarial(run):
+    if answer.failing and facts.blind and is_adversarial(run):
         return facts.answer(State.UNKNOWN, "Losses of networks that compete need not fall.")
     return answer
 
@@ -301,94 +306,3 @@ class _Facts:
             validation_error=self.validation_error,
             curve=self.shape,
         )
-
-
-def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    """Class shares in the training data, else among the predicted targets, shape (k,)."""
-    counts: Mapping[str, int] = {}
-    described = sorted(
-        run.data.values(), key=lambda d: (d.name not in ("train", "training"), d.name)
-    )
-    for summary in described:
-        counts = counts or summary.class_counts
-    for _, table in sorted(run.predictions.items()):
-        if not counts and len(table) and not isinstance(table.targets[0], float):
-            counts = Counter(map(str, table.targets))
-    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
-    return shares / shares.sum() if len(shares) > 1 else None
-
-
-def _examples(run: RunEvidence) -> int | None:
-    """How many training examples there are."""
-    for name in ("train", "training"):
-        if name in run.data:
-            summary = run.data[name]
-            return summary.rows or sum(summary.class_counts.values()) or None
-    return None
-
-
-def _lost(loss: Series, *, finished: bool) -> bool:
-    """Did the loss stop being a number for good? One bad batch that passes is none of that."""
-    count = trailing_nonfinite(loss)
-    return count >= 5 or (finished and count >= 1)
-
-
-def _first(loss: Series | None) -> float | None:
-    """The loss of the first step, while no update had an effect on it yet."""
-    if (
-        loss is None
-        or not len(loss)
-        or loss.steps[0] > 1
-        or not is_finite(loss.values[:1]).all()
-    ):
-        return None
-    return float(loss.values[0])
-
-
-def _recent(series: Series | None, fallback: float | None = None) -> float | None:
-    """Median of the newest tenth, at least three values."""
-    values = series.values[is_finite(series.values)] if series is not None else np.empty(0)
-    if not len(values):
-        return fallback
-    return float(np.median(values[-max(3, len(values) // 10) :]))
-
-
-def _regression(run: RunEvidence) -> tuple[float, float] | None:
-    """R² and variance of the targets on held-out data; None for classes."""
-    for name, table in sorted(run.predictions.items(), reverse=True):
-        if (
-            len(table) > 1
-            and not name.startswith("train")
-            and isinstance(table.targets[0], float)
-        ):
-            targets = table.targets.astype(np.float64)
-            errors = targets - table.predictions.astype(np.float64)
-            variance = float(targets.var())
-            if variance > 0.0 and np.isfinite(errors).all():
-                return max(-1.0, 1.0 - float(np.mean(errors**2)) / variance), variance
-    return None
-
-
-def _predicted_error(run: RunEvidence) -> float | None:
-    """Error on the logged predictions, held-out splits only."""
-    for name, table in sorted(run.predictions.items(), reverse=True):  # val before test
-        if (
-            len(table)
-            and not name.startswith("train")
-            and not isinstance(table.targets[0], float)
-        ):
-            return table.error
-    return None
-
-
-def _adversarial(run: RunEvidence) -> bool:
-    """Is there a second loss, of a critic or discriminator?"""
-    return any(_CRITIC.search(key.lower()) for key in run.series)
-
-
-def _warming_up(run: RunEvidence, learning_rate: Series | None, shape: Curve | None) -> bool:
-    """Is a running job's learning rate still rising from a small start?"""
-    if run.finished or learning_rate is None or shape is None or len(learning_rate) < 3:
-        return False
-    rates = learning_rate.values
-    return bool(rates[-1] >= rates.max() and rates[-1] > 1.05 * np.median(rates))

@@ -34,7 +34,7 @@ import numpy as np
 from scipy.stats import theilslopes
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.curve import Curve, is_finite
+from backslide_detector.checks.curve import Curve, latest
 from backslide_detector.checks.layers import matrices, typical, update_ratio
 from backslide_detector.checks.learning import FEW_STEPS, Learning
 from backslide_detector.evidence import LayerHistory, Predictions, RunEvidence, Series
@@ -69,8 +69,8 @@ def check(
         return Skipped("fewer than 100 training losses")
     if learning.guess_loss is None and learning.validation_skill is None:
         return Skipped("needs class counts, or predictions of numbers on held-out data")
-    values = validation_loss.values[is_finite(validation_loss.values)]
-    held = float(np.median(values[-3:])) if len(values) else np.inf
+    held = latest(validation_loss)
+    held = np.inf if held is None else held
     scale = learning.guess_loss or abs(shape.final)
     settled = _flat(shape, scale) and abs(held - shape.final) < _BESIDE * scale
     # One answer to everything is no lack of capacity.
@@ -127,7 +127,7 @@ def _constant(tables: Mapping[str, Predictions]) -> bool:
     if chosen is None:
         return False
     answers = chosen[1].predictions
-    if isinstance(answers[0], float | np.floating):
+    if not chosen[1].are_labels:
         return bool(np.ptp(answers.astype(np.float64)) == 0.0)
     return max(Counter(answers).values()) >= _SAME * len(answers)
 

@@ -52,11 +52,10 @@ def check(
 ) -> Found | Clear | Skipped:
     """Tries other names for the predicted classes, then compares both sides with chance."""
     chosen = held_out(predictions) if predictions else None
-    classes = chosen is not None and not isinstance(chosen[1].targets[0], float | np.floating)
     learned = learning.training_skill is None or learning.training_skill >= _LEARNED
-    if chosen is not None and classes and learned and not chosen[0].startswith("train"):
+    if chosen is not None and learned and not chosen[0].startswith("train"):
         name, table = chosen
-        renamed = _renamed(table)
+        renamed = _renamed(table) if table.are_labels else []
         if renamed:
             shown = ", ".join(f"{old!r} is answered with {new!r}" for old, new in renamed[:3])
             more = f" and {len(renamed) - 3} more" if len(renamed) > 3 else ""

@@ -38,7 +38,7 @@ import numpy as np
 from scipy.stats import norm
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.curve import Curve, is_finite
+from backslide_detector.checks.curve import Curve, is_finite, latest
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Floats, Ints, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -87,7 +87,7 @@ def _contradicted(tables: Mapping[str, Predictions]) -> Found | None:
     if chosen is None or train is None or chosen[0].startswith("train"):
         return None
     name, table = chosen
-    if isinstance(table.targets[0], float | np.floating):
+    if not table.are_labels:
         return None
     more = train.error - table.error
     pooled = (train.error * len(train) + table.error * len(table)) / (len(train) + len(table))
@@ -107,7 +107,7 @@ def _contradicted(tables: Mapping[str, Predictions]) -> Found | None:
 def _unsure(learning: Learning, shape: Curve, validation_loss: Series | None) -> Found | None:
     """Right on held-out data, but without the confidence that its error allows."""
     error, guess, classes = learning.validation_error, learning.guess_loss, learning.classes
-    held = None if validation_loss is None else _recent(validation_loss)
+    held = latest(validation_loss)
     if held is None or error is None or guess is None or classes is None:
         return None
     explained = _entropy(error) + error * math.log(max(classes - 1, 1))
@@ -188,8 +188,3 @@ def _smooth(values: Floats) -> Floats:
 def _entropy(error: float) -> float:
     """Of a coin that comes up wrong with this probability, in nats."""
     return -sum(p * math.log(p) for p in (error, 1.0 - error) if p > 0.0)
-
-
-def _recent(series: Series) -> float | None:
-    values = series.values[is_finite(series.values)]
-    return float(np.median(values[-3:])) if len(values) else None

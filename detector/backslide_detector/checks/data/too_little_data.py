@@ -25,9 +25,7 @@ References:
     (1993), Learning Curves: Asymptotic Values and Rate of Convergence, NIPS.
 """
 
-import numpy as np
-
-from backslide_detector.checks.curve import is_finite
+from backslide_detector.checks.curve import latest
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -86,8 +84,7 @@ def _numbers(
     fit, shape = learning.validation_skill, learning.curve
     if fit is None or shape is None or validation_loss is None:
         return Skipped("needs predictions on held-out data and a validation loss")
-    values = validation_loss.values[is_finite(validation_loss.values)]
-    held = float(np.median(values[-3:])) if len(values) else 0.0
+    held = latest(validation_loss) or 0.0
     if rows > _FEW_NUMBERS or fit >= _LEFT or held < _GAP * shape.final or shape.final <= 0.0:
         return Clear()
     return Found(

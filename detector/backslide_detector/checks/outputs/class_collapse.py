@@ -40,7 +40,7 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
     if chosen is None:
         return Skipped("no held-out split has 30 predictions")
     name, table = chosen
-    if isinstance(table.targets[0], float | np.floating):
+    if not table.are_labels:
         return Skipped("the predictions are numbers, not classes")
     targets, predicted = table.targets.astype(str), table.predictions.astype(str)
     classes, counts = np.unique(targets, return_counts=True)

@@ -40,7 +40,7 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
     if chosen is None:
         return Skipped("no held-out split has 30 predictions")
     name, table = chosen
-    if isinstance(table.targets[0], float | np.floating):
+    if not table.are_labels:
         targets = table.targets.astype(np.float64)
         spread = float(np.std(table.predictions.astype(np.float64)))
         limit = _SPREAD * float(np.std(targets))

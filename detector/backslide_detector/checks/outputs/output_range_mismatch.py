@@ -103,7 +103,7 @@ def check(
 def _numbers(predictions: Mapping[str, Predictions] | None) -> tuple[Floats, Floats] | None:
     """Held-out targets and predictions, where they are numbers that vary."""
     chosen = held_out(predictions) if predictions else None
-    if chosen is None or not isinstance(chosen[1].targets[0], float | np.floating):
+    if chosen is None or chosen[1].are_labels:
         return None
     targets = chosen[1].targets.astype(np.float64)
     answers = chosen[1].predictions.astype(np.float64)

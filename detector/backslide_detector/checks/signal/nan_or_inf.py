@@ -25,8 +25,9 @@ References:
 
 import numpy as np
 
-from backslide_detector.checks.curve import is_finite, trailing_nonfinite
+from backslide_detector.checks.curve import is_finite
 from backslide_detector.checks.learning import Learning
+from backslide_detector.checks.stated import is_lost
 from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
@@ -55,7 +56,7 @@ def check(
         name
         for name, is_bad in (
             ("the weights", weights is not None and _bad(weights)[-1].any()),
-            ("the training loss", loss is not None and _lost(loss, finished=run.finished)),
+            ("the training loss", loss is not None and is_lost(loss, finished=run.finished)),
             ("the gradients", learning.failing and gradients is not None and _stuck(gradients)),
         )
         if is_bad
@@ -102,12 +103,6 @@ def _fed(batches: Batches | None, step: int | None) -> int | None:
         return None
     bad = (batches.numbers["input_nonfinite_fraction"] > 0.0) & (batches.steps <= step)
     return int(batches.steps[int(bad.argmax())]) if bad.any() else None
-
-
-def _lost(loss: Series, *, finished: bool) -> bool:
-    """Did the loss end on NaN? One value is enough once the run is over."""
-    count = trailing_nonfinite(loss)
-    return count >= 5 or (finished and count >= 1)
 
 
 def _recurring(loss: Series | None) -> float:

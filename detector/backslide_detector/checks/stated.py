@@ -1,0 +1,98 @@
+"""What a run states about itself, as far as the gate of `learning` weighs it."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+
+from backslide_detector.checks.curve import Curve, is_finite, trailing_nonfinite
+from backslide_detector.evidence import RunEvidence, Series
+
+_CRITIC: Final = re.compile(
+    r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
+)
+
+
+def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
+    """Class shares in the training data, else among the predicted targets, shape (k,)."""
+    counts: Mapping[str, int] = {}
+    described = sorted(
+        run.data.values(), key=lambda d: (d.name not in ("train", "training"), d.name)
+    )
+    for summary in described:
+        counts = counts or summary.class_counts
+    for _, table in sorted(run.predictions.items()):
+        if not counts and table.are_labels:
+            counts = Counter(map(str, table.targets))
+    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
+    return shares / shares.sum() if len(shares) > 1 else None
+
+
+def training_examples(run: RunEvidence) -> int | None:
+    """How many training examples there are."""
+    for name in ("train", "training"):
+        if name in run.data:
+            summary = run.data[name]
+            return summary.rows or sum(summary.class_counts.values()) or None
+    return None
+
+
+def is_lost(loss: Series, *, finished: bool) -> bool:
+    """Did the loss stop being a number for good? One bad batch that passes is none of that."""
+    count = trailing_nonfinite(loss)
+    return count >= 5 or (finished and count >= 1)
+
+
+def first_loss(loss: Series | None) -> float | None:
+    """The loss of the first step, while no update had an effect on it yet."""
+    if (
+        loss is None
+        or not len(loss)
+        or loss.steps[0] > 1
+        or not is_finite(loss.values[:1]).all()
+    ):
+        return None
+    return float(loss.values[0])
+
+
+def recent(series: Series | None, fallback: float | None = None) -> float | None:
+    """Median of the newest tenth, at least three values."""
+    values = series.values[is_finite(series.values)] if series is not None else np.empty(0)
+    if not len(values):
+        return fallback
+    return float(np.median(values[-max(3, len(values) // 10) :]))
+
+
+def regression_fit(run: RunEvidence) -> tuple[float, float] | None:
+    """R² and variance of the targets on held-out data; None for classes."""
+    for name, table in sorted(run.predictions.items(), reverse=True):
+        if len(table) > 1 and not name.startswith("train") and not table.are_labels:
+            targets = table.targets.astype(np.float64)
+            errors = targets - table.predictions.astype(np.float64)
+            variance = float(targets.var())
+            if variance > 0.0 and np.isfinite(errors).all():
+                return max(-1.0, 1.0 - float(np.mean(errors**2)) / variance), variance
+    return None
+
+
+def predicted_error(run: RunEvidence) -> float | None:
+    """Error on the logged predictions, held-out splits only."""
+    for name, table in sorted(run.predictions.items(), reverse=True):  # val before test
+        if table.are_labels and not name.startswith("train"):
+            return table.error
+    return None
+
+
+def is_adversarial(run: RunEvidence) -> bool:
+    """Is there a second loss, of a critic or discriminator?"""
+    return any(_CRITIC.search(key.lower()) for key in run.series)
+
+
+def is_warming_up(run: RunEvidence, learning_rate: Series | None, shape: Curve | None) -> bool:
+    """Is a running job's learning rate still rising from a small start?"""
+    if run.finished or learning_rate is None or shape is None or len(learning_rate) < 3:
+        return False
+    rates = learning_rate.values
+    return bool(rates[-1] >= rates.max() and rates[-1] > 1.05 * np.median(rates))
