@@ -156,7 +156,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class Sketch:
-    """Some examples of a data set, beyond recognition: those with the smallest keys.
+    """Random sums of some examples of a data set: those with the smallest keys.
 
     Attributes:
         layout: digest of the shape of an example; sketches of one layout compare.

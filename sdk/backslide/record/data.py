@@ -42,7 +42,7 @@ class Summary:
         features: mean, std, min, max and number of missing values, by feature for up to 64
             features, under "all" otherwise; of float targets under "(target)".
         digested_rows: how many rows the digest covers; all, unless the set is read by item.
-        sketch: a few examples beyond recognition, a file of its own; None where there is none.
+        sketch: random sums of a few examples, a file of its own; None where there is none.
     """
 
     name: str

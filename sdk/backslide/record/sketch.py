@@ -1,7 +1,9 @@
 """A sketch of a data set: enough to tell whether two runs saw other inputs, and no more.
 
 At most `SKETCH_ROWS` examples, each as at most `SKETCH_COLUMNS` sums of its numbers and never
-more than half as many sums as numbers, so that no example can be read back.
+more than half as many sums as numbers. That hides an example but does not encrypt it: who has a
+guess at one can check it against its key, and numbers of which few values are possible may
+follow from the sums.
 
 Which examples are kept depends on a hash of each one's content (a bottom-k sample: Cohen and
 Kaplan 2007, PODC): an example that is in two data sets is in both sketches, or lies beyond the
