@@ -107,7 +107,7 @@ def alerts():
     """Regressions of 0.3 to 1.0 points that set in with 2 % chance a retrain."""
     name = f"Alert channel, run length {RUN_LENGTH:,.0f}, against the reference it chooses"
     for number, world in enumerate(WORLDS):
-        random = np.random.default_rng([201, number])
+        random = np.random.default_rng([501, number])
         lineages = [Lineage(world, random) for _ in range(LINEAGES)]
         for lineage in lineages:
             for retrain in range(1, RETRAINS):

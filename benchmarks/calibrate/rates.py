@@ -25,6 +25,7 @@ class Figure:
 def rate(table, case, what, hits, of, *, at_most=None, at_least=None) -> Figure:
     """A share of simulated cases; a target is missed when the whole interval lies beyond it."""
     low, high = proportion_confint(hits, of, method="wilson")
+    low, high = (low if hits else 0.0), (high if hits < of else 1.0)  # without its rounding
     return _held(Figure(table, case, what, hits / of, low, high), at_most, at_least)
 
 
