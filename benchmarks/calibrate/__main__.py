@@ -28,12 +28,12 @@ SIMULATIONS = (
 )
 PREFACE = (
     "Written by `make calibrate`: simulations through the functions that the detector calls, "
-    "with fixed seeds. The constants of the alert channel, of the fleet's noise and of the search "
-    "for a cause were chosen on these worlds, but with other seeds. Intervals are of the "
-    "simulation (Monte Carlo). A target is *missed* "
-    "when the whole interval lies beyond it. Exact tests of few discordant examples stay below "
-    "their level; that is what exact means, and mid-p tests may pass it a little. Times vary "
-    "with the machine and with what else it does: {machine}, {seconds:.0f} CPU seconds in all."
+    "with fixed seeds. The constants of the alert channel, of the fleet's noise and of the "
+    "search for a cause were chosen on these worlds, but with other seeds. Intervals are of "
+    "the simulation (Monte Carlo). A target is *missed* when the whole interval lies beyond "
+    "it. Exact tests of few discordant examples stay below their level; that is what exact "
+    "means, and mid-p tests may pass it a little. Times vary with the machine and with what "
+    "else it does: {machine}, {seconds:.0f} CPU seconds in all."
 )
 
 
