@@ -131,10 +131,10 @@ class Artifact:
     PROBE: Final = "backslide/probe"
     """`probe.json` and a table each of `PROBE_SCHEMAS`: of the last probe in a run."""
     GRAPH: Final = "backslide/graph.json"
-    """`{"nodes": [{"id", "name", "kind", "type", "depth", "parameters", "output", "calls"}, ...],
-    "edges": [[id, id], ...], "alike": [...], "idle": [...]}`. `type`: module, operation, input,
-    output, or ghost for a module that never ran; `name`: qualified name of the module, or of the
-    one an operation ran in; ids are unique, `name` or `name#2` of a second call."""
+    """`{"nodes": [{"id", "name", "kind", "type", "depth", "parameters", "output", "calls"}],
+    "edges": [[id, id]], "alike": [...], "idle": [...]}`. `type`: module, operation, input,
+    output, or ghost for a module that never ran; `name`: qualified name of the module, or of
+    the one an operation ran in; ids are unique, `name`, or `name#2` of a second call."""
     SKETCH: Final = ".sketch.parquet"
     """After the name of a data set, beside its summary."""
     PROVENANCE: Final = "backslide/provenance.json"
@@ -381,10 +381,10 @@ PROBE_SCHEMAS: Final = {
 
 With X the n x d outputs of a layer (positions flattened), centred over examples, and K = X X':
 
-layers: `units` are channels (the last dimension of sequences, the second of images), `positions`
-the places that each was evaluated at; `signed`: outputs take both signs. `gram_norm` and
-`gram_trace`: Frobenius norm and trace of K, from all d features; `spectrum`: the largest
-eigenvalues of K, descending.
+layers: `units` are channels (the last dimension of sequences, the second of images),
+`positions` the places that each was evaluated at; `signed`: outputs take both signs.
+`gram_norm` and `gram_trace`: Frobenius norm and trace of K, from all d features; `spectrum`:
+the largest eigenvalues of K, descending.
 codes: coordinates of each example on the leading principal components, so that code code' is
 the best approximation of K of that rank.
 units: signature of each channel at fixed (example, position) places, the same in every run with
