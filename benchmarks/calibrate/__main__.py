@@ -4,7 +4,7 @@ import platform
 import time
 from pathlib import Path
 
-from benchmarks.calibrate import alarms, causes, levels, streams, verdicts
+from benchmarks.calibrate import alarms, causes, hindsight, levels, streams, verdicts
 from benchmarks.calibrate.rates import write
 from rich.console import Console
 from rich.progress import track
@@ -24,6 +24,7 @@ SIMULATIONS = (
     verdicts.said,
     causes.blamed,
     causes.shifted,
+    hindsight.associated,
     verdicts.speed,
 )
 PREFACE = (

@@ -11,6 +11,7 @@ from backslide_detector.finding import Clear, Crashed, Result, Severity
 from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
 from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses
+from backslide_detector.retrain.association import look_back
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import repeats_of
@@ -96,7 +97,7 @@ def _judged(case: Case) -> Judged:
             new, case.old, history=case.history, margin=case.margin, fleet=case.fleet
         )
     )
-    retrain, stakes = _streamed(case, _attributed(case, retrain))
+    retrain, stakes = _streamed(case, _attributed(case, _looked_back(case, retrain)))
     judgement = Judgement(
         run_id=new.run_id,
         run_name=new.name,
@@ -109,6 +110,15 @@ def _judged(case: Case) -> Judged:
         settings={} if case.margin is None else {"margin": case.margin},
     )
     return Judged(replace(judgement, summary=words.summary(judgement)), stake=stakes)
+
+
+def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
+    """With what went with the error before: a lead, which changes neither verdict nor cause."""
+    if case.old is None or retrain.compared_to is None:
+        return retrain
+    hindsight = look_back(PastRun.of(case.new), PastRun.of(case.old), case.history)
+    leads = (*retrain.leads, *hindsight.sentences)
+    return replace(retrain, hindsight=hindsight, leads=leads)
 
 
 def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:

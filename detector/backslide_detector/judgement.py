@@ -253,6 +253,51 @@ class Share:
 
 
 @dataclass(frozen=True, slots=True)
+class Associated:
+    """One thing that changed among earlier retrains, and the error that went with it.
+
+    Attributes:
+        what: its names; several where they always changed together.
+        kinds: what kinds of change they are.
+        old, new: the values compared; both None where each change counts alike.
+        effect: error with the new value less error with the old one, all else equal.
+        interval: 95 %, not adjusted.
+        pvalue: two-sided; Holm-adjusted over all that changed.
+        changed: earlier retrains in which it did.
+        here: it changed in the judged retrain too.
+    """
+
+    what: tuple[str, ...]
+    kinds: tuple[Cause, ...]
+    old: str | None
+    new: str | None
+    effect: float
+    interval: tuple[float, float]
+    pvalue: float
+    changed: int
+    here: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hindsight:
+    """What went with the error over the earlier retrains of a lineage: never a cause.
+
+    Attributes:
+        retrains: earlier ones that were looked at.
+        associated: clearest first.
+        untold: what changed, but in a way that cannot be told from something else.
+        reason: why nothing was looked for.
+        sentences: what was shown, in words; none where nothing was.
+    """
+
+    retrains: int
+    associated: tuple[Associated, ...] = ()
+    untold: tuple[str, ...] = ()
+    reason: str | None = None
+    sentences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RetrainVerdict:
     """The answer to "is it better, or luck, and what caused it?".
 
@@ -273,6 +318,7 @@ class RetrainVerdict:
         metrics: everything that both models were measured by, what decides first.
         stream: the retrain among all others.
         shares: of each kind of change, where extra runs have settled it.
+        hindsight: what went with the error in earlier retrains; None where none were compared.
     """
 
     verdict: Verdict
@@ -295,6 +341,7 @@ class RetrainVerdict:
     metrics: tuple[MetricChange, ...] = ()
     stream: Stream = field(default_factory=Stream)
     shares: tuple[Share, ...] = ()
+    hindsight: Hindsight | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from backslide_detector.errors import RunGoneError
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.ledger import Lease, Stage
 from backslide_detector.names import table_of
-from backslide_detector.past import from_head, from_memory
+from backslide_detector.past import from_head, from_memory, of_late, recalled
 from backslide_detector.retrain.ablation import belongs_to
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.history import PastRun
@@ -49,7 +49,7 @@ def read(
         return Read(head, replace(case, live=True))
 
     heads, runs, extra = _candidates(detector, head)
-    history = tuple(run for run in runs if run.finished and run.started < new.started)
+    history = of_late(run for run in runs if run.finished and run.started < new.started)
     case = replace(
         case,
         history=history,
@@ -159,7 +159,9 @@ def _candidates(
     decided = detector.ledger.decisions(heads)
     listed = [
         replace(
-            remembered.get(h.run_id) or from_head(h, detector.mapping),
+            recalled(remembered[h.run_id], h)
+            if h.run_id in remembered
+            else from_head(h, detector.mapping),
             decision=_decision(h.tags.get(Tag.DECISION)) or _decision(decided.get(h.run_id)),
         )
         for h in heads.values()

@@ -5,9 +5,11 @@ import math
 from backslide.contract import SCHEMA
 from backslide_detector.finding import Found
 from backslide_detector.judgement import (
+    Associated,
     Change,
     Claim,
     Estimand,
+    Hindsight,
     Judgement,
     MetricChange,
     Share,
@@ -45,6 +47,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "shares": [_share(share) for share in retrain.shares],
         "changed": [_change(change) for change in retrain.changed],
         "leads": list(retrain.leads),
+        "association": None if retrain.hindsight is None else _hindsight(retrain.hindsight),
         "health": judgement.health.value,
         "findings": [_finding(check, found) for check, found in judgement.findings],
         "problems": list(judgement.problems),
@@ -148,6 +151,30 @@ def _share(share: Share) -> dict[str, object]:
         "interval": None if interval is None else [_finite(bound) for bound in interval],
         "pvalue": _finite(share.pvalue),
         "interaction": share.interaction,
+    }
+
+
+def _hindsight(hindsight: Hindsight) -> dict[str, object]:
+    return {
+        "retrains": hindsight.retrains,
+        "reason": hindsight.reason,
+        "factors": [_associated(row) for row in hindsight.associated],
+        "untold": list(hindsight.untold),
+        "sentences": list(hindsight.sentences),
+    }
+
+
+def _associated(row: Associated) -> dict[str, object]:
+    return {
+        "what": list(row.what),
+        "kinds": [kind.value for kind in row.kinds],
+        "old": row.old,
+        "new": row.new,
+        "effect": _finite(row.effect),
+        "interval": [_finite(bound) for bound in row.interval],
+        "pvalue": _finite(row.pvalue),
+        "changed": int(row.changed),
+        "here": row.here,
     }
 
 

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from backslide.contract import Health, Tag, Verdict
+from backslide.contract import Cause, Health, Tag, Verdict
 from backslide_detector.evidence import ErrorRate, RunEvidence
 
 
@@ -24,6 +25,7 @@ class PastRun:
         test_set: digest of the examples it was tested on.
         lead: "better" when the alert channel showed that with it the lineage got better than
             the reference; "first" when it shared no examples with the reference.
+        made_from: what it said of its recipe, by kind and name, for comparison only.
     """
 
     run_id: str
@@ -40,6 +42,7 @@ class PastRun:
     flips: float | None = None
     test_set: str | None = None
     lead: Literal["better", "first"] | None = None
+    made_from: Mapping[Cause, Mapping[str, str]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -62,6 +65,7 @@ class PastRun:
             recipe=recipe_digest(run),
             seed=run.provenance.seed,
             decision=decision,
+            made_from=ingredients(run),
         )
 
     @property
@@ -74,6 +78,64 @@ class PastRun:
 
 SEED_NAMES = frozenset({"seed", "random_seed", "random_state", "manual_seed"})
 """Parameters that only choose the random numbers: no part of the recipe."""
+PARAMETER = "parameter "
+"""Before the name of a parameter."""
+GIT_COMMIT = "git commit"
+
+
+def unseeded(params: Mapping[str, str]) -> dict[str, str]:
+    """Parameters without those that only choose the random numbers."""
+    return {key: value for key, value in params.items() if key.lower() not in SEED_NAMES}
+
+
+def ingredients(run: RunEvidence) -> dict[Cause, Mapping[str, str]]:
+    """What a run said that it was made from, by kind and name; kinds it said nothing of: none.
+
+    Of packages there is one digest: a hundred versions a run are more than a history can tell
+    apart.
+    """
+    source = run.provenance
+    data = {
+        f"{name} {what}": str(value)
+        for name, summary in run.data.items()
+        for what, value in (
+            ("content", summary.digest),
+            ("version", summary.version),
+            ("rows", summary.rows),
+        )
+        if value is not None
+    }
+    code = {
+        what: value
+        for what, value in (
+            (GIT_COMMIT, source.git_commit),
+            ("uncommitted changes", source.git_diff_digest),
+        )
+        if value is not None
+    }
+    around = dict(source.environment)
+    if source.packages:
+        text = json.dumps(sorted(source.packages.items()))
+        around["packages"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    said: dict[Cause, Mapping[str, str]] = {
+        Cause.DATA: data,
+        Cause.CONFIG: {f"{PARAMETER}{k}": v for k, v in unseeded(run.params).items()},
+        Cause.CODE: code,
+        Cause.ENVIRONMENT: around,
+    }
+    return {kind: entries for kind, entries in said.items() if entries}
+
+
+def of_plain_run(
+    params: Mapping[str, str], tags: Mapping[str, str]
+) -> dict[Cause, Mapping[str, str]]:
+    """As much of it as a listing of runs tells."""
+    said: dict[Cause, Mapping[str, str]] = {}
+    if params:
+        said[Cause.CONFIG] = {f"{PARAMETER}{k}": v for k, v in unseeded(params).items()}
+    if commit := tags.get("mlflow.source.git.commit"):
+        said[Cause.CODE] = {GIT_COMMIT: commit}
+    return said
 
 
 def recipe_digest(run: RunEvidence) -> str | None:
@@ -83,7 +145,7 @@ def recipe_digest(run: RunEvidence) -> str | None:
     """
     source = run.provenance
     made_from = {
-        "params": {k: v for k, v in run.params.items() if k.lower() not in SEED_NAMES},
+        "params": unseeded(run.params),
         "data": {name: summary.digest for name, summary in run.data.items()},
         "code": [source.git_commit, source.git_diff_digest],
         "packages": dict(source.packages),
