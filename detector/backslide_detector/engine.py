@@ -13,11 +13,17 @@ from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses
 from backslide_detector.retrain.association import look_back
 from backslide_detector.retrain.attribution import Mix
+from backslide_detector.retrain.course import Noise, course, creeping
 from backslide_detector.retrain.history import PastRun
-from backslide_detector.retrain.noise import repeats_of
-from backslide_detector.retrain.stream import against, creeping, placed, stake
+from backslide_detector.retrain.noise import prior_sd, repeats_of
+from backslide_detector.retrain.stream import against, placed, stake
 from backslide_detector.retrain.verdict import judge_retrain
-from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion, lineage_phi
+from backslide_detector.stats.dispersion import (
+    NO_REPEATS,
+    Dispersion,
+    expected_phi,
+    lineage_phi,
+)
 
 
 @dataclass(frozen=True)
@@ -155,14 +161,23 @@ def _still_open(new: RunEvidence, settled: Settled) -> list[str]:
 
 def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:
     """The verdict among all retrains, as far as this run alone can say, and what it stakes."""
-    if retrain.compared_to is None:
-        return retrain, None
-    anchor = None
-    if case.reference is not None:
+    new, anchor, creep = PastRun.of(case.new, retrain.verdict), None, None
+    if retrain.compared_to is not None and case.reference is not None:
         anchor = against(case.new, case.reference, case.reference_why, retrain)
-    creep = None
-    if case.anchor is not None:
-        creep = creeping(PastRun.of(case.new), case.history, case.anchor)
+    if retrain.compared_to is not None and case.anchor is not None:
+        creep = creeping(new, case.history, case.anchor)
+    seen = course(
+        new,
+        case.history,
+        creep,
+        _noise(new, retrain, case.fleet),
+        baseline=retrain.compared_to,
+        reference=None if case.reference is None else case.reference.run_id,
+        anchor=case.anchor,
+    )
+    placed_alone = placed(retrain, None, anchor, creep, None if case.live else seen)
+    if retrain.compared_to is None:
+        return placed_alone, None
     stakes = stake(
         case.new,
         retrain,
@@ -172,7 +187,17 @@ def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stak
         phi=lineage_phi(repeats_of(case.history), case.fleet),
         every=case.false_alarm_every,
     )
-    return placed(retrain, None, anchor, creep), stakes
+    return placed_alone, stakes
+
+
+def _noise(new: PastRun, retrain: RetrainVerdict, fleet: Dispersion) -> Noise | None:
+    """What is known of retrain noise before any retrain of this lineage was repeated."""
+    phi, weight = expected_phi(fleet)
+    spread = spread_of_losses(retrain)
+    if retrain.measure == "error" and new.error is not None and new.error.examples:
+        flips = retrain.model.discordant or None  # two equal runs say nothing of the noise
+        spread = prior_sd(new.error.examples, new.error.rate, flips, phi)
+    return None if not spread else Noise(spread, weight, fleet.df > 0)
 
 
 def health(results: Sequence[Result]) -> Health:

@@ -180,6 +180,8 @@ class Creeping:
         since: name of the run that the change is dated to; None without an alarm.
         new: it alarmed with this very retrain.
         rise: mean error after the dated change minus before, as a fraction.
+        path: (run id, detector after it), from the third value on.
+        change: run id behind `since`.
     """
 
     anchor: str
@@ -190,6 +192,88 @@ class Creeping:
     since: str | None = None
     new: bool = False
     rise: float | None = None
+    path: tuple[tuple[str, float], ...] = ()
+    change: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retrain:
+    """One retrain in the course of its lineage.
+
+    Attributes:
+        started: epoch seconds.
+        error: as the run stated it, a fraction or a mean loss.
+        interval: 95 % of that error for examples like these; None where that is not known.
+        accepted: later retrains may be measured against it.
+        verdict: of it; None while it has none.
+        signal: what the alert channel showed with it, if anything.
+        creep: the creep detector after it; None before its third value.
+    """
+
+    run_id: str
+    name: str
+    started: float
+    error: float
+    interval: tuple[float, float] | None = None
+    accepted: bool = True
+    verdict: Verdict | None = None
+    signal: Literal["worse", "better"] | None = None
+    creep: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """Where the error of a retrain should fall if nothing but luck changes.
+
+    Attributes:
+        interval: predictive, 95 %; not below zero.
+        sd: spread of one retrain, of which the interval is made.
+        source: what that spread is known from, in words.
+    """
+
+    interval: tuple[float, float]
+    sd: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A change of a lineage that a detector has shown and that was dated afterwards.
+
+    Attributes:
+        run_id, name: the first run after the change.
+        shown_by: the alert channel or the creep detector.
+        shift: mean error after it minus before, as far as the detector looked.
+    """
+
+    run_id: str
+    name: str
+    shown_by: Literal["alarm", "creep"]
+    shift: float
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """All that is known of a lineage on one test set.
+
+    Attributes:
+        retrains: in order of time; the judged run is the last.
+        baseline, reference, anchor: run ids of what the verdict, the alert channel and the
+            creep detector measure from.
+        expected: what was expected of the judged run before it.
+        next: what is expected of the one after it.
+        changes: in order of time.
+        elsewhere: runs of the lineage that were tested on other examples, and are not shown.
+    """
+
+    retrains: tuple[Retrain, ...]
+    baseline: str | None = None
+    reference: str | None = None
+    anchor: str | None = None
+    expected: Expectation | None = None
+    next: Expectation | None = None
+    changes: tuple[Dated, ...] = ()
+    elsewhere: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +283,7 @@ class Stream:
     standing: Standing | None = None
     anchor: Anchor | None = None
     creep: Creeping | None = None
+    course: Course | None = None
     shelf_life: int | None = None
     sentences: tuple[str, ...] = ()
 

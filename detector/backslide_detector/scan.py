@@ -226,7 +226,7 @@ def _stood(judged: Judged, standing: Standing | None) -> Judged:
     if standing is None:
         return judged
     stream = retrain.stream
-    retrain = placed(retrain, standing, stream.anchor, stream.creep)
+    retrain = placed(retrain, standing, stream.anchor, stream.creep, stream.course)
     return replace(judged, judgement=replace(judged.judgement, retrain=retrain))
 
 

@@ -8,7 +8,9 @@ from backslide_detector.judgement import (
     Associated,
     Change,
     Claim,
+    Course,
     Estimand,
+    Expectation,
     Hindsight,
     Judgement,
     MetricChange,
@@ -103,10 +105,40 @@ def _stream(stream: Stream) -> dict[str, object]:
             "since": creep.since,
             "rise": _finite(creep.rise),
         },
+        "course": None if stream.course is None else _course(stream.course),
         "test_set": None
         if standing is None or not standing.uses
         else {"uses": standing.uses, "shelf_life": _count(stream.shelf_life)},
         "sentences": list(stream.sentences),
+    }
+
+
+def _course(course: Course) -> dict[str, object]:
+    """The lineage, without the errors themselves: those lie on the runs."""
+    return {
+        "retrains": len(course.retrains),
+        "expected": _expectation(course.expected),
+        "next": _expectation(course.next),
+        "changes": [
+            {
+                "run": change.run_id,
+                "name": change.name,
+                "shown_by": change.shown_by,
+                "shift": _finite(change.shift),
+            }
+            for change in course.changes
+        ],
+    }
+
+
+def _expectation(expected: Expectation | None) -> dict[str, object] | None:
+    """Where a retrain should fall by its history; None without one."""
+    if expected is None:
+        return None
+    return {
+        "interval": [_finite(bound) for bound in expected.interval],
+        "sd": _finite(expected.sd),
+        "source": expected.source,
     }
 
 

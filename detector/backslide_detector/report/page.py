@@ -23,8 +23,9 @@ from backslide_detector.report.sections.activations import activations
 from backslide_detector.report.sections.classes import classes
 from backslide_detector.report.sections.curves import curves
 from backslide_detector.report.sections.gradients import gradients
+from backslide_detector.report.sections.lineage import lineage
 
-SECTIONS = (curves, classes, gradients, activations)
+SECTIONS = (lineage, curves, classes, gradients, activations)
 LONGEST = 2_000
 """Characters of one piece of text at most."""
 

@@ -96,6 +96,11 @@ def level(value: float | None, measure: Measure = "error") -> str:
     return percent(value) if measure == "error" else number(value)
 
 
+def fine(value: float, measure: Measure = "error") -> str:
+    """The same with the digits in which retrains differ: `3.02 %`, `0.1234`."""
+    return f"{100 * value:.2f} %" if measure == "error" else f"{value:.4g}"
+
+
 def change(value: float | None, measure: Measure = "error", *, signed: bool = True) -> str:
     """A difference of errors as `+1.2 points`, of losses as `+0.0123`."""
     if measure == "error":

@@ -26,6 +26,7 @@ class PastRun:
         lead: "better" when the alert channel showed that with it the lineage got better than
             the reference; "first" when it shared no examples with the reference.
         made_from: what it said of its recipe, by kind and name, for comparison only.
+        alarmed: the alert channel showed with it that the lineage got worse.
     """
 
     run_id: str
@@ -43,6 +44,7 @@ class PastRun:
     test_set: str | None = None
     lead: Literal["better", "first"] | None = None
     made_from: Mapping[Cause, Mapping[str, str]] = field(default_factory=dict)
+    alarmed: bool = False
 
     @classmethod
     def of(

@@ -1,18 +1,16 @@
-"""One retrain among all others: what it stakes in the stream, and what came of it in words."""
+"""One retrain among all others: what it stakes in the stream, and what came of it."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import pandas as pd
 
-from backslide.contract import Measure
 from backslide_detector.evidence import Predictions, RunEvidence
 from backslide_detector.judgement import (
     Anchor,
-    Claim,
+    Course,
     Creeping,
     Estimand,
     Judgement,
@@ -22,13 +20,12 @@ from backslide_detector.judgement import (
     Stream,
 )
 from backslide_detector.names import table_of
+from backslide_detector.retrain.course import dated
 from backslide_detector.retrain.history import PastRun, recipe_digest
 from backslide_detector.retrain.measure import PAIRED_SHARE
 from backslide_detector.retrain.pairing import pair
-from backslide_detector.retrain.sentence import LOSSES, size
+from backslide_detector.retrain.place import place_words
 from backslide_detector.retrain.spending import one_sided
-from backslide_detector.stats.change_point import date_change
-from backslide_detector.stats.creep import RUN_LENGTH, detect_creep
 from backslide_detector.stats.mcnemar import mcnemar
 from backslide_detector.stats.shelf_life import shelf_life
 
@@ -130,6 +127,7 @@ def remembered(
             run,
             test_set=stake.test_set,
             lead="better" if leads else "first" if alone else None,
+            alarmed=standing is not None and standing.alarmed,
         )
     return run
 
@@ -145,45 +143,12 @@ def digest_of_examples(predictions: Predictions) -> str:
     return hashlib.sha256(hashes.tobytes()).hexdigest()
 
 
-def creeping(new: PastRun, history: Sequence[PastRun], anchor: PastRun) -> Creeping | None:
-    """The course of the error since a fixed anchor; None before the third retrain."""
-    if new.error is None or not new.error.examples:
-        return None
-    place = new.error.place
-    runs = sorted(
-        {
-            run.run_id: run
-            for run in (*history, anchor, new)
-            if run.error is not None
-            and run.error.place == place
-            and (anchor.started, anchor.run_id) <= (run.started, run.run_id)
-            and (run.finished or run.run_id == new.run_id)
-            and run.started <= new.started
-        }.values(),
-        key=lambda run: (run.started, run.run_id),
-    )
-    errors = [run.error.rate for run in runs if run.error is not None]
-    if len(errors) < 3:
-        return None
-    found = detect_creep(errors)
-    said = Creeping(anchor.name, len(errors), float(found.path[-1]), RUN_LENGTH)
-    if found.alarm is None:
-        return said
-    change = date_change(errors[: found.alarm + 1])
-    return replace(
-        said,
-        alarm=runs[found.alarm].name,
-        since=runs[change].name,
-        new=found.alarm == len(errors) - 1,
-        rise=float(np.mean(errors[change:]) - np.mean(errors[:change])),
-    )
-
-
 def placed(
     verdict: RetrainVerdict,
     standing: Standing | None,
-    anchor: Anchor | None,
-    creep: Creeping | None,
+    anchor: Anchor | None = None,
+    creep: Creeping | None = None,
+    course: Course | None = None,
 ) -> RetrainVerdict:
     """The verdict with its place among all retrains, in numbers and words."""
     life = None
@@ -192,112 +157,19 @@ def placed(
         broken, fixed = verdict.model.broken or 0, verdict.model.fixed or 0
         flips = max(broken + fixed, 1) / verdict.model.n
         life = shelf_life(verdict.model.n, flips, verdict.margin).adaptive
-    stream = Stream(standing, anchor, creep, life)
-    return replace(verdict, stream=replace(stream, sentences=tuple(_words(stream, verdict))))
-
-
-def _words(stream: Stream, verdict: RetrainVerdict) -> list[str]:
-    """A sentence for each part that has something to say."""
-    said = []
-    standing = stream.standing
-    if standing is not None:
-        said.append(_discovery(standing))
-        if standing.recipe is not None:
-            said.append(_claim(standing.recipe))
-    if stream.anchor is not None and stream.anchor.run_id != verdict.compared_to:
-        said.append(_difference(stream.anchor))
-    if standing is not None and standing.alarm_value is not None and standing.alarm_every:
-        value, every = _number(standing.alarm_value), f"{standing.alarm_every:,.0f}"
-        said.append(
-            f"Alarm: the evidence that this lineage got worse has reached {value}, over its "
-            f"threshold of {every}; without a regression that happens on average at most once "
-            f"in {every} retrains."
-            if standing.alarmed
-            else f"No alarm: the evidence that this lineage got worse stands at {value} of "
-            f"{every}."
-        )
-        if standing.leads:
-            said.append(
-                "The lineage has got better than its reference; later retrains are held "
-                "against this one."
-            )
-    if stream.creep is not None:
-        said.append(_creep(stream.creep, verdict.measure))
-    if standing is not None and stream.shelf_life is not None and verdict.margin:
-        said.append(_life(standing.uses, stream.shelf_life, verdict.margin))
-    return said
-
-
-def _discovery(standing: Standing) -> str:
-    place = f"retrain {standing.number:,} of the ledger"
-    found = standing.model.found
-    if found is not None:
-        return (
-            f"A discovery under control: counted among all tests so far ({place}), this model "
-            f"is {found}; at most 5 % of such discoveries are expected to be false "
-            f"({standing.procedure.upper()})."
-        )
-    pvalue, level = standing.model.nearest
-    return (
-        f"No discovery under control of the false discovery rate ({place}; one-sided "
-        f"p = {pvalue:.2g} against a level of {level:.2g}, {standing.procedure.upper()})."
+    if course is not None and standing is not None:
+        course = _signalled(course, standing, creep)
+    stream = Stream(standing, anchor, creep, course, life)
+    return replace(
+        verdict, stream=replace(stream, sentences=tuple(place_words(stream, verdict)))
     )
 
 
-def _claim(claim: Claim) -> str:
-    if claim.found is not None:
-        return (
-            f"Among all claims about recipes, this one is {claim.found} under control as well: "
-            "at most 5 % of such claims are expected to be luck."
-        )
-    pvalue, level = claim.nearest
-    return (
-        f"No claim about the recipe holds among all such claims (one-sided p = {pvalue:.2g} "
-        f"against a level of {level:.2g})."
-    )
-
-
-def _difference(anchor: Anchor) -> str:
-    model = anchor.model
-    low, high = model.interval or (0.0, 0.0)
-    return (
-        f"Against {anchor.why}, {anchor.name}: {100 * (model.effect or 0.0):+.2f} points "
-        f"(95 % interval {100 * low:+.2f} to {100 * high:+.2f}; {model.fixed:,} fixed, "
-        f"{model.broken:,} newly broken of {model.n:,})."
-    )
-
-
-def _creep(creep: Creeping, measure: Measure) -> str:
-    if creep.alarm is None:
-        return (
-            f"No creep in {creep.retrains} retrains since {creep.anchor} (detector at "
-            f"{_number(creep.value)} of {creep.threshold:,.0f})."
-        )
-    rise = size(creep.rise or 0.0, measure, 2 if measure == "error" else 4)
-    return (
-        f"The {LOSSES.get(measure, 'error')} has crept up since {creep.anchor}: by about "
-        f"{rise} from {creep.since} on, found at {creep.alarm}. No single retrain need have "
-        "shown it."
-    )
-
-
-def _life(uses: int, life: int, margin: float) -> str:
-    times = "once" if uses == 1 else f"{uses:,} times"
-    within = f"{100 * margin:.2f} points"
-    if uses <= life:
-        return f"This test set has decided {times}; its guarantee of {within} covers {life:,}."
-    if not life:
-        return (
-            f"This test set has decided {times}; it is too small to guarantee differences to "
-            f"within {within} when its answers shape the next model."
-        )
-    return (
-        f"This test set wears thin: it has decided {times}, and if each answer shaped the next "
-        f"model, its guarantee of {within} covers {life:,}. Draw fresh test examples."
-    )
-
-
-def _number(value: float) -> str:
-    if value >= 1e6:
-        return "over a million"
-    return f"{value:.2g}" if value < 100 else f"{value:,.0f}"
+def _signalled(course: Course, standing: Standing, creep: Creeping | None) -> Course:
+    """The course with what the alert channel made of the judged run."""
+    signal: Literal["worse", "better"] | None = None
+    if standing.alarmed or standing.leads:
+        signal = "worse" if standing.alarmed else "better"
+    *earlier, last = course.retrains
+    retrains = (*earlier, replace(last, signal=signal))
+    return replace(course, retrains=retrains, changes=dated(retrains, creep))

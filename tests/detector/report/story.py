@@ -21,7 +21,18 @@ from backslide_detector.evidence import (
     Series,
 )
 from backslide_detector.finding import Clear, Crashed, Found, Result, Severity, Skipped
-from backslide_detector.judgement import Change, Estimand, Judgement, RetrainVerdict
+from backslide_detector.judgement import (
+    Change,
+    Course,
+    Creeping,
+    Dated,
+    Estimand,
+    Expectation,
+    Judgement,
+    Retrain,
+    RetrainVerdict,
+    Stream,
+)
 from backslide_detector.report.links import Links
 
 LINKS = Links(
@@ -231,3 +242,36 @@ def _named(layers: LayerHistory | None, text: str) -> LayerHistory | None:
     assert layers is not None
     names = (text, *layers.layers[1:])
     return replace(layers, layers=names, kinds=(text,) * len(names))
+
+
+def a_course(retrains: int = 24, *, signal: bool = True) -> Stream:
+    """A lineage that crept up from its fifteenth retrain on, as the detector carries it."""
+    rng = np.random.default_rng(1)
+    errors = 0.03 + rng.normal(0, 0.0008, retrains)
+    errors[14:] += 0.0007 * np.arange(1, len(errors[14:]) + 1)
+    points = tuple(
+        Retrain(
+            f"r{n}",
+            f"run-{n}",
+            1_700_000_000.0 + 3_600 * n,
+            float(error),
+            (float(error) - 0.003, float(error) + 0.003),
+            verdict=Verdict.REGRESSED if n == 9 else Verdict.EQUIVALENT,
+            accepted=n != 9,
+            signal="worse" if signal and n == 20 else None,
+            creep=None if n < 2 else float(min(1.4**n, 1e7)),
+        )
+        for n, error in enumerate(errors)
+    )
+    course = Course(
+        points,
+        baseline=f"r{retrains - 2}",
+        reference="r0",
+        anchor="r0",
+        expected=Expectation((0.0301, 0.0352), 0.0012, "12 accepted retrains"),
+        next=Expectation((0.0312, 0.0366), 0.0012, "13 accepted retrains"),
+        changes=(Dated("r16", "run-16", "creep", 0.004),) if signal else (),
+        elsewhere=2,
+    )
+    creep = Creeping("run-0", retrains, 900.0, 500.0, alarm="run-20", since="run-16")
+    return Stream(creep=creep, course=course)
