@@ -1,11 +1,16 @@
-"""Run every simulation and write `results.md` and `results.json` beside this file."""
+"""Run every simulation and write `results.md` and `results.json` beside this file.
+
+`python -m benchmarks.calibrate trends` runs those of one module again and keeps the others'
+figures.
+"""
 
 import platform
+import sys
 import time
 from pathlib import Path
 
-from benchmarks.calibrate import alarms, causes, hindsight, levels, streams, verdicts
-from benchmarks.calibrate.rates import write
+from benchmarks.calibrate import alarms, causes, hindsight, levels, streams, trends, verdicts
+from benchmarks.calibrate.rates import renewed, write
 from rich.console import Console
 from rich.progress import track
 
@@ -25,6 +30,11 @@ SIMULATIONS = (
     causes.blamed,
     causes.shifted,
     hindsight.associated,
+    trends.trendless,
+    trends.scheduled,
+    trends.fading,
+    trends.networks,
+    trends.depths,
     verdicts.speed,
 )
 PREFACE = (
@@ -34,21 +44,22 @@ PREFACE = (
     "the simulation (Monte Carlo). A target is *missed* when the whole interval lies beyond "
     "it. Exact tests of few discordant examples stay below their level; that is what exact "
     "means, and mid-p tests may pass it a little. Times vary with the machine and with what "
-    "else it does: {machine}, {seconds:.0f} CPU seconds in all."
+    "else it does: {machine}."
 )
 
 
-def main() -> None:
+def main(modules: list[str]) -> None:
     """Run all and name the targets that were missed: this measures, it does not judge."""
+    chosen = [run for run in SIMULATIONS if not modules or _module(run) in modules]
     figures = []
-    for simulation in track(SIMULATIONS, console=Console(stderr=True)):
+    for simulation in track(chosen, console=Console(stderr=True)):
         begun = time.process_time()
         figures += list(simulation())
-        name = f"{simulation.__module__.rpartition('.')[2]}.{simulation.__name__}"
-        print(f"{name}: {time.process_time() - begun:.1f} s", flush=True)
-    machine = f"{platform.machine()}, Python {platform.python_version()}"
-    text = PREFACE.format(machine=machine, seconds=time.process_time())
-    write(figures, Path(__file__).parent, text)
+        seconds = time.process_time() - begun
+        print(f"{_module(simulation)}.{simulation.__name__}: {seconds:.1f} s", flush=True)
+    home = Path(__file__).parent
+    everything = renewed(home, figures) if modules else figures
+    write(everything, home, PREFACE.format(machine=_machine()))
     missed = [figure for figure in figures if figure.met is False]
     for figure in missed:
         print(
@@ -57,5 +68,13 @@ def main() -> None:
         )
 
 
+def _module(simulation) -> str:
+    return simulation.__module__.rpartition(".")[2]
+
+
+def _machine() -> str:
+    return f"{platform.machine()}, Python {platform.python_version()}"
+
+
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

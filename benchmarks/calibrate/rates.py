@@ -56,6 +56,19 @@ def _held(figure, at_most, at_least) -> Figure:
     )  # fmt: skip
 
 
+def renewed(folder: Path, figures: list[Figure]) -> list[Figure]:
+    """What `results.json` holds, with the tables of these figures renewed."""
+    written = [Figure(**row) for row in json.loads((folder / "results.json").read_text())]
+    tables = dict.fromkeys(figure.table for figure in (*written, *figures))
+    fresh = {figure.table for figure in figures}
+    return [
+        figure
+        for table in tables
+        for figure in (figures if table in fresh else written)
+        if figure.table == table
+    ]
+
+
 def write(figures: list[Figure], folder: Path, preface: str) -> None:
     """Write `results.json` and `results.md`."""
     (folder / "results.json").write_text(

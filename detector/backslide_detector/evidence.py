@@ -39,6 +39,11 @@ class Series:
         """The newest value."""
         return float(self.values[-1])
 
+    def at(self, steps: Ints) -> Floats:
+        """The newest value up to each step, shape (s,) to (s,); NaN before the first."""
+        place = np.searchsorted(self.steps, steps, side="right") - 1
+        return np.where(place >= 0, self.values[np.maximum(place, 0)], np.nan)
+
 
 @dataclass(frozen=True)
 class LayerHistory:

@@ -104,13 +104,12 @@ def mann_kendall(
         return _on_blocks(when, when, series.values, _blocks(series.values), level)
     left = _without(cause, series.values)
     blocks = _blocks(left)  # a schedule in steps is no memory
-    plain = _on_blocks(when, when, series.values, blocks, level)
-    close = abs(_correlation(cause, when))
-    if close > _COLLINEAR:
-        return _confounded(plain)
     found = _on_blocks(when, _without(cause, when), left, blocks, level)
-    if close > _CLOSE and found.answer is Answer.NONE and plain.answer is Answer.TREND:
-        return _confounded(plain)
+    close = abs(_correlation(cause, when))
+    if close > _CLOSE and (close > _COLLINEAR or found.answer is Answer.NONE):
+        plain = _on_blocks(when, when, series.values, blocks, level)
+        if close > _COLLINEAR or plain.answer is Answer.TREND:
+            return _confounded(plain)
     return replace(found, adjusted=True)
 
 

@@ -74,7 +74,7 @@ def layer_map(
 def _rows(names: list[tuple[str, str, bool]], high: float) -> list[Markup]:
     parts = []
     for row, (name, kind, flagged) in enumerate(names):
-        shown = _end(("▲ " if flagged else "") + _end(name, LETTERS - 2))
+        shown = shortened(("▲ " if flagged else "") + shortened(name, LETTERS - 2))
         text = [
             svg.tag("title", name),
             svg.tag("tspan", shown, class_="flag" if flagged else None),
@@ -94,7 +94,7 @@ def _rows(names: list[tuple[str, str, bool]], high: float) -> list[Markup]:
     return parts
 
 
-def _end(name: str, limit: int = LETTERS) -> str:
+def shortened(name: str, limit: int = LETTERS) -> str:
     """The end of a name: qualified names differ there."""
     return name if len(name) <= limit else "…" + name[-(limit - 1) :]
 

@@ -43,19 +43,25 @@ def flags(judgement: Judgement) -> Mapping[str, str]:
 def tensors(history: LayerHistory, flagged: Mapping[str, str]) -> list[Tensor]:
     """The largest tensor of each module, in depth order, at most `MOST`.
 
-    A module's bias tells the story of its weights again. Too many are thinned evenly; those
-    a finding points at stay.
+    Too many are thinned evenly; those a finding points at stay.
+    """
+    return spread(every_tensor(history, flagged), MOST)
+
+
+def every_tensor(history: LayerHistory, flagged: Mapping[str, str]) -> list[Tensor]:
+    """The largest tensor of each module, in depth order.
+
+    A module's bias tells the story of its weights again.
     """
     largest: dict[str, int] = {}
     for index in range(len(history.layers)):
         module = history.module(index)
         if module not in largest or history.count[index] > history.count[largest[module]]:
             largest[module] = index
-    every = [
+    return [
         Tensor(index, module, history.kinds[index], flagged.get(module))
         for module, index in largest.items()
     ]
-    return spread(every, MOST)
 
 
 def spread(every: list[Tensor], most: int) -> list[Tensor]:
