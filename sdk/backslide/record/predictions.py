@@ -1,6 +1,5 @@
 """Per-example outcomes: the table that verdicts are made of, and how to get it from a model."""
 
-import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from backslide.contract import predictions_schema
+from backslide.record.calls import called, content_ids, moved
 from backslide.record.data import random_state_kept, to_array
 from backslide.record.text import storable
 
@@ -155,21 +155,21 @@ def evaluate(
     with random_state_kept(), _evaluating(model), torch.no_grad():
         for batch in loader:
             inputs, truth = _split(batch)
-            ids += _content_ids(inputs)
-            output = _call(model, _moved(inputs, device))
-            outputs.append(_reduced(output, _moved(truth, device)))
+            ids += content_ids(inputs)
+            output = called(model, moved(inputs, device))
+            outputs.append(reduced(output, moved(truth, device)))
             targets.append(to_array(truth).reshape(-1))
     if not outputs:
         raise ValueError("the loader gave no batch")
     truth = np.concatenate(targets)
     answers: tuple[Array, Array | None, Array]
     said, scores, losses = (np.concatenate(column) for column in zip(*outputs, strict=True))
-    single = bool(np.isnan(scores).all())  # one output an example
-    answers = _single(said, truth) if single else (said, scores, losses)
+    alone = bool(np.isnan(scores).all())  # one output an example
+    answers = single(said, truth) if alone else (said, scores, losses)
     return outcomes(ids, truth, answers[0], scores=answers[1], losses=answers[2], slices=slices)
 
 
-def _reduced(output: "torch.Tensor", truth: "torch.Tensor") -> tuple[Array, Array, Array]:
+def reduced(output: "torch.Tensor", truth: "torch.Tensor") -> tuple[Array, Array, Array]:
     """Prediction, score and loss of each example of a batch, on the host."""
     functional = sys.modules["torch"].nn.functional
     output = output.float()
@@ -191,7 +191,7 @@ def _reduced(output: "torch.Tensor", truth: "torch.Tensor") -> tuple[Array, Arra
     return to_array(said), to_array(best.exp()), to_array(losses)
 
 
-def _single(output: Array, truth: Array) -> tuple[Array, Array | None, Array]:
+def single(output: Array, truth: Array) -> tuple[Array, Array | None, Array]:
     """One output an example: a logit when the targets are 0 and 1, a value otherwise."""
     if np.isin(truth, (0, 1)).all():
         probability = 1.0 / (1.0 + np.exp(-output))
@@ -222,51 +222,3 @@ def _split(batch: Any) -> tuple[Any, Any]:  # noqa: ANN401  # whatever a loader 
         inputs = batch[0] if len(batch) == 2 else tuple(batch[:-1])
         return inputs, batch[-1]
     raise ValueError("the loader must give (inputs, targets) batches")
-
-
-def _call(model: Any, inputs: Any) -> "torch.Tensor":  # noqa: ANN401  # user's model and inputs
-    if isinstance(inputs, Mapping):
-        output = model(**inputs)
-    elif isinstance(inputs, tuple | list):
-        output = model(*inputs)
-    else:
-        output = model(inputs)
-    if isinstance(output, Mapping) and "logits" in output:
-        output = output["logits"]
-    output = getattr(output, "logits", output)
-    found: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
-    return found
-
-
-def _moved(value: Any, device: Any) -> Any:  # noqa: ANN401  # nested tensors
-    if isinstance(value, Mapping):
-        return {key: _moved(item, device) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return type(value)(_moved(item, device) for item in value)
-    return value.to(device) if hasattr(value, "to") and device is not None else value
-
-
-def _content_ids(inputs: Any) -> list[str]:  # noqa: ANN401  # nested tensors
-    """One digest an example over all input tensors, without what an attention mask hides."""
-    if isinstance(inputs, Mapping):
-        mask = inputs.get("attention_mask")
-        if mask is not None:
-            tokens = zip(
-                to_array(inputs["input_ids"]), to_array(mask).astype(bool), strict=True
-            )
-            return [_content_id([row[seen]]) for row, seen in tokens]
-        arrays = [to_array(inputs[key]) for key in sorted(inputs)]
-    elif isinstance(inputs, tuple | list):
-        arrays = [to_array(item) for item in inputs]
-    else:
-        arrays = [to_array(inputs)]
-    return [_content_id(rows) for rows in zip(*arrays, strict=True)]
-
-
-def _content_id(pieces: Iterable[Array]) -> str:
-    hashed = hashlib.blake2b(digest_size=16)
-    for piece in pieces:
-        array = np.ascontiguousarray(piece)
-        hashed.update(f"{array.dtype.str}|{np.shape(piece)}|".encode())
-        hashed.update(array.tobytes())
-    return hashed.hexdigest()

@@ -3,7 +3,7 @@
 import operator
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
@@ -54,9 +54,6 @@ def evaluate(
 ) -> object:
     """The model's output in evaluation mode; everything else is put back as it was.
 
-    Modes and attributes of modules, what their lists and dictionaries hold, buffers, and the
-    random generators of torch, numpy and Python.
-
     Args:
         model: `fit` for it.
         args: arguments of the call.
@@ -64,20 +61,29 @@ def evaluate(
         autocast: precision that the training step ran in; None for that of the tensors.
         device: of the inputs.
     """
-    devices = [device] if device.type == "cuda" else []
     precision = (
         nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)
     )
-    with (
-        torch.random.fork_rng(devices),
-        _other_generators(),
-        _state(model),
-        torch.no_grad(),
-        precision,
-    ):
+    with evaluation(model, (device,)), torch.no_grad(), precision:
+        return model(*args, **kwargs)
+
+
+@contextmanager
+def evaluation(model: nn.Module, devices: Iterable[torch.device] = ()) -> Iterator[None]:
+    """The model in evaluation mode; afterwards everything is as it was before.
+
+    Modes and attributes of modules, what their lists and dictionaries hold, buffers, weights
+    that a forward pass rescales, and the random generators of torch, numpy and Python.
+
+    Args:
+        model: which no other thread runs meanwhile.
+        devices: that it runs on.
+    """
+    cuda = [device for device in devices if device.type == "cuda"]
+    with torch.random.fork_rng(cuda), _other_generators(), _state(model):
         for module in model.modules():
             module.training = False  # not eval(): it may be somebody's own
-        return model(*args, **kwargs)
+        yield
 
 
 @contextmanager
@@ -99,14 +105,22 @@ def _state(model: nn.Module) -> Iterator[None]:
         attributes = vars(module)
         restore += [_put_back(value) for value in attributes.values() if _holds(value)]
         restore.append(_put_back(attributes))
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    tensors = [*model.buffers(), *_rescaled(model)]
+    olds = [tensor.detach().clone() for tensor in tensors]
     try:
         yield
     finally:
         for put_back in restore:
             put_back()
-        for buffer, old in buffers:
-            _write(buffer, old)
+        for tensor, old in zip(tensors, olds, strict=True):
+            _write(tensor, old)
+
+
+def _rescaled(model: nn.Module) -> Iterator[Tensor]:
+    """Weights of embeddings that a forward pass rescales where they are too long."""
+    for module in model.modules():
+        if getattr(module, "max_norm", None) is not None:
+            yield from module.parameters(recurse=False)
 
 
 def _holds(value: object) -> bool:
@@ -143,10 +157,10 @@ def _put_back(container: Any) -> Callable[[], None]:  # noqa: ANN401  # any muta
     return put_back
 
 
-def _write(buffer: Tensor, old: Tensor) -> None:
-    """Puts a buffer's numbers back.
+def _write(tensor: Tensor, old: Tensor) -> None:
+    """Puts a tensor's numbers back.
 
-    Through `data`, because a backward pass still to come may hold this buffer and would see a
+    Through `data`, because a backward pass still to come may hold this tensor and would see a
     change, although there is none.
     """
-    buffer.data.copy_(old)
+    tensor.data.copy_(old)
