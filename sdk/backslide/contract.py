@@ -327,6 +327,8 @@ PROBE_SCHEMAS: Final = {
             ("gram_norm", pa.float64()),
             ("gram_trace", pa.float64()),
             ("spectrum", pa.list_(pa.float32())),
+            ("code_scale", pa.float32()),
+            ("weights", pa.string()),
         ]
     ),
     "codes": pa.schema(
@@ -384,9 +386,11 @@ With X the n x d outputs of a layer (positions flattened), centred over examples
 layers: `units` are channels (the last dimension of sequences, the second of images),
 `positions` the places that each was evaluated at; `signed`: outputs take both signs.
 `gram_norm` and `gram_trace`: Frobenius norm and trace of K, from all d features; `spectrum`:
-the largest eigenvalues of K, descending.
+the largest eigenvalues of K, descending, zeros beyond the rank; `code_scale`: what codes are to
+be multiplied by, a power of two and nearly always 1; `weights`: the module with weights whose
+outputs these are, where `layer` is the norm, activation or pooling after it.
 codes: coordinates of each example on the leading principal components, so that code code' is
-the best approximation of K of that rank.
+the best approximation of K of that rank; zeros beyond it.
 units: signature of each channel at fixed (example, position) places, the same in every run with
 this probe batch and as many positions: value = signature x scale; `live`: the channel varies.
 groups: non-negative matrix factors of the outputs at positions. `weights`: of the channels, or

@@ -8,6 +8,7 @@ import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -182,6 +183,37 @@ class Run:
             raise ValueError("give the model to backslide.start(..., model=model)")
         found = evaluate(self._model, loader, slices)
         self._recorder.outcomes(split, found, self._step)
+
+    @guarded(None)
+    def probe(
+        self,
+        inputs: object,
+        targets: object = None,
+        concepts: Mapping[str, object] | None = None,
+    ) -> None:
+        """Records what each layer does on a fixed batch, to be compared between retrains.
+
+        The model runs in evaluation mode and is left as it was. A later probe replaces the
+        earlier, but for what could be read from the layers: that is kept over training. Give
+        the same examples in each retrain: probes of others do not compare.
+
+        Args:
+            inputs: what the model is called with: a tensor, or a tuple or mapping of tensors
+                with one row an example. The first 512 examples count.
+            targets: whole numbers or text for classes, floats for values, one an example.
+            concepts: what else to look for in the layers: by name, a number or boolean for
+                each example.
+        """
+        if self._recorder is None:
+            return
+        if self._model is None:
+            raise ValueError("give the model to backslide.start(..., model=model)")
+        # Imported here: it needs torch, which a run without a model may not have.
+        from backslide.measure.probe.probe import probe  # noqa: PLC0415
+
+        with nullcontext() if self._watch is None else self._watch.away():
+            found = probe(self._model, inputs, targets, concepts, step=self._step)
+        self._recorder.probe(found)
 
     # --- what MLflow and the detector say
 

@@ -7,7 +7,8 @@ starts one copy of all results to the host. In other steps nothing is hooked int
 
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Final
@@ -191,6 +192,12 @@ class Watch:
                 self._rest()
             self._meter.seconds += perf_counter() - now
         return ready
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """What the model does meanwhile, in evaluation mode, is no part of a step."""
+        with nullcontext() if self._batches is None else self._batches.away():
+            yield
 
     def close(self) -> list[Snapshot]:
         """Takes all hooks away and returns what is left, waiting for copies under way."""

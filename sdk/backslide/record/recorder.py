@@ -4,13 +4,18 @@ import json
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from backslide.contract import Artifact, Metric
 from backslide.measure.snapshot import Snapshot, encode
+from backslide.record.course import thinned
 from backslide.record.data import Summary
 from backslide.record.predictions import Outcomes
+from backslide.record.probed import Probed
 from backslide.record.scalars import Keys, Point, Reader, file_name
 from backslide.ship import parts
 from backslide.spool.job import FILES, write_whole
@@ -33,6 +38,7 @@ class Recorder:
         self._keys = Keys()
         self._catalogues: set[str] = set()
         self._nonfinite = 0
+        self._course: list[pa.Table] = []
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Records scalars; tensors on a device follow when they can be read without a wait."""
@@ -79,6 +85,16 @@ class Recorder:
         path = f"{Artifact.PREDICTIONS}/{file_name(split)}.parquet"
         self.attach(path, lambda file: parts.write(found.table, file))
         self.scalars(step, {f"{split}/{name}": value for name, value in found.metrics.items()})
+
+    def probe(self, found: Probed) -> None:
+        """Records a probe in place of the one before; what could be read over time adds up."""
+        name = "readability"
+        self._course = thinned([*self._course, found.tables[name]])
+        whole = {**found.tables, name: pa.concat_tables(self._course)}
+        for table_name, table in whole.items():
+            path = f"{Artifact.PROBE}/{table_name}.parquet"
+            self.attach(path, partial(parts.write, table))
+        self.attach(f"{Artifact.PROBE}/probe.json", json.dumps(found.facts).encode())
 
     def append(self, kind: Kind, fields: Mapping[str, Any]) -> None:
         """Records something that is said once."""

@@ -1,6 +1,7 @@
 """The model's own inputs and outputs in a sampled step: hooks on the model as a whole."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final
@@ -120,6 +121,15 @@ class Batches:
         self._try = trial
         if self._tap is None and not isinstance(self._model, torch.jit.ScriptModule):
             self._tap = self._model.register_forward_hook(BatchTap(self), with_kwargs=True)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """What the model is called with meanwhile is no batch of a step."""
+        listening, self._listening = self._listening, False
+        try:
+            yield
+        finally:
+            self._listening = listening
 
     def end(self) -> None:
         """Keeps nothing until `begin`."""

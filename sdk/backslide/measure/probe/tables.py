@@ -1,0 +1,150 @@
+"""From what was found to the tables of a probe."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from backslide.contract import PROBE_SCHEMAS
+from backslide.measure.probe.code import Code
+from backslide.measure.probe.layers import Layer
+from backslide.measure.probe.readability import Readability
+from backslide.measure.probe.signatures import Signatures
+
+UNITS: Final = 8_192
+"""Channels of all layers together whose signatures are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What was found in one layer.
+
+    Attributes:
+        layer: which.
+        positions: that each channel was evaluated at.
+        code, signatures, readability: of its outputs.
+    """
+
+    layer: Layer
+    positions: int
+    code: Code
+    signatures: Signatures
+    readability: Readability
+
+
+def layers_table(seen: Sequence[Seen]) -> pa.Table:
+    """By `PROBE_SCHEMAS["layers"]`."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "layer": each.layer.name,
+                "kind": each.layer.kind,
+                "depth": each.layer.depth,
+                "units": len(each.signatures.live),
+                "positions": each.positions,
+                "signed": each.signatures.signed,
+                "gram_norm": each.code.gram_norm,
+                "gram_trace": each.code.gram_trace,
+                "spectrum": each.code.spectrum.astype(np.float32),
+                "code_scale": each.code.scale,
+                "weights": each.layer.weights,
+            }
+            for each in seen
+        ],
+        PROBE_SCHEMAS["layers"],
+    )
+
+
+def codes_table(seen: Sequence[Seen]) -> pa.Table:
+    """By `PROBE_SCHEMAS["codes"]`."""
+    rows = len(seen[0].code.coordinates) if seen else 0
+    codes = [(each.code.coordinates / each.code.scale).astype(np.float16) for each in seen]
+    return pa.table(
+        [
+            _repeated([each.layer.name for each in seen], [rows] * len(seen)),
+            pa.array(np.tile(np.arange(rows, dtype=np.int32), len(seen))),
+            _lists(codes, pa.float16()),
+        ],
+        schema=PROBE_SCHEMAS["codes"],
+    )
+
+
+def units_table(seen: Sequence[Seen]) -> tuple[pa.Table, list[str]]:
+    """By `PROBE_SCHEMAS["units"]`, and what was left out."""
+    counts = [len(each.signatures.live) for each in seen]
+    most = _most(counts, UNITS)
+    chosen = [
+        np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) for n in counts
+    ]
+    table = pa.table(
+        [
+            _repeated([each.layer.name for each in seen], [len(each) for each in chosen]),
+            pa.array(np.concatenate([np.zeros(0, int), *chosen]).astype(np.int32)),
+            pa.array(_joined(seen, chosen, lambda each: each.signatures.live, bool)),
+            pa.array(_joined(seen, chosen, lambda each: each.signatures.scale, np.float32)),
+            _lists(
+                [each.signatures.values[at] for each, at in zip(seen, chosen, strict=True)],
+                pa.int8(),
+            ),
+        ],
+        schema=PROBE_SCHEMAS["units"],
+    )
+    if max(counts, default=0) <= most:
+        return table, []
+    return table, [
+        f"of layers with more than {most} channels, {most} have their signatures kept"
+    ]
+
+
+def readability_table(seen: Sequence[Seen], names: Sequence[str], step: int) -> pa.Table:
+    """By `PROBE_SCHEMAS["readability"]`."""
+    rows: list[dict[str, Any]] = []
+    for each in seen:
+        found = each.readability
+        row = {"step": step, "layer": each.layer.name}
+        rows += [
+            row | {"concept": name, "r2": r2, "accuracy": np.nan}
+            for name, r2 in zip(names, found.r2.tolist(), strict=True)
+        ]
+        if not np.isnan(found.accuracy):
+            rows.append(row | {"concept": "", "r2": np.nan, "accuracy": found.accuracy})
+    return pa.Table.from_pylist(rows, PROBE_SCHEMAS["readability"])
+
+
+def _most(counts: Sequence[int], room: int) -> int:
+    """The largest number of entries a layer for which all fit into the room."""
+    most = max(counts, default=0)
+    left, layers = room, len(counts)
+    for count in sorted(counts):
+        if count * layers > left:
+            return left // layers
+        left, layers = left - count, layers - 1
+    return most
+
+
+def _joined(
+    seen: Sequence[Seen],
+    chosen: Sequence[NDArray[np.intp]],
+    column: Callable[[Seen], NDArray[Any]],
+    dtype: type,
+) -> NDArray[Any]:
+    parts = [column(each)[at] for each, at in zip(seen, chosen, strict=True)]
+    return np.concatenate([np.zeros(0, dtype), *parts])
+
+
+def _repeated(names: Sequence[str], counts: Sequence[int]) -> pa.Array:
+    return pa.array(
+        [name for name, count in zip(names, counts, strict=True) for _ in range(count)]
+    )
+
+
+def _lists(blocks: Sequence[NDArray[Any]], kind: pa.DataType) -> pa.Array:
+    """A list a row of all blocks, each of shape (rows, length)."""
+    lengths = [block.shape[1] for block in blocks for _ in range(len(block))]
+    offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]).astype(np.int32)
+    flat = [block.ravel() for block in blocks]
+    values = np.concatenate([np.zeros(0, kind.to_pandas_dtype()), *flat])
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values, kind))
