@@ -27,10 +27,18 @@ def images(rows=96, classes=4, seed=0):
 def convolutions(seed=0):
     torch.manual_seed(seed)
     return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        nn.Conv2d(8, 12, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5),
-        nn.Linear(12 * 16, 20), nn.Tanh(), nn.Linear(20, 4),
-    )  # fmt: skip
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.5),
+        nn.Linear(12 * 16, 20),
+        nn.Tanh(),
+        nn.Linear(20, 4),
+    )
 
 
 class Block(nn.Module):

@@ -149,8 +149,14 @@ def test_residual_blocks_stand_for_themselves():
     found = probe(networks.Residual(), inputs, targets)
     table = found.tables["layers"].to_pandas()
     assert table.layer.tolist() == [
-        "stem", "blocks.0.relu", "blocks.0", "blocks.1.relu", "blocks.1", "pool", "head"
-    ]  # fmt: skip
+        "stem",
+        "blocks.0.relu",
+        "blocks.0",
+        "blocks.1.relu",
+        "blocks.1",
+        "pool",
+        "head",
+    ]
     assert table.weights.tolist()[1] == "blocks.0.conv1"
     assert table.units.tolist() == [8] * 6 + [4]
     assert table.positions.tolist() == [64] * 5 + [1, 1]
@@ -187,10 +193,13 @@ def test_each_call_of_a_shared_module_is_a_layer():
     ("model", "shape"),
     [
         (nn.Sequential(nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(80, 2)), (3, 12)),
-        (nn.Sequential(nn.Conv3d(2, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)), (2, 4, 4, 4)),
+        (
+            nn.Sequential(nn.Conv3d(2, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2)),
+            (2, 4, 4, 4),
+        ),
         (nn.Linear(3, 2), (3,)),
     ],
-)  # fmt: skip
+)
 def test_other_shapes(model, shape):
     found = probe(model, torch.randn(16, *shape), torch.arange(16) % 2)
     table = found.tables["layers"].to_pandas()
