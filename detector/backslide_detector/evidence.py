@@ -266,6 +266,9 @@ class RunEvidence:
         started, ended: epoch seconds.
         series: all metric series by key, as logged (every step where the SDK wrote them).
         alike: names of weights whose rows, one an output unit, were all equal at the start.
+        drawn: names of weights that at the start were as evenly spread as a random one.
+        dropping: names of dropout modules that drop nearly everything.
+        shrink: share of itself that weight decay took from a weight in the first step.
         idle: names of parameters that have gradients, are in no optimizer and never changed.
         problems: what could not be read and why, for the report.
     """
@@ -286,6 +289,9 @@ class RunEvidence:
     updates: LayerHistory | None = None
     batches: Batches | None = None
     alike: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    dropping: tuple[str, ...] = ()
+    shrink: float = 0.0
     idle: tuple[str, ...] = ()
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     data: Mapping[str, DataSummary] = field(default_factory=dict)

@@ -229,6 +229,7 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("target_high", pa.float32()),
         ("loss", pa.float32()),
         ("gradient_balance", pa.float32()),
+        ("cross_entropy", pa.float32()),
         ("trial_loss", pa.float32()),
         ("trial_eval_loss", pa.float32()),
         ("trial_error", pa.float32()),
@@ -258,7 +259,9 @@ mean of squares, which `loss` tells: the batch's loss under that reading, to be 
 the one logged. `outputs`: numbers that the network answers with for an example.
 `gradient_balance`: of the gradient at the output, the sum over the batch as a share of the sum
 of magnitudes, the median over outputs; zero where the loss weighs examples against each other.
-NaN for batches of more than 64 examples.
+NaN for batches of more than 64 examples. `cross_entropy`: share of the examples whose gradient
+at the output is that of a cross-entropy which takes the output for logits and has one right
+class; of classes only.
 
 `trial_*`, `mixing` and `dependence` come from a few extra evaluations a run and are NaN in
 other rows. The loss and the error of the same examples in training mode and in evaluation mode;

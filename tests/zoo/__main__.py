@@ -32,14 +32,16 @@ def tell(found: Iterable[Judged]) -> None:
 
 
 def chosen(case: Case, args: argparse.Namespace) -> bool:
-    return args.half in (None, case.half) and args.only in case.name
+    return args.half in (None, case.half) and any(word in case.name for word in args.only)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--half", choices=list(SEEDS))
-    parser.add_argument("--only", default="", help="cases with this in their name")
-    parser.add_argument("--seeds", type=int, default=3, help="so many of each half's seeds")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], help="cases with one of these in their names"
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", help="these of the halves' seeds alone")
     parser.add_argument("--keep", type=Path, help="folder that keeps what was recorded")
     parser.add_argument("--record", action="store_true", help="record and judge nothing")
     parser.add_argument("--workers", type=int, default=2)
@@ -47,17 +49,17 @@ def main() -> None:
     if args.keep:
         args.keep.mkdir(parents=True, exist_ok=True)
     jobs = [
-        (number, SEEDS[case.half][place])
-        for place in range(args.seeds)
+        (number, seed)
         for number, case in enumerate(CASES)
-        if chosen(case, args)
+        for seed in SEEDS[case.half]
+        if chosen(case, args) and (args.seeds is None or seed in args.seeds)
     ]
     found = list(run_all(jobs, args))
     if args.record:
         return
     tell(found)
     sys.stdout.write(page(found))
-    if args.half is None and not args.only:
+    if args.half is None and args.only == [""]:
         (HOME / "zoo.md").write_text(page(found))
         (HOME / "zoo.csv").write_text(rows(found))
 

@@ -33,7 +33,7 @@ def long_warm_up(s: Setup):
 @control(on="mlp-digits cnn-digits residual-clusters gelu-wine resnet-gratings conv1d-signals")
 def one_cycle(s: Setup):
     s.optimizer = sgd(0.01, 0.9)
-    s.schedule = lambda o: OneCycleLR(o, 0.2, total_steps=s.steps + 1)
+    s.schedule = lambda o: OneCycleLR(o, 0.1, total_steps=s.steps + 1)
 
 
 @control(on="mlp-digits residual-clusters gelu-wine tanh-moons")
@@ -129,7 +129,7 @@ def scaler_skips(s: Setup):
 def batches_of_two(s: Setup):
     s.optimizer = sgd(0.01)
     s.data.pick(torch.arange(min(300, len(s.data.x))))
-    s.batch, s.epochs = 2, 6
+    s.batch, s.epochs = 2, 25
 
 
 @control(on="mlp-circles mlp-cancer gelu-wine tanh-moons")
@@ -207,6 +207,7 @@ def weighted_imbalance(s: Setup):
     s.data.pick(torch.cat([rows, torch.nonzero(s.data.y == 0).flatten()[:30]]))
     counts = torch.bincount(s.data.y, minlength=s.outputs).float()
     s.loss = nn.CrossEntropyLoss(counts.sum() / (s.outputs * counts))
+    s.optimizer = adam(2e-3)
 
 
 @control(on="mlp-digits residual-clusters conv1d-signals resnet-gratings")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from tests.zoo.cases import CASES, Case
 
 from backslide_detector.checks import run_checks
@@ -22,6 +23,8 @@ class Judged:
     Attributes:
         full: names of the findings, likeliest root cause first.
         least: the same from losses and layers alone.
+        outcome: error on test data; for numbers the mean of squares over their variance; None
+            where no test was made.
     """
 
     name: str
@@ -31,6 +34,16 @@ class Judged:
     silent: bool
     full: tuple[str, ...]
     least: tuple[str, ...]
+    outcome: float | None
+
+    @property
+    def what(self) -> str:
+        """What was done to it."""
+        return self.name.split("/")[1]
+
+    @property
+    def world(self) -> str:
+        return self.name.split("/")[2]
 
     @property
     def well(self) -> bool:
@@ -59,7 +72,18 @@ def evidence(job: Job, keep: Path | None) -> RunEvidence:
 
 def judge(seed: int, case: Case, run: RunEvidence) -> Judged:
     full, least = findings(run_checks(run)), findings(run_checks(bare(run)))
-    return Judged(case.name, case.half, seed, case.labels, case.silent, full, least)
+    done = outcome(run)
+    return Judged(case.name, case.half, seed, case.labels, case.silent, full, least, done)
+
+
+def outcome(run: RunEvidence) -> float | None:
+    """How well the run ended, without any check's help."""
+    test = run.predictions.get("test")
+    if test is None or not len(test):
+        return None
+    if test.are_labels:
+        return test.error
+    return float(np.mean(test.losses) / np.var(test.targets.astype(np.float64)))
 
 
 def findings(results: Sequence[Result]) -> tuple[str, ...]:

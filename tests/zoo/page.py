@@ -12,6 +12,8 @@ from tests.zoo.judging import Judged
 Runs = Sequence[Judged]
 Findings = Callable[[Judged], tuple[str, ...]]
 
+HARM = 0.03
+
 INTRODUCTION = """# The zoo
 
 Small networks, healthy and faulty, trained with the SDK watching and judged by all checks;
@@ -20,10 +22,14 @@ Thresholds may be chosen on the development half; the held-out half shares with 
 architecture on the same data and no seed. Every run is listed in [zoo.csv](zoo.csv).
 
 A faulty run should carry a finding, and an accepted label first (several are accepted where a
-fault has several names). A silent fault looks well from outside and is counted apart. A healthy
-run should carry none. Intervals are Clopper and Pearson's at 95 %, as if runs were independent;
-the three seeds of a case are not quite. *Losses and layers alone*: without errors, class
-counts, predictions and further scalars.
+fault has several names). A silent fault looks well from outside and is counted apart. A fault
+*did no harm* where, with the same seed, the run ended within three points of the test error
+(0.03 of the variance, for numbers) of the same training without it: it learned all there was to
+learn, and is left alone on purpose. A healthy run should carry no finding.
+
+Intervals are Clopper and Pearson's at 95 %, as if runs were independent; seeds of one case are
+not quite. *Losses and layers alone*: without errors, class counts, predictions and further
+scalars.
 """
 
 
@@ -40,8 +46,12 @@ def page(found: Runs) -> str:
 def _summary(found: Runs) -> list[str]:
     lines = ["| | runs | any finding | accepted label first | among the first three |"]
     lines += ["|---|---|---|---|---|"]
+    harmless = set(map(_key, did_no_harm(found)))
     kinds = {
-        "faulty": [r for r in found if r.labels and not r.silent],
+        "faulty, harm done or silent": [
+            r for r in found if r.labels and _key(r) not in harmless
+        ],
+        "faulty, not silent": [r for r in found if r.labels and not r.silent],
         "faulty, silent": [r for r in found if r.labels and r.silent],
         "faulty, all": [r for r in found if r.labels],
         "healthy": [r for r in found if not r.labels],
@@ -58,6 +68,25 @@ def _summary(found: Runs) -> list[str]:
                 hits.append(_share(right, len(runs)) if kind != "healthy" else "")
             lines.append(f"| {kind}{source} | {len(runs)} | {' | '.join(hits)} |")
     return [*lines, ""]
+
+
+def _key(run: Judged) -> tuple[str, int]:
+    return run.name, run.seed
+
+
+def did_no_harm(found: Runs) -> list[Judged]:
+    """Faulty runs, not meant to be silent, that ended as well as their untouched twins."""
+    twins = {
+        (run.half, run.world, run.seed): run.outcome
+        for run in found
+        if run.what == "as-it-is" and run.outcome is not None
+    }
+    return [
+        run
+        for run in found
+        if run.labels and not run.silent and run.what != "stalled" and run.outcome is not None
+        if run.outcome < twins.get((run.half, run.world, run.seed), -1.0) + HARM
+    ]
 
 
 def _share(count: int, of: int) -> str:
@@ -81,10 +110,12 @@ def _confusion(found: Runs) -> list[str]:
 
 def _misses(found: Runs) -> list[str]:
     lines = ["| not as it should be | seeds | accepted | found |", "|---|---|---|---|"]
+    harmless = set(map(_key, did_no_harm(found)))
     groups: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[str]] = {}
     for run in found:
         if not run.well:
-            place = (run.name.partition("/")[2], run.labels, run.full)
+            mark = " (did no harm)" if _key(run) in harmless else ""
+            place = (f"{run.what}/{run.world}{mark}", run.labels, run.full)
             groups.setdefault(place, []).append(str(run.seed))
     for (name, labels, full), seeds in groups.items():
         cells = (name, ", ".join(seeds), ", ".join(labels), ", ".join(full))

@@ -23,6 +23,7 @@ from backslide_detector.checks.stated import (
     predicted_error,
     recent,
     regression_fit,
+    sampled_error,
     training_examples,
 )
 from backslide_detector.evidence import RunEvidence, Series
@@ -69,7 +70,7 @@ class Learning:
         first_loss: the very first training loss, when it was logged in the first steps.
         error_skill: `skill` from the error alone, training before validation.
         training_skill, validation_skill: `skill` on one kind of data alone; on training data
-            from the loss where there is no error, for numbers R² on held-out data.
+            from the loss where no error is known, for numbers R² on held-out data.
         validation_error: its newest value, else the error of the held-out predictions.
         curve: the training loss summed up.
     """
@@ -117,6 +118,12 @@ class Learning:
         """The run is failing, or has left more than a quarter of what there was to learn."""
         return self.failing or (self.skill is not None and self.skill < _POOR)
 
+    @property
+    def lags(self) -> bool:
+        """The run learns poorly, or leaves a quarter to be learned on held-out data."""
+        held = self.validation_skill
+        return self.poor or (held is not None and held < _POOR)
+
 
 def assess(
     run: RunEvidence,
@@ -134,6 +141,7 @@ def assess(
         guess=float(-(shares * np.log(shares)).sum()) if shares is not None else None,
         chance=float(1.0 - shares.max()) if shares is not None else None,
         training_error=recent(training_error),
+        sampled_error=sampled_error(run),
         validation_error=recent(validation_error, fallback=predicted_error(run)),
         classes=len(shares) if shares is not None else None,
         examples=training_examples(run),
@@ -160,6 +168,7 @@ class _Facts:
     guess: float | None
     chance: float | None
     training_error: float | None
+    sampled_error: float | None
     validation_error: float | None
     classes: int | None
     examples: int | None
@@ -174,7 +183,7 @@ class _Facts:
 
     def weigh(self) -> Learning:
         """One clear sign of learning is enough; failing takes all signs together."""
-        from_errors = self._skill(self.training_error)
+        from_errors = self._trained()
         from_loss = self.loss_skill()
         on_validation = (
             self._skill(self.validation_error)
@@ -204,7 +213,7 @@ class _Facts:
 
     def _best(self, heard: list[float]) -> float:
         """Training error speaks for skill where there is one; the loss only in its place."""
-        for error in (self.training_error, self.validation_error):
+        for error in (self.training_error, self.validation_error, self.sampled_error):
             skill = self._skill(error)
             if skill is not None and skill >= _LEARNED:
                 return skill
@@ -215,6 +224,11 @@ class _Facts:
         if error is None or self.chance is None or self.chance < _UNBALANCED:
             return None
         return 1.0 - error / self.chance
+
+    def _trained(self) -> float | None:
+        """The skill on training data from errors: as logged, else in sampled batches."""
+        logged = self._skill(self.training_error)
+        return self._skill(self.sampled_error) if logged is None else logged
 
     def loss_skill(self) -> float | None:
         """How far the loss is below the constant guess, or below its start."""
@@ -282,8 +296,9 @@ class _Facts:
     ) -> Learning:
         """The result with all numbers attached."""
         validation = self._skill(self.validation_error)
-        learned = self._skill(self.training_error)
+        learned = self._trained()
         learned = self.loss_skill() if learned is None else learned
+        learned = 0.0 if lost else learned
         generalises = None
         if validation is not None and learned is not None and learned >= _LEARNED:
             generalises = validation >= _STUCK_ERROR

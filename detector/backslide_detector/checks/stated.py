@@ -13,6 +13,9 @@ from backslide_detector.evidence import RunEvidence, Series
 _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
 )
+_LATE: Final = 0.25
+_FEW_ANSWERS: Final = 100
+_NEARLY_ALL: Final = 0.95
 
 
 def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
@@ -37,6 +40,28 @@ def training_examples(run: RunEvidence) -> int | None:
             summary = run.data[name]
             return summary.rows or sum(summary.class_counts.values()) or None
     return None
+
+
+def sampled_error(run: RunEvidence) -> float | None:
+    """Error on the batches of the last quarter of the steps, as the gradients tell the classes.
+
+    In training mode, and whatever the loss weighs; None where a hundred answers are not known.
+    Only a cross-entropy counts: its gradient has a shape that no other loss, nor its opposite,
+    can be mistaken for.
+    """
+    batches = run.batches
+    if batches is None or not len(batches):
+        return None
+    late = batches.steps >= batches.steps[-1] - _LATE * (batches.steps[-1] - batches.steps[0])
+    wrong, known = 0, 0
+    for index in np.flatnonzero(late).tolist():
+        if not batches.numbers["cross_entropy"][index] >= _NEARLY_ALL:
+            continue
+        targets = batches.targets[index]
+        told = np.isfinite(targets)
+        known += int(told.sum())
+        wrong += int((batches.predictions[index][told] != targets[told]).sum())
+    return wrong / known if known >= _FEW_ANSWERS else None
 
 
 def is_lost(loss: Series, *, finished: bool) -> bool:

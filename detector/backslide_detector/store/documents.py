@@ -1,6 +1,7 @@
 """JSON artifacts -> records, whatever the files hold."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -74,6 +75,12 @@ def names_in(value: _Object, key: str) -> tuple[str, ...]:
     names = value.get(key)
     given = names if isinstance(names, list) else []
     return tuple(name for name in given if isinstance(name, str))
+
+
+def share_in(value: _Object, key: str) -> float:
+    """A share in `backslide/graph.json`; 0.0 in place of what is none."""
+    share = value.get(key)
+    return share if isinstance(share, float) and 0.0 <= share < math.inf else 0.0
 
 
 def _object(value: object) -> _Object:

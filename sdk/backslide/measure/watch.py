@@ -155,8 +155,7 @@ class Watch:
 
     def graph(self) -> dict[str, object]:
         """What `backslide/graph.json` holds: modules in the order they ran, and the start."""
-        start = {"alike": self._start.alike, "idle": self._start.idle()}
-        return {**self._graph.to_dict(), **start}
+        return {**self._graph.to_dict(), **self._start.to_dict()}
 
     def step(self, step: int) -> list[Snapshot]:
         """Ends a training step; returns the snapshots that are complete, oldest first.

@@ -127,7 +127,8 @@ FOUND = {
                 targets=np.tile(NUMBERS[:, :1], ROWS) + 1e-9 * NUMBERS,
             ),
         ),
-        run(POOR, predictions=HALF_RIGHT, batches=batches(gradient_balance=1e-7)),
+        run(POOR, predictions=HALF_RIGHT, batches=batches(gradient_balance=1e-7, outputs=1.0)),
+        run(batches=batches(gradient_balance=1e-7)),  # one output for each of ten classes
     ],
     "repeated-batch": [
         run(batches=batches(FIRST), data=KNOWN),
@@ -173,6 +174,7 @@ CLEAR = {
         run(batches=batches(targets=RANDOM.integers(0, 10, EXAMPLES.shape).astype(float))),
         failing(batches=batches(  # noise of half the labels
             targets=np.where(RANDOM.random(EXAMPLES.shape) < 0.5, truth(EXAMPLES), 3.0))),
+        run(batches=batches(gradient_balance=1e-7, outputs=1.0)),  # ranked against each other
         failing(batches=batches(EXAMPLES % 4, RANDOM.integers(0, 2, EXAMPLES.shape) * 1.0)),
     ],
     "repeated-batch": [

@@ -44,16 +44,20 @@ STILL = history(WEIGHTS, rms=np.where([True, False, False, False], 0.1, MOVING))
 NO_STEP = history(WEIGHTS, rms=0.0, abs_max=0.0)
 HALF_STEP = history(WEIGHTS, rms=[0.0, 1e-4, 1e-4, 1e-4], abs_max=[0.0, 1e-3, 1e-3, 1e-3])
 CUT = history(dict(list(WEIGHTS.items())[1:]), rms=1e-2, abs_max=5e-2)
+STILL_BEHIND = history(WEIGHTS, rms=np.where([False, True, False, False], 0.1, MOVING))
 LEAPS = history(WEIGHTS, rms=0.05, abs_max=0.2)
 CRAWL = history(WEIGHTS, rms=1e-8, abs_max=1e-7)
 SHRUNK = history(WEIGHTS, rms=np.geomspace(0.1, 1e-4, SNAPSHOTS)[:, None])
 EQUAL = history(WEIGHTS, rms=0.1, mean=0.1, std=[0.0, 0.0, 0.1, 0.1])
 DECAYED = series(np.where(np.arange(STEPS) < 5, 0.1, 1e-9))
 VAL_UP = series(np.r_[np.linspace(2, 0.8, 10), np.linspace(0.85, 2.0, 20)], every=13)
+ERRORS_UP = series(np.r_[np.linspace(0.9, 0.05, 10), np.linspace(0.05, 0.2, 20)], every=13)
 VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
 SMOOTH_TEN = 1.4612
 LOUD = history(OUTPUTS, rms=[1.0, 2.0, 4.0, 8.0, 16.0])
 WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
+RUN_AWAY = series(np.where(np.arange(STEPS) < 50, FALLING.values, 1e6))
+TAKEN_FOR_LOGITS = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=0.99)
 ONE_ANSWER = predictions(labels(), ["3"] * 300)
 MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
 TWO_ANSWERS = predictions(labels(), ["3", "3", "3", "3", "4"] * 60)
@@ -85,13 +89,23 @@ FOUND = {
         failing(weights=None, updates=None, gradients=None),
         failing(idle=("0.weight", "0.bias")),
         run(idle=("4.weight",)),
+        run(idle=("0.weight", "0.bias"), drawn=("0.weight",)),
+        run(weights=STILL, updates=HALF_STEP, gradients=CUT, drawn=("0.weight",)),
     ],
-    "learning-rate-too-high": [failing(RISING), failing(LOST, updates=LEAPS)],
+    "learning-rate-too-high": [
+        failing(RISING),
+        failing(LOST, updates=LEAPS),
+        run(RUN_AWAY),
+    ],
     "learning-rate-too-low": [
         failing(updates=CRAWL),
         failing(updates=None, series={"lr": DECAYED}),
     ],
-    "over-regularized": [failing(weights=SHRUNK)],
+    "over-regularized": [
+        failing(weights=SHRUNK),
+        failing(shrink=0.03),
+        failing(dropping=("2",), weights=None),
+    ],
     "symmetric-weights": [
         failing(weights=EQUAL),
         failing(alike=("0.weight", "2.weight")),
@@ -102,12 +116,19 @@ FOUND = {
         ),
     ],
     "poor-initialization": [failing(WILD, activations=None), failing(WILD, activations=LOUD)],
-    "overfitting": [run(series={"val_loss": VAL_UP}, predictions={})],
+    "overfitting": [
+        run(series={"val_loss": VAL_UP}, predictions={}),
+        run(series={"val_loss": VAL_UP, "val/error": ERRORS_UP}),
+        run(series={"val_loss": VAL_UP, "val/error": series([0.5] * 30, every=13)}),
+    ],
     "loss-not-decreasing": [failing(STUCK), failing(RISING), failing(LOST)],
     "constant-output": [run(predictions=ONE_ANSWER), run(predictions=NUMBERS, data={})],
     "class-collapse": [run(predictions=TWO_ANSWERS)],
     "output-loss-mismatch": [
-        run(series(np.maximum(2.3 - np.arange(STEPS) / 50, SMOOTH_TEN) + abs(noise())))
+        run(series(np.maximum(2.3 - np.arange(STEPS) / 50, SMOOTH_TEN) + abs(noise()))),
+        run(batches=TAKEN_FOR_LOGITS),
+        run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=0.0)),
+        failing(series(np.zeros(STEPS))),
     ],
     "class-imbalance": [run(data=FEW_ZEROS, predictions=BLIND)],
     "stalled-run": [run(status="RUNNING", series=BEATS)],
@@ -125,10 +146,17 @@ CLEAR = {
         failing(STUCK),
         failing(weights=STILL, updates=CRAWL),
         run(idle=("0.weight", "0.bias")),
+        run(idle=("0.weight", "0.bias"), drawn=("4.weight",)),
+        run(weights=STILL_BEHIND, updates=HALF_STEP, gradients=CUT, drawn=("2.weight",)),
     ],
     "learning-rate-too-high": [run(updates=LEAPS), failing(STUCK), failing(WILD)],
     "learning-rate-too-low": [run(updates=CRAWL), failing(STUCK), run(series={"lr": DECAYED})],
-    "over-regularized": [run(weights=SHRUNK), failing(STUCK)],
+    "over-regularized": [
+        run(weights=SHRUNK),
+        failing(STUCK),
+        run(shrink=0.03, dropping=("2",)),
+        failing(shrink=9e-4),
+    ],
     "symmetric-weights": [
         run(weights=EQUAL),
         failing(STUCK),
@@ -138,12 +166,19 @@ CLEAR = {
     "poor-initialization": [failing(STUCK), run(), failing(WILD)],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
-        run(series={"val_loss": VAL_UP, "val/error": series([0.02] * 30)}),
+        run(series={"val_loss": VAL_UP, "val/error": series([0.12] * 30, every=13)}),
     ],
     "loss-not-decreasing": [run()],
     "constant-output": [run(), run(predictions=MOSTLY_ONE)],
     "class-collapse": [run()],
-    "output-loss-mismatch": [run(), failing(STUCK)],
+    "output-loss-mismatch": [
+        run(),
+        failing(STUCK),
+        run(batches=batch_cases.batches(cross_entropy=1.0, output_low=-3.0, output_high=9.0)),
+        run(batches=batch_cases.batches(cross_entropy=0.0, output_low=0.0, output_high=1.0)),
+        run(batches=batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=0.3)),
+        run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=1.0)),
+    ],
     "class-imbalance": [run(), run(data=FEW_ZEROS, predictions=SEEING)],
     "stalled-run": [run(series=BEATS), run(status="RUNNING", series={
         "backslide/last_seen": series([float(STEPS)])})],

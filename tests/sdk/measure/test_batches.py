@@ -53,6 +53,10 @@ def multilabel(output, target):
     return F.binary_cross_entropy_with_logits(output, F.one_hot(target, 4).float())
 
 
+def squared(output, target):
+    return F.mse_loss(output, F.one_hot(target, output.shape[1]).float())
+
+
 WEIGHTS = torch.tensor([1.0, 5.0, 0.2, 1.0])
 
 
@@ -68,17 +72,44 @@ CLASSES = {
     "one logit": (mlp(1), binary(F.binary_cross_entropy_with_logits), LABELS % 2),
     "sigmoid": (mlp(1, nn.Sigmoid()), binary(F.binary_cross_entropy), LABELS % 2),
     "sigmoid, squared": (mlp(1, nn.Sigmoid()), binary(F.mse_loss), LABELS % 2),
-}
+    "sigmoid twice": (
+        mlp(1, nn.Sigmoid()), binary(F.binary_cross_entropy_with_logits), LABELS % 2,
+    ),
+    "two classes": (mlp(2), F.cross_entropy, LABELS % 2),
+    "two classes, squared": (mlp(2, nn.Softmax(1)), squared, LABELS % 2),
+}  # fmt: skip
+TAKEN_FOR_LOGITS = {
+    "softmax", "softmax twice", "summed", "weighted", "one logit", "sigmoid twice",
+    "two classes",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CLASSES)
 @pytest.mark.parametrize("scale", [1.0, 2.0**16])
 def test_targets_of_classes_are_read_from_the_gradient(name, scale):
     model, loss, truth = CLASSES[name]
-    seen = batches(copy.deepcopy(model), loss, scale=scale)
+    seen = batches(copy.deepcopy(model), loss, targets=truth, scale=scale)
     assert {batch.answers.answers for batch, _ in seen} == {"classes"}
     found = [target for batch, _ in seen for target in batch.answers.targets]
     assert found == truth[: len(found)].tolist()
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_cross_entropy_of_logits_is_told_from_other_losses_of_classes(name):
+    model, loss, truth = CLASSES[name]
+    seen = batches(copy.deepcopy(model), loss, targets=truth, steps=60)[-5:]
+    shares = [batch.answers.cross_entropy for batch, _ in seen]
+    assert (np.median(shares) >= 0.95) == (name in TAKEN_FOR_LOGITS)
+
+
+def test_mixed_targets_are_no_cross_entropy_of_one_class():
+    def mixed(output, target):
+        return 0.8 * F.cross_entropy(output, target) + 0.2 * F.cross_entropy(
+            output, target.flip(0)
+        )
+
+    seen = batches(mlp(), mixed)
+    assert np.median([batch.answers.cross_entropy for batch, _ in seen]) < 0.5
 
 
 def test_targets_of_numbers_and_the_loss_that_confirms_them():

@@ -1,5 +1,6 @@
 """What a watch reports of the parameters at the start."""
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F  # noqa: N812  # the field's name for it
@@ -59,3 +60,47 @@ def test_frozen_and_unused_parameters_are_not_idle():
     model.unused = nn.Linear(3, 3)
     model.forward = lambda x: model[4](model[3](model[2](model[1](model[0](x)))))
     assert steps(model, [sgd(model[2], model[4])])["idle"] == []
+
+
+def test_weights_as_even_as_a_random_start_are_named():
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Linear(16, 24),
+        nn.LSTM(24, 16),
+        nn.Linear(16, 32),
+        nn.Linear(32, 32),
+        nn.Linear(32, 4),
+    )
+    nn.init.normal_(model[2].weight, std=0.1)
+    nn.init.zeros_(model[3].weight)
+    watch = Watch(model, [sgd(model)], overhead=None)
+    assert watch.graph()["drawn"] == ["0.weight", "1.weight_ih_l0", "1.weight_hh_l0"]
+    watch.close()
+
+
+def test_training_leaves_tails():
+    torch.manual_seed(0)
+    model, x = (
+        nn.Sequential(nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4)),
+        torch.randn(256, 32),
+    )
+    optimizer = torch.optim.Adam(model.parameters(), 3e-3)
+    for _ in range(100):
+        optimizer.zero_grad()
+        F.cross_entropy(model(x), (x[:, 0] > 0).long() + 2 * (x[:, 1] > 0)).backward()
+        optimizer.step()
+    watch = Watch(model, [optimizer], overhead=None)
+    assert watch.graph()["drawn"] == []
+    watch.close()
+
+
+def test_decay_and_dropout_beyond_measure_are_told():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(0.5), nn.Dropout(0.95), nn.Linear(8, 2))
+    decaying = torch.optim.AdamW(model.parameters(), 0.01, weight_decay=3.0)
+    found = steps(model, [decaying])
+    assert found["dropping"] == ["2"]
+    assert found["shrink"] == pytest.approx(0.03)
+    # Adam's own decay goes through its gradients: nobody can tell its share of a weight.
+    through = torch.optim.Adam(model.parameters(), 0.01, weight_decay=3.0)
+    assert steps(model, [through])["shrink"] == 0.0
+    assert steps(model, [sgd(model)])["shrink"] == 0.0

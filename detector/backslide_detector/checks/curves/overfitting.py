@@ -14,8 +14,9 @@ What to do:
     than chance, suspect the labels.
 
 When it is wrong:
-    The validation loss can rise while the error stays low: the model grows overconfident,
-    not worse. With a validation error below a tenth of chance this is a note. Single epochs
+    The validation loss can rise while the error stays: the model grows overconfident, not
+    worse. With a validation error that is no higher than at the lowest loss (by a tenth of
+    chance), and leaves less than a quarter to learn, this is a note. Single epochs
     never count, and dropout and augmentation make the training loss look worse than it is,
     never better.
 
@@ -35,7 +36,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _PATIENCE = 3
 _RISE = 1.2
 _SHARE = 0.05
-_GOOD = 0.1
+_WORSE = 0.1
 
 
 def check(
@@ -64,13 +65,14 @@ def check(
     )
     if not rising:
         return Clear()
-    error = None if validation_error is None else float(np.median(validation_error.values[-3:]))
     text = (
         f"The validation loss rose from {lowest:.3g} at step {steps[best]} to {now:.3g}, while "
         f"the training loss is {training.final:.3g}"
     )
-    if error is not None and learning.chance and error < _GOOD * learning.chance:
-        return Clear(f"{text}; the validation error stays low ({error:.1%}).")
+    if validation_error is not None and learning.chance and not learning.lags:
+        error = float(np.median(validation_error.values[-3:]))
+        if error - _at(validation_error, int(steps[best])) < _WORSE * learning.chance:
+            return Clear(f"{text}; the validation error stays low ({error:.1%}).")
     chance = learning.generalises is False
     return Found(
         Severity.FAILING if chance else Severity.WARNING,
@@ -82,6 +84,12 @@ def check(
         since_step=int(steps[best]),
         numbers={"lowest": lowest, "now": now, "training": training.final},
     )
+
+
+def _at(series: Series, step: int) -> float:
+    """Median of the three values around a step."""
+    place = int(np.searchsorted(series.steps, step).clip(1, max(len(series) - 2, 1)))
+    return float(np.median(series.values[place - 1 : place + 2]))
 
 
 def _trend(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:

@@ -4,7 +4,7 @@ What it looks for:
     A finished run whose training loss is flat over its second half, within 1.5 % of
     what always guessing the class shares costs (for numbers: R² below 0.05), with the
     validation loss beside it, although the weights move and there are fewer of them than
-    training examples. Or one that stays far from its aim (a
+    training examples. Or one that ends far from its aim (a
     quarter or more left to learn) behind a layer with fewer than a third as many units as
     there are classes.
 
@@ -72,18 +72,19 @@ def check(
     held = latest(validation_loss)
     held = np.inf if held is None else held
     scale = learning.guess_loss or abs(shape.final)
-    settled = _flat(shape, scale) and abs(held - shape.final) < _BESIDE * scale
+    beside = abs(held - shape.final) < _BESIDE * scale
     # One answer to everything is no lack of capacity.
     moves = _moves(updates, weights) and not _constant(predictions or {})
     nothing = _nothing(learning, shape.final, held)
-    small = _small(learning, weights, nothing=nothing) if settled and moves else None
+    flat = _flat(shape, scale)
+    small = _small(learning, weights, nothing=nothing and flat) if beside and moves else None
     if small is None:
         return Clear()
     reason, layer = small
     return Found(
         Severity.FAILING if nothing else Severity.WARNING,
-        f"Training and validation loss lie flat at {shape.final:.3g} and {held:.3g}, and "
-        f"{reason}. {learning.sentence}",
+        f"Training and validation loss {'lie flat' if flat else 'end'} at {shape.final:.3g} "
+        f"and {held:.3g}, and {reason}. {learning.sentence}",
         "Add units or layers, or inputs that tell more; more data of the same kind is no help.",
         layer=layer,
         since_step=int(shape.steps[len(shape.steps) // 2]),

@@ -7,9 +7,10 @@ What it looks for:
     layer takes the batch for the sequence. Or: one and the same example comes with another
     target each time it is seen, so that the targets agree no better than by chance, in a run
     that learns poorly. Or: all examples of a batch are pulled to one number, the mean of their
-    targets, while batches differ (a loss over shapes that broadcast). Or, in a run that learns
-    poorly: the gradients at the output add up to zero over each batch, as they only do where
-    the loss weighs examples against each other (a softmax over dimension 0).
+    targets, while batches differ (a loss over shapes that broadcast). Or: the gradients at the
+    output add up to zero over each batch, as they only do where the loss weighs examples
+    against each other (a softmax over dimension 0), in a run that learns poorly, and always
+    where there is one output a class.
 
 Why it matters:
     The network is asked to answer for one example with the data of another.
@@ -74,7 +75,9 @@ def check(
             numbers={"agreement": value, "pairs": float(pairs)},
             stop=learning.failing,
         )
-    if _one_number(batches, loss) and learning.state is not State.LEARNING:
+    # Outputs that ran away leave nothing of their targets.
+    fit = learning.state is not State.LEARNING and not learning.diverged
+    if fit and _one_number(batches, loss):
         return Found(
             Severity.FAILING if learning.failing else Severity.WARNING,
             f"In {len(batches)} batches the loss pulls all examples of a batch to one number. "
@@ -82,7 +85,8 @@ def check(
             "Give outputs and targets the same shape: (n, 1) and (n) broadcast to (n, n).",
             since_step=int(batches.steps[0]),
         )
-    if (balance := _balance(batches)) is not None and learning.poor:
+    a_class_each = bool((batches.numbers["outputs"] == learning.classes).all())
+    if (balance := _balance(batches)) is not None and (learning.poor or a_class_each):
         return Found(
             Severity.FAILING if learning.failing else Severity.WARNING,
             f"In {len(batches)} batches the gradients at the output add up to {balance:.0e} of "

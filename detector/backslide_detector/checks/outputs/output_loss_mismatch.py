@@ -1,55 +1,163 @@
 """The loss expects something else than the network puts out.
 
 What it looks for:
-    Softmax applied twice: a cross-entropy of K classes that settles on ln(e + K - 1) - 1
-    (1.461 for ten classes), the lowest value that probabilities taken for logits can reach,
-    while the error says that most examples are right.
+    One of four. Outputs that never leave the range from 0 to 1, while the gradient at the
+    output is that of a cross-entropy which takes them for logits: softmax or sigmoid applied
+    twice. A loss of classes that falls below zero, which a cross-entropy cannot: a likelihood
+    of raw scores, or of probabilities whose logarithm was forgotten. A loss that was exactly
+    zero from the first step on: a cross-entropy over a single output. Or, from the curve alone:
+    a cross-entropy of K classes that settles on ln(e + K - 1) - 1 (1.461 for ten classes), the
+    lowest value that probabilities taken for logits can reach, while most examples are right.
 
 Why it matters:
-    The network learns, but with weak gradients and no confidence; the loss cannot fall
-    further, and early stopping and comparisons of losses mislead.
+    With a second softmax the network learns, but with weak gradients and no confidence; the
+    loss cannot fall further, and early stopping and comparisons of losses mislead. A likelihood
+    of raw scores is lowered without end by larger scores, right or wrong.
 
 What to do:
-    Remove the softmax at the end of the model: `CrossEntropyLoss` takes logits. With
-    `LogSoftmax`, use `NLLLoss`.
+    Remove the softmax at the end of the model: `CrossEntropyLoss` takes logits, and so does
+    `BCEWithLogitsLoss`. With `LogSoftmax`, use `NLLLoss`. For one output a class use
+    `CrossEntropyLoss`, for a single output `BCEWithLogitsLoss`.
 
 When it is wrong:
-    Strong label smoothing has a floor too, at another height. With fewer than eight classes
-    the value is not peculiar enough, so a Softmax module must have been seen.
+    Objectives with negative parts (an entropy bonus, a likelihood of numbers) may fall below
+    zero: they are left alone unless the gradient at the output points at one class an example
+    in another way than a cross-entropy does. Strong label smoothing has a floor too, at another
+    height. With fewer than eight classes the floor is not peculiar enough, so a Softmax module
+    must have been seen.
 
 References:
-    PyTorch documentation, torch.nn.CrossEntropyLoss ("unnormalized logits"). Floor: with
-    probability 1 on the right class, -ln(e / (e + K - 1)).
+    PyTorch documentation, torch.nn.CrossEntropyLoss ("unnormalized logits"), torch.nn.NLLLoss.
+    Floor: with probability 1 on the right class, -ln(e / (e + K - 1)).
 """
 
 import math
+from typing import Final
 
+import numpy as np
+
+from backslide_detector.checks.batches import are_classes, typical
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.evidence import Batches, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
-_SLACK = 0.05
-_RIGHT = 0.8
-_PECULIAR = 8
+_SLACK: Final = 0.05
+_RIGHT: Final = 0.8
+_PECULIAR: Final = 8
+_FEW_BATCHES: Final = 10
+_FEW_LOSSES: Final = 20
+_NEARLY_ALL: Final = 0.95
+_REACHED: Final = 0.9
 
 
 def check(
-    learning: Learning, activations: LayerHistory | None = None
+    learning: Learning,
+    *,
+    activations: LayerHistory | None = None,
+    batches: Batches | None = None,
+    loss: Series | None = None,
 ) -> Found | Clear | Skipped:
-    """Compares the level of the loss with the floor of a double softmax."""
+    """Reads the gradient at the output, then the sign of the loss, then its floor."""
+    found = _nothing(learning, loss)
+    if batches is not None and are_classes(batches):
+        found = found or _squashed(batches, learning, activations)
+        found = found or _below_zero(batches, learning)
+    if batches is None or not _free(batches):
+        found = found or _floor(learning, activations)
+    if found is not None:
+        return found
+    if batches is None and (learning.classes is None or learning.curve is None):
+        return Skipped("needs a training loss with class counts and an error, or batches")
+    return Clear()
+
+
+def _squashed(
+    batches: Batches, learning: Learning, activations: LayerHistory | None
+) -> Found | None:
+    """Probabilities that the loss takes for logits."""
+    numbers = batches.numbers
+    told = np.isfinite(numbers["cross_entropy"])
+    told &= np.isfinite(numbers["output_low"]) & np.isfinite(numbers["output_high"])
+    if told.sum() < _FEW_BATCHES or np.median(numbers["cross_entropy"][told]) < _NEARLY_ALL:
+        return None
+    low, high = (
+        float(numbers["output_low"][told].min()),
+        float(numbers["output_high"][told].max()),
+    )
+    # A rectifier's outputs are zero exactly; those of a softmax are not, or add up to one.
+    if low < 0.0 or high > 1.0 or not (low > 0.0 or high > _REACHED):
+        return None
+    last = activations.layers[-1] if activations is not None and activations.layers else None
+    kind = activations.kinds[-1] if activations is not None and activations.kinds else ""
+    squashing = kind in ("Softmax", "Sigmoid")
+    what = f"the outputs of {last} ({kind})" if squashing else "the outputs"
+    return Found(
+        Severity.WARNING,
+        f"In {told.sum()} batches {what} lie between {low:.2g} and {high:.2g}, and the loss "
+        f"takes them for logits. {learning.sentence}",
+        "Remove the softmax or sigmoid at the end of the model: CrossEntropyLoss and "
+        "BCEWithLogitsLoss take logits.",
+        layer=last if squashing else None,
+        since_step=int(batches.steps[0]),
+        numbers={"low": low, "high": high},
+    )
+
+
+def _free(batches: Batches) -> bool:
+    """Have the outputs ever left the range of probabilities?"""
+    low, high = batches.numbers["output_low"], batches.numbers["output_high"]
+    return bool((low < 0.0).any() or (high > 1.0).any())
+
+
+def _below_zero(batches: Batches, learning: Learning) -> Found | None:
+    """A loss of classes that no cross-entropy can have."""
+    shape, fits = learning.curve, typical(batches, "cross_entropy")
+    if shape is None or shape.final > -_SLACK or fits is None or fits >= _NEARLY_ALL:
+        return None
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"The training loss of these {batches.numbers['outputs'][-1]:.0f} classes went from "
+        f"{shape.initial:.3g} to {shape.final:.3g}; a cross-entropy is never below zero. "
+        f"{learning.sentence}",
+        "NLLLoss takes the logarithms of probabilities: use CrossEntropyLoss, or end the model "
+        "in LogSoftmax.",
+        since_step=int(shape.steps[0]),
+        numbers={"initial_loss": shape.initial, "final_loss": shape.final},
+    )
+
+
+def _nothing(learning: Learning, loss: Series | None) -> Found | None:
+    """A loss that is exactly zero before anything was learned, and stays so."""
+    if loss is None or len(loss) < _FEW_LOSSES or learning.first_loss != 0.0:
+        return None
+    if (loss.values != 0.0).any():
+        return None
+    return Found(
+        Severity.FAILING,
+        f"The training loss is exactly 0 in all {len(loss):,} steps, from the first one on: "
+        "whatever the network answers costs nothing.",
+        "Softmax over one output is always 1: use BCEWithLogitsLoss, or one output a class.",
+        since_step=int(loss.steps[0]),
+        numbers={"loss": 0.0},
+        stop=True,
+    )
+
+
+def _floor(learning: Learning, activations: LayerHistory | None) -> Found | None:
+    """A loss that settles where a second softmax makes it settle."""
     if learning.classes is None or learning.curve is None or learning.skill is None:
-        return Skipped("needs a training loss, class counts and an error")
+        return None
     floor = math.log(math.e + learning.classes - 1) - 1.0
     softmax = activations is not None and activations.kinds[-1] == "Softmax"
     skill = learning.error_skill
     if (not softmax and learning.classes < _PECULIAR) or skill is None or skill < _RIGHT:
-        return Clear()
+        return None
     shape = learning.curve
     # Each wrong answer costs up to one nat more than the floor.
     error = (1.0 - skill) * (learning.chance or 0.0)
     lowest, highest = floor - _SLACK / 2, floor + error + _SLACK
     if min(shape.best, shape.final) < lowest or shape.final > highest:
-        return Clear()
+        return None
     layer = activations.layers[-1] if softmax and activations is not None else None
     return Found(
         Severity.WARNING,

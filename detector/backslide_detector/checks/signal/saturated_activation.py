@@ -1,9 +1,9 @@
 """Sigmoid or tanh units stuck at their bounds.
 
 What it looks for:
-    Hidden layers with bounded activations whose outputs lie at the bounds: more than half
-    of the units stay there on nearly all examples, or the spread of the outputs is what it
-    would be if they took no other values, in a run that learns poorly.
+    Hidden layers with bounded activations whose outputs lie at the bounds: more than half of
+    the units stay there on nearly all examples, or the spread of the outputs is what it would
+    be if they took no other values, in a run that learns poorly, or does so on held-out data.
 
 Why it matters:
     At a bound the slope is almost zero, so almost no gradient passes.
@@ -58,7 +58,7 @@ def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skip
         f"The outputs of {name} sit at their bounds: {units[first]:.0%} of its units on nearly "
         f"all examples, and {spread[first]:.0%} of the largest possible variance"
     )
-    if not learning.poor:
+    if not learning.lags:
         return Clear(f"{text}; the run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,

@@ -4,7 +4,8 @@ What it looks for:
     In a run that fails to learn, from a sane start: a training loss that shot up to one and
     a half times its start, or that had come down and went back to a constant guess, or a step
     that moved the weight matrices by more than a fifth of their size. In a run that learns
-    poorly: steps that move them by a tenth again and again.
+    poorly: steps that move them by a tenth again and again. And whatever the errors say: a loss
+    that ends at more than ten times its start.
 
 Why it matters:
     The steps jump over every valley. Often they kill units or end in NaN, so those findings
@@ -37,6 +38,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _RISE = 1.5
 _JUMP = 0.2
 _OFTEN = 0.1
+_BLOWN = 10.0
 
 
 def check(
@@ -51,14 +53,15 @@ def check(
         steps, ratios = np.empty(0, np.int64), np.empty(0)
     else:
         steps, ratios = update_ratio(updates, weights)
-    if not learning.poor:
+    blown = _blown_up(learning)
+    if not (learning.poor or blown):
         return Clear()
     if learning.bad_start:
         return Clear("The loss began far above a constant guess, before any step was made.")
     finite = is_finite(loss.values)
     values = loss.values[finite]
     jumped = bool((ratios > _JUMP).any()) and learning.state is not State.LEARNING
-    rose = _rose(values) if learning.failing or jumped else None
+    rose = _rose(values) if learning.failing or jumped or blown else None
     often = len(ratios) >= 5 and float(typical(ratios)) > _OFTEN
     relapsed = rose is None and learning.failing and learning.relapsed
     if rose is None and not jumped and not often and not relapsed:
@@ -90,6 +93,14 @@ def check(
         numbers={"update_ratio": float(np.nanmax(ratios))} if jumped or often else {},
         stop=learning.diverged,
     )
+
+
+def _blown_up(learning: Learning) -> bool:
+    """Does the loss end far above its start, where errors or class counts say what it is?"""
+    shape, known = learning.curve, learning.guess_loss or learning.validation_skill is not None
+    if shape is None or not known or shape.levels.min() < 0.0:
+        return False
+    return shape.final > _BLOWN * max(shape.initial, learning.guess_loss or 0.0)
 
 
 def _rose(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int | None:

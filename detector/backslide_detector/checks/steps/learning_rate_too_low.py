@@ -31,6 +31,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _RATIO = 1e-5
 _GRADIENT = 1e-6
 _FALL = 1e-3
+_STILL = 0.03
 
 
 def check(
@@ -43,7 +44,7 @@ def check(
     """Judges the largest relative step over all matrices, and the schedule."""
     if learning_rate is None and (updates is None or weights is None):
         return Skipped("neither updates nor a learning rate were recorded")
-    if learning.state is State.LEARNING or learning.diverged:
+    if learning.diverged or (learning.state is State.LEARNING and not _lucky(learning)):
         return Clear()
     if learning.curve is None:
         return Skipped("no training loss says whether the run learns")
@@ -70,6 +71,14 @@ def check(
         since_step=0,
         numbers=numbers,
     )
+
+
+def _lucky(learning: Learning) -> bool:
+    """Did the loss stay where it began? Then what the network knows, it knew before."""
+    shape = learning.curve
+    if shape is None or not learning.poor:
+        return False
+    return abs(shape.initial - shape.final) < _STILL * abs(shape.initial)
 
 
 def _largest(updates: LayerHistory, weights: LayerHistory) -> float:

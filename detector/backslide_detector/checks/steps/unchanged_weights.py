@@ -2,9 +2,11 @@
 
 What it looks for:
     Trainable weights that are the same in all snapshots although they have a gradient (they
-    are in no optimizer, or it never steps), or that never get a gradient (something before
-    them is detached, or they are not used), in a run that does not learn well. An output layer
-    that is in no optimizer is reported however well the run learns.
+    are in no optimizer, or it never steps), or that never get a gradient (something behind
+    them is detached, or they are not used), in a run that does not learn well. However well the
+    run learns: an output layer that is in no optimizer, and weights that are as random as
+    they began (evenly spread, as torch initialises them) and have a gradient, or stand before
+    everything that moves.
 
 Why it matters:
     That part of the network stays as random as it began.
@@ -15,15 +17,18 @@ What to do:
     graph. Set `requires_grad_(False)` on what is meant to be frozen.
 
 When it is wrong:
-    Parameters declared frozen are not watched at all. Some are frozen by leaving them out
-    of the optimizer, and some heads are unused on purpose: if the run learns well, this is
-    a note. Exact zeros in the gradient belong to other checks (dead units, weights that are
-    all equal).
+    Parameters declared frozen are not watched at all. Pretrained ones are sometimes frozen by
+    leaving them out of the optimizer, and some heads are unused on purpose: if the run learns
+    well, this is a note. Random features are sometimes wanted: declare them frozen, which also
+    saves their gradients. Exact zeros in the gradient belong to other checks (dead units,
+    weights that are all equal).
 
 References:
     Jiang et al. (2025), TrainCheck, OSDI: silent errors in training. Amazon SageMaker
     Debugger, rule UnchangedTensor.
 """
+
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -50,7 +55,10 @@ def check(
     left_out = _left_out(run, activations, learning)
     if isinstance(left_out, Found):
         return left_out
-    seen = _unmoved(learning, activations, weights, gradients, updates)
+    if weights is None:
+        seen: Found | Clear | Skipped = _never_stepped(activations, learning)
+    else:
+        seen = _unmoved(run, learning, weights, gradients, updates)
     return Clear(left_out) if left_out is not None and seen == Clear() else seen
 
 
@@ -66,7 +74,10 @@ def _left_out(
         f"({', '.join(modules[:8])})"
     )
     last = activations is not None and activations.layers[-1] in modules
-    if learning.state is State.LEARNING and not learning.poor and not last:
+    random = _as_drawn(run, run.idle)
+    if random:
+        text += " and stay as random as they began"
+    if learning.state is State.LEARNING and not (learning.poor or last or random):
         return f"{text}. The run learns."
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
@@ -80,15 +91,13 @@ def _left_out(
 
 
 def _unmoved(
+    run: RunEvidence,
     learning: Learning,
-    activations: LayerHistory | None,
-    weights: LayerHistory | None,
+    weights: LayerHistory,
     gradients: LayerHistory | None,
     updates: LayerHistory | None,
 ) -> Found | Clear | Skipped:
     """Tensors whose statistics are identical in all snapshots."""
-    if weights is None:
-        return _never_stepped(activations, learning)
     span = int(weights.steps[-1] - weights.steps[0])
     if len(weights.steps) < FEW_SNAPSHOTS or span < _FEW_STEPS:
         return Skipped("too few snapshots of the weights")
@@ -121,7 +130,11 @@ def _unmoved(
         f"steps ({names}): {why}"
     )
     share = weights.count[guilty].sum() / weights.count.sum()
-    if learning.state is State.LEARNING and not (learning.poor and share > _LARGE):
+    forgotten = bool(reached) or _in_front(weights, guilty)
+    forgotten &= _as_drawn(run, (weights.layers[i] for i in guilty))
+    if learning.state is State.LEARNING and not (
+        forgotten or (learning.poor and share > _LARGE)
+    ):
         return Clear(f"{text}. The run learns.")
     return Found(
         Severity.FAILING if everything or learning.failing else Severity.WARNING,
@@ -156,6 +169,17 @@ def _same(weights: LayerHistory, index: int) -> bool:
     rows = np.stack([column[:, index] for column in columns], axis=1)
     rows = rows[~np.isnan(rows).any(axis=1)]
     return len(rows) >= FEW_SNAPSHOTS and bool((rows == rows[0]).all())
+
+
+def _in_front(weights: LayerHistory, which: list[int]) -> bool:
+    """Do all of these stand before everything else?"""
+    others = np.setdiff1d(np.arange(len(weights.layers)), which)
+    return len(others) > 0 and weights.depth[which].max() < weights.depth[others].min()
+
+
+def _as_drawn(run: RunEvidence, names: Iterable[str]) -> bool:
+    """Is one of these known to be what a random start made it?"""
+    return not set(run.drawn).isdisjoint(names)
 
 
 def _moved(updates: LayerHistory | None, layer: str) -> bool:

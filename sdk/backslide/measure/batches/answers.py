@@ -38,6 +38,7 @@ class Answers:
     target_high: float = NAN
     loss: float = NAN
     gradient_balance: float = NAN
+    cross_entropy: float = NAN
 
 
 def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
@@ -70,6 +71,7 @@ def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
             predictions=tuple(predictions.tolist()),
             targets=tuple(targets.tolist()),
             loss=_loss("classes", output, targets),
+            cross_entropy=_cross_entropy(output[told], gradient[told], targets[told]),
         )
     wanted = output - gradient * (examples * output.shape[1] / 2)
     one = output.shape[1] == 1
@@ -125,6 +127,32 @@ def _balance(gradient: Floats) -> float:
     return float(np.median(np.abs(gradient.sum(0))[felt] / size[felt]))
 
 
+def _cross_entropy(output: Floats, gradient: Floats, targets: Floats) -> float:
+    """Share of examples that are pulled as a cross-entropy of logits pulls them.
+
+    That is softmax less one at one class. Mixed or smoothed targets, hinges and likelihoods of
+    probabilities pull otherwise. NaN where other losses would pull alike.
+    """
+    if output.shape[1] == 1:
+        value, slope = output[:, 0], gradient[:, 0]
+        told = np.ptp(value) > EVEN * np.abs(value).max()
+        return float(_binary(value, slope, probabilities=False)) if told else NAN
+    softmax = np.exp(output - output.max(1, keepdims=True))
+    softmax /= softmax.sum(1, keepdims=True)
+    at = np.arange(len(output)), targets.astype(int)
+    off, expected = gradient.copy(), softmax
+    off[at] = expected[at] = 0.0
+    size = np.abs(off).sum(1)
+    scale = off.sum(1) / expected.sum(1)
+    if output.shape[1] == 2:
+        # One number fits any other; only over examples of a class can there be a shape.
+        for label in (0, 1):
+            scale[targets == label] = np.median(scale[targets == label])
+    apart = np.abs(off - scale[:, None] * expected).sum(1)
+    balanced = np.abs(gradient.sum(1)) <= EVEN * np.abs(gradient).sum(1)
+    return float((balanced & (size > 0) & (apart <= EVEN * size)).mean())
+
+
 def _one_hot(gradient: Floats) -> bool:
     """Does each row point at one class?
 
@@ -145,12 +173,11 @@ def _are_probabilities(output: Floats) -> bool:
 
 def _binary(value: Floats, slope: Floats, *, probabilities: bool) -> bool:
     """Is the gradient one of two classes'? Then it has a known shape on either side of zero."""
+    sigmoid = 1 / (1 + np.exp(-np.clip(value, -60, 60)))
+    readings = [(sigmoid, 1 - sigmoid)]
     if probabilities:
         inside = np.clip(value, 1e-6, 1 - 1e-6)
-        readings = [(1 / (1 - inside), 1 / inside), (value, 1 - value)]
-    else:
-        sigmoid = 1 / (1 + np.exp(-np.clip(value, -60, 60)))
-        readings = [(sigmoid, 1 - sigmoid)]
+        readings += [(1 / (1 - inside), 1 / inside), (value, 1 - value)]
     up, down = slope > 0, slope < 0
     both = bool(up.any() and down.any())
     if np.ptp(value) <= EVEN * np.abs(value).max():

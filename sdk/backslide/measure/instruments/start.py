@@ -1,4 +1,4 @@
-"""What a training begins with: rows of weights that are all alike, and weights left out."""
+"""What a training begins with: weights alike or drawn at random, and weights left out."""
 
 import weakref
 from collections.abc import Iterable
@@ -7,14 +7,23 @@ from typing import Final
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from backslide.measure.instruments.names import plain
 from backslide.measure.instruments.parameters import units_of
 from backslide.measure.instruments.tensors import local
 
 LARGEST: Final = 2**24
-"""Elements of a weight that is compared row by row."""
+"""Elements of a weight that is looked at."""
+
+FEW: Final = 200
+"""Elements below which nobody can tell how they were drawn."""
+
+MOST: Final = 0.8
+"""Share of its inputs from which on a dropout drops nearly all of them."""
+
+UNIFORM: Final = 3**0.5
+"""Largest over typical size of numbers drawn evenly around zero: torch's usual start."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +40,19 @@ class Start:
 
     Attributes:
         alike: names of weights whose rows, one an output unit, were all equal.
+        drawn: names of weights spread as evenly as a random start leaves them; training adds
+            tails.
+        dropping: names of dropout modules that drop nearly everything.
+        shrink: largest share of itself that decay takes from a weight in the first step; 0.0
+            where it goes through adapted gradients, as in Adam.
     """
 
     @torch.no_grad()
     def __init__(self, model: nn.Module | None) -> None:
         """Reads the weights once, waiting for the device."""
-        self.alike = [] if model is None else _alike(model)
+        self.alike, self.drawn = ([], []) if model is None else _looks(model)
+        self.dropping = [] if model is None else _dropping(model)
+        self.shrink = 0.0
         self._model = model
         self._left: list[_Left] | None = None
 
@@ -44,6 +60,8 @@ class Start:
         """An optimizer is about to step: gradients are there. Only the first time counts."""
         if self._left is not None or self._model is None:
             return
+        optimizers = list(optimizers)
+        self.shrink = max(map(_shrink, optimizers), default=0.0)
         known = {
             id(tensor)
             for optimizer in optimizers
@@ -67,10 +85,39 @@ class Start:
             if (tensor := left.tensor()) is not None and tensor._version == left.version  # noqa: SLF001  # as above
         ]
 
+    def to_dict(self) -> dict[str, object]:
+        """What `backslide/graph.json` holds of the start."""
+        return {
+            "alike": self.alike,
+            "drawn": self.drawn,
+            "dropping": self.dropping,
+            "idle": self.idle(),
+            "shrink": self.shrink,
+        }
 
-def _alike(model: nn.Module) -> list[str]:
-    """Names of weights with equal rows; one wait for each device in all."""
-    names: dict[torch.device, list[str]] = {}
+
+def _dropping(model: nn.Module) -> list[str]:
+    return [
+        plain(name)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p > MOST  # noqa: SLF001  # the one base of all kinds
+    ]
+
+
+def _shrink(optimizer: Optimizer) -> float:
+    """Largest share of a weight that decay takes in a step; 0.0 where it acts otherwise."""
+    shares = [0.0]
+    for group in optimizer.param_groups:
+        plainly = isinstance(optimizer, (SGD, AdamW)) or group.get("decoupled_weight_decay")
+        rate, decay = group.get("lr"), group.get("weight_decay")
+        if plainly and isinstance(rate, float) and isinstance(decay, int | float):
+            shares.append(rate * decay)
+    return max(shares)
+
+
+def _looks(model: nn.Module) -> tuple[list[str], list[str]]:
+    """Names of weights with equal rows, and of those drawn evenly; one wait for each device."""
+    names: dict[torch.device, list[tuple[str, int]]] = {}
     found: dict[torch.device, list[Tensor]] = {}
     for path, module in model.named_modules():
         for name, tensor in module.named_parameters(path, recurse=False):
@@ -79,13 +126,19 @@ def _alike(model: nn.Module) -> list[str]:
             if units is None or weight.is_meta or not 1 < weight.numel() <= LARGEST:
                 continue
             rows = weight.movedim(units.axis, 0)
-            if len(rows) > 1:
-                rows = rows.reshape(len(rows), -1)
-                names.setdefault(weight.device, []).append(plain(name))
-                found.setdefault(weight.device, []).append((rows == rows[:1]).all())
-    return [
-        name
-        for device, several in found.items()
-        for name, same in zip(names[device], torch.stack(several).tolist(), strict=True)
-        if same
-    ]
+            same = (rows == rows[:1]).all() if len(rows) > 1 else rows.new_zeros(())
+            largest, typical = weight.abs().max(), weight.float().square().mean().sqrt()
+            names.setdefault(weight.device, []).append((plain(name), weight.numel()))
+            found.setdefault(weight.device, []).append(
+                torch.stack([same.float(), largest.float() / typical])
+            )
+    alike, drawn = [], []
+    for device, several in found.items():
+        for (name, count), (same, ratio) in zip(
+            names[device], torch.stack(several).tolist(), strict=True
+        ):
+            if same:
+                alike.append(name)
+            if count >= FEW and abs(ratio / UNIFORM - 1.0) < 0.02 + 1.5 / count**0.5:
+                drawn.append(name)
+    return alike, drawn
