@@ -9,7 +9,16 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.calibrate import alarms, causes, hindsight, levels, streams, trends, verdicts
+from benchmarks.calibrate import (
+    alarms,
+    amounts,
+    causes,
+    hindsight,
+    levels,
+    streams,
+    trends,
+    verdicts,
+)
 from benchmarks.calibrate.rates import renewed, write
 from rich.console import Console
 from rich.progress import track
@@ -30,6 +39,7 @@ SIMULATIONS = (
     causes.blamed,
     causes.shifted,
     hindsight.associated,
+    amounts.doubled,
     trends.trendless,
     trends.scheduled,
     trends.fading,

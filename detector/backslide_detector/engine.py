@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from backslide.contract import Cause, Health, Verdict
 from backslide_detector.checks import run_checks
+from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
 from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
@@ -15,6 +16,7 @@ from backslide_detector.retrain.association import look_back
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.course import Noise, course, creeping
 from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.more_data import UNKNOWN, more_data, said
 from backslide_detector.retrain.noise import prior_sd, repeats_of
 from backslide_detector.retrain.stream import against, placed, stake
 from backslide_detector.retrain.verdict import judge_retrain
@@ -114,8 +116,21 @@ def _judged(case: Case) -> Judged:
         summary="",
         problems=(*new.problems, *_crashes(results)),
         settings={} if case.margin is None else {"margin": case.margin},
+        outlook=_outlook(case, results),
     )
     return Judged(replace(judgement, summary=words.summary(judgement)), stake=stakes)
+
+
+def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:
+    """What would help: more data, capacity or time; nothing before a failing run is mended."""
+    if case.live or health(results) is Health.FAILING:
+        return ()
+    read = read_errors(case.new, case.mapping)
+    curve = more_data(PastRun.of(case.new), case.history)
+    if curve is not None and case.new.error is not None:
+        return (*read.sentences, said(curve, case.new.error.measure))
+    open_question = read.limit in {Limit.DATA, Limit.BOTH}
+    return (*read.sentences, *((UNKNOWN,) if open_question else ()))
 
 
 def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:

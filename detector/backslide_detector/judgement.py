@@ -437,6 +437,8 @@ class Judgement:
         results: outcomes of all checks; findings first, likeliest root cause first.
         summary: one plain sentence for the runs table.
         problems: what could not be read or judged, and why.
+        outlook: what would help this run most, read from its training and held-out errors and
+            from retrains on other amounts of data; a sentence each.
     """
 
     run_id: str
@@ -448,6 +450,7 @@ class Judgement:
     summary: str
     problems: tuple[str, ...] = ()
     settings: Mapping[str, float] = field(default_factory=dict)
+    outlook: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[tuple[str, Found], ...]:

@@ -52,6 +52,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "association": None if retrain.hindsight is None else _hindsight(retrain.hindsight),
         "health": judgement.health.value,
         "findings": [_finding(check, found) for check, found in judgement.findings],
+        "outlook": list(judgement.outlook),
         "problems": list(judgement.problems),
     }
 

@@ -60,6 +60,7 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
             answers_table=view.answers_table(judgement),
             stream=judgement.retrain.stream.sentences,
             behaviour=judgement.retrain.behaviour,
+            outlook=judgement.outlook,
             changed=view.changed(judgement, old),
             leads=judgement.retrain.leads,
             findings=view.findings(judgement),

@@ -126,6 +126,7 @@ def contents(judgement: Judgement, sections: Sequence[Section]) -> list[tuple[st
         *([("sure", "How sure is that?")] if answers(judgement) else []),
         *([("changed", "What changed")] if judgement.retrain.changed else []),
         ("findings", f"Findings ({found})" if found else "Findings"),
+        *([("outlook", "What would help")] if judgement.outlook else []),
         *([("answers", "What else changed")] if judgement.retrain.behaviour else []),
         *([("stream", "Among all retrains")] if judgement.retrain.stream.sentences else []),
         *((section.key, section.title) for section in sections),

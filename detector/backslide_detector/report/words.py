@@ -73,6 +73,8 @@ def _sections(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -
         yield _changes(judgement.retrain, new, old)
     if judgement.findings:
         yield _findings(judgement.findings)
+    if judgement.outlook:
+        yield _list("What would help", judgement.outlook)
     if judgement.retrain.behaviour:
         yield _list("What else changed in its answers", judgement.retrain.behaviour)
     if judgement.retrain.stream.sentences:

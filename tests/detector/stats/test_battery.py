@@ -25,6 +25,7 @@ from backslide_detector.stats import (
     history_regression,
     kitagawa,
     label_shift,
+    learning_curve,
     linearised,
     mann_kendall,
     mcnemar,
@@ -132,6 +133,12 @@ BATTERY = {
     shapley.interaction_weights: [(("a", "b"), ("a", "b")), (("a", "b", "c"), ("a", "c"))],
     shapley.attribute: [({},), ({b: 1.0},), ({b: 1.0, a: 2.0},), ({b: NAN, a: 1.0},)],
     shelf_life.shelf_life: [(1, 0.5, 0.5), (MILLION, 0.03, 0.5), (0, 0.1, 0.1), (9, NAN, 0.1)],
+    learning_curve.learning_curve: [
+        (EMPTY, EMPTY, EMPTY), ([1, 2], [0.5, 0.5], [1, 1]), ([1, 2], [NAN, 0.5], [1, 1]),
+        ([1, 1], [0, 0], [1, 1]), ([1, 10**9], [0.0, 1.0], [1e-12, 1e-12]),
+        ([10, 20] * 9, [0.1, 0.2] * 9, [1] * 18), ([0, 2], [0, 0], [1, 1]),
+        (np.arange(1, 9), HUGE[:8], np.full(8, 1e-300)), ([1, 2], [1e200, 0.0], [1, 1]),
+    ],
     mann_kendall.mann_kendall: [*TWO_SERIES, (HUGE, HUGE, HUGE), (HUGE[:40], CONSTANT[:40]),
                                 ([5.0] * 50, CONSTANT), ([0.0, 1e300] * 20, CONSTANT[:40]),
                                 (HUGE[:50], [1e200] * 50, CONSTANT)],
@@ -165,10 +172,13 @@ def numbers(answer):
     return [answer] if isinstance(answer, int | float) else []
 
 
+KEYWORDS = {learning_curve.learning_curve: {"at": 100.0}}
+
+
 @pytest.mark.parametrize(("statistic", "arguments"), CASES)
 def test_awkward_input_gives_an_answer_or_a_value_error(statistic, arguments):
     try:
-        answer = statistic(*arguments)
+        answer = statistic(*arguments, **KEYWORDS.get(statistic, {}))
     except ValueError as error:
         assert str(error)  # noqa: PT017 -- either outcome is right
         return
@@ -177,7 +187,7 @@ def test_awkward_input_gives_an_answer_or_a_value_error(statistic, arguments):
         answer = dataclasses.replace(answer, statistic=0.0)
     if statistic is not creep.detect_creep:
         assert all(math.isfinite(number) for number in numbers(answer))
-    again = statistic(*arguments)
+    again = statistic(*arguments, **KEYWORDS.get(statistic, {}))
     if isinstance(again, comparison.Comparison):
         again = dataclasses.replace(again, statistic=0.0)
     assert numbers(answer) == numbers(again)

@@ -1,0 +1,124 @@
+"""Would more data help? What earlier retrains on other amounts of data say."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from backslide.contract import Cause, Measure
+from backslide_detector.retrain.history import PARAMETER, PastRun
+from backslide_detector.retrain.sentence import count, decimals, size
+from backslide_detector.stats.learning_curve import FEW_REPEATS, LearningCurve, learning_curve
+
+SPREAD: Final = 1.5
+"""Largest amount of data over the smallest from which the amounts tell something."""
+UNKNOWN: Final = (
+    "How much more data would bring cannot be told from retrains on one amount of it: train "
+    "once on half, with all else the same."
+)
+_TRAINING: Final = ("train rows", "training rows")
+
+
+def more_data(new: PastRun, history: Sequence[PastRun]) -> LearningCurve | None:
+    """The learning curve of a recipe; None where its retrains do not show one.
+
+    Retrains count that state their amount of training data, had the same code, environment,
+    other data and parameters, and were measured on the same test set. A parameter may differ
+    where it only says the amount in other words.
+
+    Args:
+        new: the judged retrain; doubling starts from its amount of data.
+        history: runs of the lineage, in any order.
+    """
+    rows, error = _rows(new), new.error
+    if rows is None or error is None or not new.finished:
+        return None
+    runs = [new, *(run for run in history if run.run_id != new.run_id and _alike(new, run))]
+    sizes = np.array([_rows(run) or 0 for run in runs], np.float64)
+    errors = np.array([run.error.rate for run in runs if run.error is not None])
+    if sizes.max() < SPREAD * sizes.min():
+        return None
+    if error.measure == "error" and error.examples:
+        # Two models on one test set differ by no more than two on two: safe where it is one.
+        likely = np.clip(errors, 1.0 / error.examples, 0.5)
+        variances = likely * (1.0 - likely) / error.examples
+    elif len(sizes) - len(np.unique(sizes)) >= FEW_REPEATS and np.ptp(errors) > 0.0:
+        variances = np.full(len(errors), errors.var())  # what the repeats show takes its place
+    else:
+        return None
+    return learning_curve(sizes, errors, variances, at=float(rows))
+
+
+def said(curve: LearningCurve, measure: Measure) -> str:
+    """The curve in a sentence."""
+    low, high = curve.interval
+    places = decimals(high - low, measure)
+    bounds = (
+        f"95 % interval {_signed(low, measure, places)} to {_signed(high, measure, places)}"
+    )
+    seen = (
+        f"{count(curve.n, 'retrain')} of this recipe on {curve.smallest:,.0f} to "
+        f"{curve.largest:,.0f} training examples"
+    )
+    twice = f"twice the data ({2 * curve.at:,.0f} examples)"
+    if low > 0.0:
+        return (
+            f"More data would help: by the power law through {seen}, {twice} would lower the "
+            f"error by about {size(curve.gain, measure, places)} ({bounds})."
+        )
+    if high <= 0.0:
+        return (
+            f"More of the same data would not help: on {seen}, the error did not fall with it."
+        )
+    return (
+        f"That more data would help is not shown: by the power law through {seen}, {twice} "
+        f"would lower the error by {size(curve.gain, measure, places)} ({bounds})."
+    )
+
+
+def _signed(value: float, measure: Measure, places: int) -> str:
+    sign = "−" if value < 0.0 else ""
+    return sign + size(value, measure, places).removesuffix(" points")
+
+
+def _rows(run: PastRun) -> int | None:
+    """Training examples."""
+    data = run.made_from.get(Cause.DATA, {})
+    stated = next((data[name] for name in _TRAINING if name in data), "")
+    return int(stated) if stated.isdecimal() and int(stated) > 0 else None
+
+
+def _alike(new: PastRun, run: PastRun) -> bool:
+    """Do two retrains differ in the amount of training data at most?"""
+    mine, its = _rows(new), _rows(run)
+    if not run.finished or run.error is None or new.error is None or not mine or not its:
+        return False
+    comparable = run.error.possible and run.error.place == new.error.place
+    if not comparable or (run.test_set and new.test_set and run.test_set != new.test_set):
+        return False
+    one, other = dict(_fixed(new)), dict(_fixed(run))
+    if one.keys() != other.keys():
+        return False
+    return all(
+        value == other[key] or _in_step(key[1], value, other[key], its / mine)
+        for key, value in one.items()
+    )
+
+
+def _fixed(run: PastRun) -> Iterator[tuple[tuple[Cause, str], str]]:
+    """All that a run was made from, apart from its training data."""
+    for kind, entries in run.made_from.items():
+        yield from (
+            ((kind, name), value)
+            for name, value in entries.items()
+            if not (kind is Cause.DATA and name.startswith(("train ", "training ")))
+        )
+
+
+def _in_step(name: str, mine: str, its: str, ratio: float) -> bool:
+    """Is it a parameter that is as many times larger as there are more examples?"""
+    try:
+        one, other = float(mine), float(its)
+    except ValueError:
+        return False
+    return name.startswith(PARAMETER) and one > 0.0 and abs(other / one / ratio - 1.0) < 0.02
