@@ -41,56 +41,70 @@ def causes(
     model: Estimand,
     *,
     beyond_noise: bool | None,
+    striking: bool,
     provenance_known: bool,
 ) -> tuple[Cause, ...]:
     """What may have caused the difference, most likely first.
 
-    Only kinds that differ are named. Two runs alone cannot separate kinds that changed
-    together; all of them are named then, and `advice_on_causes` says what would separate them.
+    A cause is a claim about recipes, so retrain noise decides: a difference within it is noise
+    however clear it is between the two models, and one beyond it is not. Where the noise is not
+    known the cause is not either, unless the difference is larger than luck is ever presumed
+    to be; then the changes are named before luck. Only kinds that differ are named. Two runs
+    cannot separate kinds that changed together: all are named, and `advice_on_causes` says what
+    would separate them.
 
     Args:
         verdict: of the retrain.
         changed: what differs.
         model: the difference between the two models.
         beyond_noise: whether the difference exceeds the noise between retrains; None: unknown.
+        striking: whether it is larger than luck is presumed to be.
         provenance_known: whether the runs said what they were made from.
     """
     if verdict in (Verdict.FIRST, Verdict.NONE):
         return ()
     kinds = changed_kinds(changed)
-    shown = model.pvalue is not None and model.pvalue < 0.05
-    if beyond_noise is False or (provenance_known and not kinds):
+    if beyond_noise is not None:
+        return (kinds or (Cause.UNKNOWN,)) if beyond_noise else (Cause.NOISE,)
+    if provenance_known and not kinds and not striking:
         return (Cause.NOISE,)
+    shown = model.pvalue is not None and model.pvalue < 0.05
     if not shown:
         return (Cause.NOISE,) if verdict is Verdict.EQUIVALENT else (Cause.UNKNOWN,)
-    if not kinds:
-        return (Cause.UNKNOWN,)
-    return kinds if beyond_noise else (*kinds, Cause.NOISE)
+    return (*kinds, Cause.NOISE) if kinds and striking else (Cause.UNKNOWN,)
 
 
 def advice_on_causes(
-    cause: Sequence[Cause], changed: Sequence[Change], *, beyond_noise: bool | None
+    cause: Sequence[Cause],
+    changed: Sequence[Change],
+    *,
+    beyond_noise: bool | None,
+    run_id: str = "RUN",
 ) -> str | None:
     """The reruns that would settle the cause; None when nothing is open."""
     kinds = changed_kinds(changed)
     if not cause or cause[0] is Cause.NOISE:
         return None
-    if cause[0] is Cause.UNKNOWN and not kinds:
+    if not kinds and beyond_noise:
+        return (
+            "The difference is more than luck, but nothing is known to have changed: log what "
+            "the runs are made from (run.log_data for each data set, params, a committed tree)."
+        )
+    if not kinds:
         return (
             "Log what the runs are made from (backslide.start with params, run.log_data), "
             "so that the next verdict can name a cause."
         )
-    seeds = "" if beyond_noise else "Rerun both recipes with three fresh seeds; "
-    if len(kinds) > 1:
-        names = [kind.value for kind in kinds]
+    names = [kind.value for kind in kinds]
+    commands = f"`backslide attribute {run_id}` prints the runs that tell"
+    if len(names) > 1:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
+        first = "" if beyond_noise else "both recipes with three fresh seeds, then "
+        return f"{commands} {listed} apart: {first}the old recipe with one changed at a time."
+    if not beyond_noise:
         return (
-            f"{seeds}{'t' if seeds else 'T'}o separate {listed}, rerun the old recipe with one "
-            "of them changed at a time."
-        )
-    if seeds and kinds:
-        return (
-            f"{seeds}if the gap stays, {kinds[0].value} is the cause; if it goes, it was luck."
+            f"{commands} {names[0]} from luck: three fresh seeds of both recipes. If the gap "
+            f"stays, {names[0]} is the cause."
         )
     return None
 

@@ -9,7 +9,7 @@ from typing import Final
 from backslide_detector.judgement import Estimand
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.stats.dispersion import NO_REPEATS, PRIOR_PHI, Dispersion, expected_phi
-from backslide_detector.stats.predictive import Spread, pooled_spread
+from backslide_detector.stats.predictive import PRIOR_WEIGHT, Spread, pooled_spread
 
 HISTORY: Final = 20
 """Retrains that count as "lately"; older ones say little about the recipe of today."""
@@ -17,16 +17,32 @@ HISTORY: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class RecipeAnswer:
-    """Recipe against recipe, and the retrain noise it was held against, where that is known."""
+    """Recipe against recipe, and the retrain noise it was held against.
+
+    Attributes:
+        spread: of one retrain, where it is known.
+        source: what it is known from, in words.
+        presumed: where it is not known: what is expected beforehand. It supports no claim.
+    """
 
     estimand: Estimand
     spread: Spread | None = None
+    source: str = ""
+    presumed: Spread | None = None
 
     @property
     def beyond_noise(self) -> bool | None:
         """True: more than luck; False: luck may explain it; None: cannot tell."""
         interval = self.estimand.interval
         return None if interval is None else not interval[0] <= 0.0 <= interval[1]
+
+    @property
+    def striking(self) -> bool:
+        """Whether the difference is so large that luck is not to be expected, known or not."""
+        if self.beyond_noise is not None or self.presumed is None:
+            return self.beyond_noise is True
+        effect = self.estimand.effect or 0.0
+        return abs(effect) > self.presumed.half_width(2.0)
 
 
 def prior_sd(
@@ -101,6 +117,7 @@ def compare_recipes(
             effect,
             "the two runs were tested on different numbers of examples, so retrains cannot be "
             "told from test sets; test both on one set",
+            _presumed(new, old, prior),
         )
     phi, weight = expected_phi(fleet)
     if prior is None:
@@ -121,6 +138,7 @@ def compare_recipes(
             2.0,
             n=_size(repeats),
             method="one recipe, two seeds; predictive t interval",
+            source="seed repeats, these two among them",
         )
     if any(len(rates) > 1 for rates in repeats.values()):
         spread = pooled_spread(list(repeats.values()), prior, weight)
@@ -130,7 +148,8 @@ def compare_recipes(
             sum(ours) / len(ours) - sum(theirs) / len(theirs),
             spread,
             1 / len(ours) + 1 / len(theirs),
-            n=_size({k: v for k, v in repeats.items() if len(v) > 1}),
+            n=(count := _size({k: v for k, v in repeats.items() if len(v) > 1})),
+            source=f"{count} seed repeats",
             method="t interval with the spread of seed repeats, shrunk to a prior",
         )
 
@@ -146,6 +165,7 @@ def compare_recipes(
             1 + 1 / len(rates),
             n=len(rates),
             method="predictive t interval from the accepted retrains of the lineage",
+            source=f"{len(rates)} accepted retrains",
         )
     return _from_fleet(effect, fleet, Spread(prior, weight), paired=discordant is not None)
 
@@ -159,6 +179,7 @@ def _from_fleet(
             effect,
             "one retrain of each recipe cannot tell a change from luck; train this recipe "
             "three more times with other seeds",
+            spread,
         )
     return _answer(
         effect,
@@ -166,16 +187,32 @@ def _from_fleet(
         2.0,
         n=fleet.df,
         method="t interval with the spread of seed repeats in other lineages",
+        source="seed repeats in other lineages",
     )
 
 
-def _open(effect: float, reason: str) -> RecipeAnswer:
+def _open(effect: float, reason: str, presumed: Spread | None) -> RecipeAnswer:
     """No answer, and what would bring one."""
-    return RecipeAnswer(Estimand(effect=effect, n=2, reason=reason))
+    estimand = Estimand(effect=effect, n=2, reason=reason)
+    return RecipeAnswer(estimand, presumed=presumed)
+
+
+def _presumed(new: PastRun, old: PastRun, prior: float | None) -> Spread | None:
+    """What is expected beforehand of two test sets of different sizes."""
+    if (
+        new.error is None
+        or old.error is None
+        or not (new.error.examples and old.error.examples)
+    ):
+        return None
+    if prior is None:
+        fewest = min(new.error.examples, old.error.examples)
+        prior = prior_sd(fewest, old.error.rate, None)
+    return Spread(prior, PRIOR_WEIGHT)
 
 
 def _answer(
-    effect: float, spread: Spread, inverse_n: float, *, n: int, method: str
+    effect: float, spread: Spread, inverse_n: float, *, n: int, method: str, source: str
 ) -> RecipeAnswer:
     """The estimand with its interval."""
     half = spread.half_width(inverse_n)
@@ -186,7 +223,7 @@ def _answer(
         n=n,
         method=method,
     )
-    return RecipeAnswer(estimand, spread)
+    return RecipeAnswer(estimand, spread, source)
 
 
 def _comparable(run: PastRun, new: PastRun) -> bool:

@@ -11,6 +11,7 @@ from backslide_detector.names import loss_of, table_of
 from backslide_detector.retrain.cause import (
     advice_on_causes,
     causes,
+    changed_kinds,
     changes,
     provenance_known,
 )
@@ -163,6 +164,7 @@ def _compare(
                 changed,
                 Estimand(),
                 beyond_noise=None,
+                striking=False,
                 provenance_known=provenance_known(new) and provenance_known(old),
             ),
             advice="Log the number of test examples (metric or parameter test_examples), or "
@@ -195,11 +197,13 @@ def _compare(
         changed,
         model,
         beyond_noise=recipe.beyond_noise,
+        striking=recipe.striking,
         provenance_known=provenance_known(new) and provenance_known(old),
     )
     return RetrainVerdict(
         verdict,
-        _sentence(verdict, measured, model, margin, recipe),
+        _sentence(verdict, measured, model, margin)
+        + noise_words(recipe, verdict, quantity, explained=bool(changed_kinds(changed))),
         compared_to=old.run_id,
         compared_name=old.name,
         split=error.split,
@@ -219,7 +223,9 @@ def _compare(
             *measured.metrics,
         ),
         advice=_advice(verdict, measured, margin)
-        or advice_on_causes(cause, changed, beyond_noise=recipe.beyond_noise),
+        or advice_on_causes(
+            cause, changed, beyond_noise=recipe.beyond_noise, run_id=new.run_id
+        ),
     )
 
 
@@ -233,10 +239,8 @@ def _decide(measured: Measured, margin: float) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _sentence(
-    verdict: Verdict, measured: Measured, model: Estimand, margin: float, recipe: RecipeAnswer
-) -> str:
-    """The verdict in words."""
+def _sentence(verdict: Verdict, measured: Measured, model: Estimand, margin: float) -> str:
+    """This model against that model, in words."""
     of = measured.measure
     body = difference(
         model, measured.new_error, measured.old_error, sizes=measured.sizes, measure=of
@@ -256,19 +260,35 @@ def _sentence(
             )
         case _:
             text = body[0].upper() + body[1:]
-    return f"{text}.{_noise_words(recipe, verdict, of)}"
+    return f"{text}."
 
 
-def _noise_words(recipe: RecipeAnswer, verdict: Verdict, measure: Measure) -> str:
-    """What the noise between retrains says, where it is known and a difference was shown."""
-    if recipe.spread is None or verdict not in (Verdict.REGRESSED, Verdict.IMPROVED):
-        return ""
+def noise_words(
+    recipe: RecipeAnswer, verdict: Verdict, measure: Measure, *, explained: bool
+) -> str:
+    """This recipe against that recipe, in words that follow the verdict.
+
+    Args:
+        recipe: the answer.
+        verdict: of the retrain.
+        measure: what the spread is of.
+        explained: something is known to have changed besides the seed.
+    """
+    if recipe.spread is None:
+        open_ = " How much retrains of one recipe differ is not known yet"
+        shown = verdict in (Verdict.REGRESSED, Verdict.IMPROVED)
+        return f"{open_}, so luck cannot be ruled out." if shown else f"{open_}."
     spread = recipe.spread.sd
     about = size(spread, measure, 2 if measure == "error" else decimals(spread, measure))
-    noise = f" Retrains of one recipe vary by about {about} (standard deviation), so "
-    if recipe.beyond_noise:
+    noise = (
+        f" Retrains of one recipe differ by about {about} (standard deviation, from "
+        f"{recipe.source}), so "
+    )
+    if not recipe.beyond_noise:
+        return f"{noise}luck alone may be the reason."
+    if explained:
         return f"{noise}the change, not luck, is the likely reason."
-    return f"{noise}luck alone may be the reason."
+    return f"{noise}luck is not the likely reason, though nothing is known to have changed."
 
 
 def _advice(verdict: Verdict, measured: Measured, margin: float) -> str | None:

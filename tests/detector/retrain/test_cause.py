@@ -2,12 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from backslide.contract import Cause, Verdict
-from backslide_detector.evidence import DataSummary, Provenance
+from backslide_detector.evidence import DataSummary, ErrorRate, Provenance
 from backslide_detector.judgement import Estimand
 from backslide_detector.retrain.cause import advice_on_causes, causes, changes
+from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.verdict import judge_retrain
 
 SHOWN = Estimand(effect=0.01, interval=(0.005, 0.015), pvalue=0.001)
@@ -53,39 +55,108 @@ def test_silence_is_no_difference(make):
     assert changes(make.run("new"), silent) == ()
 
 
+BOTH = (Cause.DATA, Cause.CODE)
+
+
 @pytest.mark.parametrize(
-    ("beyond_noise", "expected"),
+    ("beyond_noise", "striking", "expected"),
     [
-        (True, (Cause.DATA, Cause.CODE)),
-        (None, (Cause.DATA, Cause.CODE, Cause.NOISE)),
-        (False, (Cause.NOISE,)),
+        (True, True, BOTH),
+        (None, True, (*BOTH, Cause.NOISE)),
+        (None, False, (Cause.UNKNOWN,)),
+        (False, False, (Cause.NOISE,)),
     ],
 )
-def test_only_what_differs_is_named_and_luck_unless_excluded(make, beyond_noise, expected):
+def test_retrain_noise_decides_the_cause_however_clear_the_difference(
+    make, beyond_noise, striking, expected
+):
     new = make.run(
         "new", provenance=Provenance("1", "c2"), data={"train": DataSummary("train", "d2")}
     )
     changed = changes(new, make.run("old"))
-    named = causes(
-        Verdict.REGRESSED, changed, SHOWN, beyond_noise=beyond_noise, provenance_known=True
-    )
-    assert named == expected
-    advice = advice_on_causes(named, changed, beyond_noise=beyond_noise)
+    for verdict, model in ((Verdict.REGRESSED, SHOWN), (Verdict.EQUIVALENT, SHOWN)):
+        named = causes(
+            verdict,
+            changed,
+            model,
+            beyond_noise=beyond_noise,
+            striking=striking,
+            provenance_known=True,
+        )
+        assert named == expected
+    advice = advice_on_causes(named, changed, beyond_noise=beyond_noise, run_id="abc")
     assert (advice is None) == (beyond_noise is False)
     if advice:
-        assert "data and code" in advice
+        assert "data and code apart" in advice
+        assert "`backslide attribute abc`" in advice
         assert ("seeds" in advice) == (beyond_noise is None)
 
 
+@pytest.mark.parametrize("verdict", [Verdict.INCONCLUSIVE, Verdict.REGRESSED])
+def test_beyond_the_noise_with_nothing_known_to_have_changed_is_unknown(verdict):
+    """Seeds would have to do what repeats say they cannot: something was not recorded."""
+    named = causes(verdict, (), SHOWN, beyond_noise=True, striking=True, provenance_known=True)
+    assert named == (Cause.UNKNOWN,)
+    assert "more than luck" in advice_on_causes(named, (), beyond_noise=True)
+
+
 def test_nothing_known_is_unknown(make):
-    named = causes(Verdict.REGRESSED, (), SHOWN, beyond_noise=None, provenance_known=False)
+    named = causes(
+        Verdict.REGRESSED, (), SHOWN, beyond_noise=None, striking=True, provenance_known=False
+    )
     assert named == (Cause.UNKNOWN,)
     assert "log_data" in advice_on_causes(named, (), beyond_noise=None)
 
 
+def test_a_clear_difference_within_seed_noise_is_called_noise_and_said_so(make):
+    """With a spread of 0.5 points, 0.9 points are significant on 10,000 examples, and luck."""
+    new, old = make.pair(10_000, 350, fixed=80, broken=170)
+    history = [
+        replace(PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same", error=rate)
+        for n, error in enumerate(0.035 + np.linspace(-0.008, 0.008, 10))
+        for rate in [ErrorRate("test", float(error), 10_000, "test/error")]
+    ]
+    verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
+    assert verdict.verdict is Verdict.REGRESSED
+    assert verdict.cause == (Cause.NOISE,)
+    assert "Retrains of one recipe differ by about 0." in verdict.sentence
+    assert "from 10 seed repeats), so luck alone may be the reason." in verdict.sentence
+
+
+def test_the_same_difference_beyond_seed_noise_is_the_changes(make):
+    new, old = make.pair(10_000, 350, fixed=175, broken=125)
+    history = [
+        replace(PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same", error=rate)
+        for n, error in enumerate(0.035 + np.linspace(-0.0018, 0.0018, 10))
+        for rate in [ErrorRate("test", float(error), 10_000, "test/error")]
+    ]
+    verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
+    assert verdict.cause == (Cause.CONFIG,)
+    assert verdict.sentence.startswith(
+        "This model makes 0.50 points fewer errors (3.00 % instead of 3.50 %; 95 % interval "
+        "0.84 to 0.16 fewer; 175 fixed, 125 newly broken of 10,000). Retrains of one recipe "
+        "differ by about 0.1"
+    )
+    assert verdict.sentence.endswith("so the change, not luck, is the likely reason.")
+
+
+def test_without_repeats_a_small_gain_has_an_unknown_cause_and_a_huge_loss_a_likely_one(make):
+    def against(fixed, broken):
+        new, old = make.pair(10_000, 350, fixed=fixed, broken=broken)
+        return judge_retrain(replace(new, params={"lr": "0.2"}), old)
+
+    small = against(175, 125)
+    assert (small.verdict, small.cause) == (Verdict.IMPROVED, (Cause.UNKNOWN,))
+    assert small.sentence.endswith("is not known yet, so luck cannot be ruled out.")
+    assert against(10, 900).cause == (Cause.CONFIG, Cause.NOISE)
+
+
 @pytest.mark.parametrize("verdict", [Verdict.FIRST, Verdict.NONE])
 def test_without_a_comparison_there_is_no_cause(verdict):
-    assert causes(verdict, (), SHOWN, beyond_noise=None, provenance_known=True) == ()
+    assert (
+        causes(verdict, (), SHOWN, beyond_noise=None, striking=True, provenance_known=True)
+        == ()
+    )
 
 
 def test_an_open_verdict_with_changes_has_an_unknown_cause(make):
