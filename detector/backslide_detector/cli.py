@@ -5,6 +5,7 @@ import logging
 import re
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
@@ -18,9 +19,12 @@ from backslide_detector.act.alerts import deliver
 from backslide_detector.checks import load_checks
 from backslide_detector.engine import Case, judge
 from backslide_detector.errors import DetectorError, UserError
-from backslide_detector.evidence import RunHead
+from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.past import from_head
 from backslide_detector.report.document import document
-from backslide_detector.report.phrases import brief
+from backslide_detector.report.terminal import comparison
+from backslide_detector.retrain.ablation import belongs_to
+from backslide_detector.retrain.history import PastRun
 from backslide_detector.scan import Outcome
 from backslide_detector.scan import scan as one_pass
 from backslide_detector.service import detector as opened
@@ -32,6 +36,8 @@ PASSED: Final = 0
 REJECTED: Final = 1
 NO_VERDICT: Final = 2
 POLL_SECONDS: Final = 2.0
+WIDTH: Final = 140
+"""Columns where there is no terminal to ask."""
 
 
 class Command(click.Command):
@@ -116,19 +122,24 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> 
     settings = load(tracking_uri=tracking_uri)
     store = open_store(settings)
     old, new = (store.read(find_run(store, run)) for run in (run_a, run_b))
-    judgement = judge(
-        Case(new, old, margin=settings.margin, mapping=settings.metrics)
-    ).judgement
+    case = Case(new, old, margin=settings.margin, mapping=settings.metrics)
+    judgement = judge(replace(case, history=_history(store, settings, new))).judgement
     if as_json:
         click.echo(json.dumps(document(judgement), indent=2))
         return
-    click.echo(f"{judgement.retrain.verdict.value}: {judgement.retrain.sentence}")
-    if judgement.retrain.advice:
-        click.echo(judgement.retrain.advice)
-    for change in judgement.retrain.changed:
-        sides = [brief("absent" if v is None else v) for v in (change.old, change.new)]
-        said = sides[1] if change.shift is not None else " -> ".join(sides)
-        click.echo(f"  {change.kind.value}: {change.what}: {said}")
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    for part in comparison(judgement):
+        if isinstance(part, str):
+            click.echo(part)
+        else:
+            console.print(part)
+
+
+def _history(store: MlflowStore, settings: Settings, run: RunEvidence) -> tuple[PastRun, ...]:
+    """Earlier runs of the lineage as the server lists them: they tell the retrain noise."""
+    heads = store.lineage(run.lineage) if run.lineage is not None else []
+    listed = [from_head(h, settings.metrics) for h in heads if belongs_to(h.tags) is None]
+    return tuple(past for past in listed if past.finished and past.started < run.started)
 
 
 @click.command(cls=Command)

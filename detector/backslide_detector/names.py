@@ -77,7 +77,7 @@ def _meaning(key: str) -> _Meaning | None:
     """Reads one key; None when any of its words is unknown or two contradict each other."""
     if len(key) > _LONGEST_KEY:
         return None
-    words = _words(key)
+    words = words_of(key)
     if words[:1] == ["lr"] or "learning rate" in " ".join(words):
         # Loggers append the optimiser or the parameter group: `lr-Adam/pg1`.
         split = next((_SPLITS[word] for word in words if word in _SPLITS), None)
@@ -100,8 +100,8 @@ def _meaning(key: str) -> _Meaning | None:
     )
 
 
-def _words(key: str) -> list[str]:
-    """The words of a key in small letters."""
+def words_of(key: str) -> list[str]:
+    """The words of a metric key in small letters, without numbers but `top1`'s."""
     found = _WORD.findall(_VARIABLE.sub("", key))
     return [re.sub(r"[^a-z0-9%]", "", word.lower()) for word in found]
 

@@ -24,9 +24,10 @@ from backslide_detector.report.sections.classes import classes
 from backslide_detector.report.sections.curves import curves
 from backslide_detector.report.sections.gradients import gradients
 from backslide_detector.report.sections.lineage import lineage
+from backslide_detector.report.sections.metrics import metrics
 from backslide_detector.report.sections.trends import trends
 
-SECTIONS = (lineage, curves, classes, gradients, activations, trends)
+SECTIONS = (lineage, metrics, curves, classes, gradients, activations, trends)
 LONGEST = 2_000
 """Characters of one piece of text at most."""
 

@@ -110,6 +110,20 @@ def change(value: float | None, measure: Measure = "error", *, signed: bool = Tr
     return f"{'+' if signed and value > 0 else ''}{number(value if signed else abs(value))}"
 
 
+def signed(value: float, places: int | None, *, share: bool = False) -> str:
+    """A difference with its sign: `+0.50` points of shares, `−0.0123` of any other number.
+
+    Args:
+        value: the difference, of shares as a fraction.
+        places: digits behind the point; None where the number is too large or small for them.
+        share: whether it is one of shares.
+    """
+    if places is None:
+        return f"{'+' if value > 0 else ''}{number(value)}"
+    rounded = round(100 * value if share else value, places)
+    return f"{rounded:+.{places}f}".replace("-", "−") if rounded else f"{0:.{places}f}"
+
+
 def range_of(interval: tuple[float, float], measure: Measure = "error") -> str:
     """An interval of differences."""
     if measure == "error":

@@ -43,7 +43,10 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One heading of the page; `lead` says what it shows and what to look for."""
+    """One heading of the page; `lead` says what it shows and what to look for.
+
+    Tables are folded away behind the pictures; without pictures they are open.
+    """
 
     key: str
     title: str

@@ -25,6 +25,7 @@ _NAMES = {
     "f1_macro": "macro F1",
     "calibration_error": "calibration error",
     "confidence": "mean confidence",
+    "auc": "area under the ROC curve",
 }
 MOST_NAMED = 3
 """Classes or slices that a sentence names; the tables hold them all."""

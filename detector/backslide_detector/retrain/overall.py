@@ -6,11 +6,13 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from backslide_detector.evidence import Floats, Ints, Predictions
 from backslide_detector.judgement import MetricChange
 from backslide_detector.retrain.pairing import Pairing
 from backslide_detector.stats.linearised import (
+    auc_terms,
     calibration_terms,
     macro_f1_terms,
     r2_terms,
@@ -72,7 +74,7 @@ def of_classes(
     answers: tuple[Ints, Ints, Ints] | None,
     groups: Ints | None = None,
 ) -> tuple[MetricChange, ...]:
-    """Loss, macro F1, calibration error and confidence of two classifiers, Holm-adjusted.
+    """Loss, macro F1, calibration error, confidence and AUC of two classifiers, Holm-adjusted.
 
     Args:
         new: predictions of the new model.
@@ -100,8 +102,50 @@ def of_classes(
             )
             yield paired_row("calibration_error", "lower", terms, groups, note=LINEARISED)
         yield paired_row("confidence", None, scores, groups)
+        areas = None if answers is None else _areas(answers, scores)
+        if areas is not None:
+            yield paired_row("auc", "higher", areas, groups, note=LINEARISED)
 
     return holm_adjusted([row for row in rows() if row is not None])
+
+
+def _areas(
+    answers: tuple[Ints, Ints, Ints], scores: tuple[Floats, Floats]
+) -> tuple[Floats, Floats] | None:
+    """Terms of the area under the ROC curve of two models of two classes, else None."""
+    truth = answers[0]
+    classes = np.unique(truth)
+    if len(classes) != 2:
+        return None
+    positive = truth == classes[1]
+    ranks = [
+        _ranking(said == classes[1], said == classes[0], score)
+        for said, score in zip(answers[1:], scores, strict=True)
+    ]
+    if ranks[0] is None or ranks[1] is None:
+        return None
+    return auc_terms(positive, ranks[0]), auc_terms(positive, ranks[1])
+
+
+def _ranking(
+    said_yes: NDArray[np.bool_], said_no: NDArray[np.bool_], score: Floats
+) -> Floats | None:
+    """How positive each example looks; None where the scores do not tell.
+
+    A score is the confidence in the answer that was given, at least one half where there are
+    two. Where it is not, it may be that of one class whatever the answer: then all answers for
+    that class have a larger one than all others.
+    """
+    if not np.all(np.isfinite(score)) or not np.all(said_yes | said_no):
+        return None
+    if np.all((score >= 0.5) & (score <= 1)):
+        return np.where(said_yes, score, 1 - score)
+    if not (said_yes.any() and said_no.any()):
+        return None
+    yes, no = score[said_yes], score[said_no]
+    if yes.min() >= no.max():
+        return score
+    return -score if yes.max() <= no.min() else None
 
 
 def of_values(

@@ -17,19 +17,13 @@ from backslide_detector.retrain.cause import (
 )
 from backslide_detector.retrain.data_shift import data_shifts
 from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.logged import NO_INTERVAL, logged_rows
 from backslide_detector.retrain.measure import measure
 from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import gate
-from backslide_detector.retrain.noise import RecipeAnswer, compare_recipes
-from backslide_detector.retrain.sentence import (
-    LOSSES,
-    count,
-    decimals,
-    difference,
-    rate,
-    size,
-    versus,
-)
+from backslide_detector.retrain.noise import compare_recipes
+from backslide_detector.retrain.sentence import LOSSES, count, rate, versus
+from backslide_detector.retrain.wording import model_words, noise_words, open_advice
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion
 from backslide_detector.stats.equivalence import inside
 
@@ -138,6 +132,8 @@ def _compare(
     measured, behaviour = measure(new, old, error, before)
     if measured is None:
         silent = new if not error.examples else old
+        row = gate(quantity, Estimand(reason=NO_INTERVAL), error.rate, before.rate)
+        row = replace(row, effect=error.rate - before.rate)
         return RetrainVerdict(
             Verdict.INCONCLUSIVE,
             f"Not enough evidence: {versus(error.rate, before.rate, quantity)}, but "
@@ -157,6 +153,7 @@ def _compare(
             ),
             measure=quantity,
             behaviour=behaviour,
+            metrics=(row, *logged_rows(new.series, old.series, [row])),
             changed=changed,
             leads=leads,
             cause=causes(
@@ -192,6 +189,10 @@ def _compare(
         fleet=fleet,
         prior=measured.prior,
     )
+    rows = (
+        gate(quantity, model, measured.new_error, measured.old_error),
+        *measured.metrics,
+    )
     cause = causes(
         verdict,
         changed,
@@ -202,7 +203,7 @@ def _compare(
     )
     return RetrainVerdict(
         verdict,
-        _sentence(verdict, measured, model, margin)
+        model_words(verdict, measured, model, margin)
         + noise_words(recipe, verdict, quantity, explained=bool(changed_kinds(changed))),
         compared_to=old.run_id,
         compared_name=old.name,
@@ -218,11 +219,8 @@ def _compare(
         changed=changed,
         leads=leads,
         behaviour=behaviour,
-        metrics=(
-            gate(quantity, model, measured.new_error, measured.old_error),
-            *measured.metrics,
-        ),
-        advice=_advice(verdict, measured, margin)
+        metrics=(*rows, *logged_rows(new.series, old.series, rows)),
+        advice=open_advice(verdict, measured, margin)
         or advice_on_causes(
             cause, changed, beyond_noise=recipe.beyond_noise, run_id=new.run_id
         ),
@@ -239,93 +237,12 @@ def _decide(measured: Measured, margin: float) -> Verdict:
     return Verdict.INCONCLUSIVE
 
 
-def _sentence(verdict: Verdict, measured: Measured, model: Estimand, margin: float) -> str:
-    """This model against that model, in words."""
-    of = measured.measure
-    body = difference(
-        model, measured.new_error, measured.old_error, sizes=measured.sizes, measure=of
-    )
-    mde = size(measured.mde, of, decimals(measured.mde, of))
-    inner = size(margin, of, 2 if of == "error" else decimals(margin, of))
-    match verdict:
-        case Verdict.EQUIVALENT if measured.test.pvalue < ALPHA:
-            worse = "worse" if measured.test.effect > 0 else "better"
-            text = f"Equivalent: detectably {worse}, but below the margin of {inner}; {body}"
-        case Verdict.EQUIVALENT:
-            text = f"Equivalent within {inner}: {body}"
-        case Verdict.INCONCLUSIVE:
-            text = (
-                f"Not enough evidence: {body}; the smallest difference that this test set "
-                f"could have shown with 80 % power is {mde}"
-            )
-        case _:
-            text = body[0].upper() + body[1:]
-    return f"{text}."
-
-
-def noise_words(
-    recipe: RecipeAnswer, verdict: Verdict, measure: Measure, *, explained: bool
-) -> str:
-    """This recipe against that recipe, in words that follow the verdict.
-
-    Args:
-        recipe: the answer.
-        verdict: of the retrain.
-        measure: what the spread is of.
-        explained: something is known to have changed besides the seed.
-    """
-    if recipe.spread is None:
-        open_ = " How much retrains of one recipe differ is not known yet"
-        shown = verdict in (Verdict.REGRESSED, Verdict.IMPROVED)
-        return f"{open_}, so luck cannot be ruled out." if shown else f"{open_}."
-    spread = recipe.spread.sd
-    about = size(spread, measure, 2 if measure == "error" else decimals(spread, measure))
-    noise = (
-        f" Retrains of one recipe differ by about {about} (standard deviation, from "
-        f"{recipe.source}), so "
-    )
-    if not recipe.beyond_noise:
-        return f"{noise}luck alone may be the reason."
-    if explained:
-        return f"{noise}the change, not luck, is the likely reason."
-    return f"{noise}luck is not the likely reason, though nothing is known to have changed."
-
-
-def _advice(verdict: Verdict, measured: Measured, margin: float) -> str | None:
-    """What would settle an open verdict."""
-    if verdict is not Verdict.INCONCLUSIVE:
-        return None
-    if measured.advice is not None:
-        return measured.advice
-    factor = (measured.mde / margin) ** 2
-    if factor <= 1:
-        return "Rerun with another seed, or test on more examples."
-    needed = f"{100 * math.ceil(measured.test.n * factor / 100):,}"
-    of = measured.measure
-    shown = size(margin, of, 2 if of == "error" else decimals(margin, of))
-    return f"About {needed} test examples would show a difference of {shown}."
-
-
 def _margin(given: float | None, measured: Measured) -> float:
     """Half-width of the equivalence region, in the unit of the measure."""
     if measured.measure == "error":
         return max(0.005, measured.old_error / 10) if given is None else given
     share = 0.1 if given is None else given
     return share * measured.old_error or math.ulp(0.0)  # a loss of zero leaves no room
-
-
-def _missing(silent: RunEvidence, measure: Measure) -> str:
-    """What a comparison lacks."""
-    if measure == "error":
-        return f"{silent.name} does not say on how many test examples"
-    return f"{silent.name} logged only the value, and no prediction of each example"
-
-
-def _no_interval(measure: Measure) -> str:
-    """Why a difference has no interval."""
-    if measure == "error":
-        return "the number of test examples is unknown"
-    return "only the value was logged"
 
 
 def _split(new: RunEvidence, old: RunEvidence | None) -> str | None:
@@ -350,3 +267,17 @@ def _silent(
         compared_name=None if old is None else old.name,
         advice=advice,
     )
+
+
+def _missing(silent: RunEvidence, measure: Measure) -> str:
+    """What a comparison lacks."""
+    if measure == "error":
+        return f"{silent.name} does not say on how many test examples"
+    return f"{silent.name} logged only the value, and no prediction of each example"
+
+
+def _no_interval(measure: Measure) -> str:
+    """Why a difference has no interval."""
+    if measure == "error":
+        return "the number of test examples is unknown"
+    return "only the value was logged"

@@ -98,6 +98,8 @@ BATTERY = {
     linearised.rmse_terms: SERIES,
     linearised.r2_terms: TWO_SERIES,
     linearised.calibration_terms: TWO_SERIES,
+    linearised.auc_terms: [([1, 0], [0.5, 0.5]), ([1], [0.5]), ([0, 1], [NAN, 1.0]),
+                           ([1, 0], [0.5]), (EMPTY, EMPTY), ([0, 1] * (MILLION // 2), HUGE)],
     domain_classifier.domain_classifier: [
         ([[1.0]] * 4, [1, 1, 0, 0], [0, 0, 1, 1]), ([[1.0], [2.0]] * 4, [1] * 8, [1] * 8),
         ([[0.0], [1e300]] * 4, [1, 0] * 4, [0, 1] * 4), (EMPTY, EMPTY, EMPTY),
