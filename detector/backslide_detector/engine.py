@@ -5,11 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backslide.contract import Cause, Health, Verdict
-from backslide_detector.checks import run_checks
+from backslide_detector.checks import backed, run_checks
 from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
+from backslide_detector.inside.pair import Pair
 from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
+from backslide_detector.probe import Inside
 from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses
 from backslide_detector.retrain.association import look_back
@@ -27,6 +29,8 @@ from backslide_detector.stats.dispersion import (
     lineage_phi,
 )
 
+_ILL = (Health.WARNING, Health.FAILING)
+
 
 @dataclass(frozen=True)
 class Case:
@@ -41,6 +45,9 @@ class Case:
         anchor: the run that creep is measured from.
         frozen: the baseline is one that many retrains are held against.
         extra: runs that mix its recipe with the baseline's, by what they take from it.
+        healthy: what is inside earlier runs of the lineage that did well, oldest first.
+        parent: what is inside the run whose weights it started from, where that is not its
+            baseline.
         live: the run goes on, so the question of the retrain must wait.
         margin, mapping, false_alarm_every: as in the settings.
     """
@@ -54,6 +61,8 @@ class Case:
     anchor: PastRun | None = None
     frozen: bool = False
     extra: tuple[tuple[Mix, PastRun], ...] = ()
+    healthy: tuple[Inside, ...] = ()
+    parent: Inside | None = None
     live: bool = False
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
@@ -97,7 +106,7 @@ def crashed(run: RunEvidence, error: BaseException, trace: str) -> Judged:
 
 def _judged(case: Case) -> Judged:
     new = case.new
-    results = run_checks(new, mapping=case.mapping)
+    results = run_checks(new, mapping=case.mapping, pair=_pair(case))
     retrain = (
         RetrainVerdict(Verdict.NONE, "The run is still training.")
         if case.live
@@ -106,6 +115,8 @@ def _judged(case: Case) -> Judged:
         )
     )
     retrain, stakes = _streamed(case, _attributed(case, _looked_back(case, retrain)))
+    if retrain.verdict is Verdict.REGRESSED or health(results) in _ILL:
+        results = backed(results)
     judgement = Judgement(
         run_id=new.run_id,
         run_name=new.name,
@@ -140,6 +151,13 @@ def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     hindsight = look_back(PastRun.of(case.new), PastRun.of(case.old), case.history)
     leads = (*retrain.leads, *hindsight.sentences)
     return replace(retrain, hindsight=hindsight, leads=leads)
+
+
+def _pair(case: Case) -> Pair | None:
+    """The run beside its baseline, for what changed inside; None without one."""
+    if case.old is None:
+        return None
+    return Pair(case.new.inside, case.old.inside, case.healthy, case.parent)
 
 
 def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:

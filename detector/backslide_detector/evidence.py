@@ -10,7 +10,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from backslide.contract import Measure
+from backslide.contract import Measure, Tag
+from backslide_detector.graph import Graph
+from backslide_detector.probe import Inside, Probe
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -191,9 +193,14 @@ class DataSummary:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a run's result came from; empty where the run did not say."""
+    """Where a run's result came from; empty where the run did not say.
+
+    The weights are digests of what the model started from and ended with.
+    """
 
     seed: str | None = None
+    initial_weights: str | None = None
+    final_weights: str | None = None
     git_commit: str | None = None
     git_dirty: bool | None = None
     git_diff_digest: str | None = None
@@ -270,6 +277,8 @@ class RunEvidence:
         dropping: names of dropout modules that drop nearly everything.
         shrink: share of itself that weight decay took from a weight in the first step.
         idle: names of parameters that have gradients, are in no optimizer and never changed.
+        graph: the network as it ran.
+        probe: what its layers do on a fixed batch.
         problems: what could not be read and why, for the report.
     """
 
@@ -293,6 +302,8 @@ class RunEvidence:
     dropping: tuple[str, ...] = ()
     shrink: float = 0.0
     idle: tuple[str, ...] = ()
+    graph: Graph | None = None
+    probe: Probe | None = None
     predictions: Mapping[str, Predictions] = field(default_factory=dict)
     data: Mapping[str, DataSummary] = field(default_factory=dict)
     provenance: Provenance = field(default_factory=Provenance)
@@ -303,3 +314,16 @@ class RunEvidence:
     def finished(self) -> bool:
         """True when no more evidence will come."""
         return self.status not in ("RUNNING", "SCHEDULED")
+
+    @property
+    def inside(self) -> Inside:
+        """What other retrains' insides are compared with."""
+        return Inside(
+            run_id=self.run_id,
+            name=self.name,
+            probe=self.probe,
+            graph=self.graph,
+            parent=self.tags.get(Tag.PARENT),
+            initial_weights=self.provenance.initial_weights,
+            final_weights=self.provenance.final_weights,
+        )

@@ -15,7 +15,6 @@ from backslide.contract import (
     Tag,
 )
 from backslide_detector.evidence import RunEvidence, RunHead
-from backslide_detector.finding import Severity
 from backslide_detector.judgement import Judgement
 from backslide_detector.report import words
 from backslide_detector.report.document import document
@@ -98,13 +97,10 @@ def note(existing: str, block: str) -> str:
 
 
 def _tags(judgement: Judgement) -> dict[str, str]:
-    findings = [
-        name for name, found in judgement.findings if found.severity is not Severity.NOTE
-    ]
     tags = {
         Tag.HEALTH: judgement.health.value,
         Tag.SUMMARY: judgement.summary,
-        Tag.FINDINGS: ", ".join(findings),
+        Tag.FINDINGS: ", ".join(name for name, _ in judgement.findings),
         Tag.COMPARED_TO: judgement.retrain.compared_to or "",
         Tag.CAUSE: ", ".join(cause.value for cause in judgement.retrain.cause),
     }

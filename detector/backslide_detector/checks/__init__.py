@@ -6,6 +6,6 @@ nothing. Its name is the file's (`dead_units.py` is `dead-units`), its page the 
 docstring. A new file in a family's folder is all that a new check needs.
 """
 
-from backslide_detector.checks.registry import Check, load_checks, run_checks
+from backslide_detector.checks.registry import Check, backed, load_checks, run_checks
 
-__all__ = ["Check", "load_checks", "run_checks"]
+__all__ = ["Check", "backed", "load_checks", "run_checks"]

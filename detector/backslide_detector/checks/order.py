@@ -21,6 +21,7 @@ CAUSAL_ORDER: Final = (
     "class-imbalance",
     "too-little-data",
     # What it is asked, and where it starts.
+    "graph-changed",
     "output-loss-mismatch",
     "output-range-mismatch",
     "symmetric-weights",
@@ -36,6 +37,12 @@ CAUSAL_ORDER: Final = (
     "saturated-activation",
     "dead-units",
     "nan-or-inf",
+    # What the layers do, beside what they did before.
+    "layer-changed",
+    "group-lost",
+    "concepts-shifted",
+    "concept-lost",
+    "readout-gap",
     # How the run as a whole went.
     "oscillating-loss",
     "underfitting",

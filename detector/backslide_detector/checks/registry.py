@@ -5,7 +5,7 @@ import inspect
 import pkgutil
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from backslide_detector.checks.order import CAUSAL_ORDER
 from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Outcome, Result, Severity, Skipped
+from backslide_detector.inside.pair import Pair
 from backslide_detector.names import NO_MAPPING
 
 SECTIONS: Final = (
@@ -105,6 +106,7 @@ def run_checks(
     checks: Iterable[Check] | None = None,
     *,
     mapping: Mapping[str, str] = NO_MAPPING,
+    pair: Pair | None = None,
 ) -> tuple[Result, ...]:
     """Every check's outcome on one run: findings first, the likeliest root cause first.
 
@@ -112,11 +114,23 @@ def run_checks(
         evidence: the run.
         checks: those to run; all by default.
         mapping: usual metric name -> the run's own key (see `names`).
+        pair: the run beside its predecessor, for what changed inside.
     """
-    subject = Subject(evidence, mapping)
+    subject = Subject(evidence, mapping, pair)
     chosen = load_checks() if checks is None else tuple(checks)
     results = [Result(check.name, _outcome(check, subject)) for check in chosen]
     return tuple(sorted(results, key=_place))
+
+
+def backed(results: Iterable[Result]) -> tuple[Result, ...]:
+    """The same results where the error or the health bears them out: notes become warnings."""
+    raised = [
+        replace(result, outcome=replace(found, severity=Severity.WARNING))
+        if isinstance(found := result.outcome, Found) and found.severity is Severity.NOTE
+        else result
+        for result in results
+    ]
+    return tuple(sorted(raised, key=_place))
 
 
 def _outcome(check: Check, subject: Subject) -> Outcome:

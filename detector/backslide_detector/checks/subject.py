@@ -16,6 +16,8 @@ from backslide_detector.evidence import (
     RunEvidence,
     Series,
 )
+from backslide_detector.inside.pair import Pair
+from backslide_detector.probe import Probe
 
 ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -33,6 +35,8 @@ ARGUMENTS: Final[Mapping[str, str]] = MappingProxyType(
         "batches": "no batches were recorded (backslide.start(model=..., optimizer=...))",
         "predictions": "no predictions were logged (run.evaluate, run.log_predictions)",
         "data": "no data set was described (run.log_data)",
+        "probe": "the layers were not probed (run.probe)",
+        "pair": "there is no predecessor to compare the inside with",
     }
 )
 """Argument name -> why it may be missing, and what would bring it."""
@@ -44,6 +48,7 @@ class Subject:
 
     run: RunEvidence
     mapping: Mapping[str, str]
+    pair: Pair | None = None
 
     @cached_property
     def loss(self) -> Series | None:
@@ -106,6 +111,11 @@ class Subject:
     def data(self) -> Mapping[str, DataSummary] | None:
         """Data sets by name."""
         return self.run.data or None
+
+    @property
+    def probe(self) -> Probe | None:
+        """What the layers do on a fixed batch."""
+        return self.run.probe
 
     @cached_property
     def learning(self) -> Learning:

@@ -1,4 +1,4 @@
-"""MLflow as the detector sees it: seven methods, so that a dictionary can stand in for it."""
+"""MLflow as the detector sees it: eight methods, so that a dictionary can stand in for it."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.probe import Inside
 
 # Read when `server` imports mlflow: its telemetry speaks to the outside, and sets and unsets a
 # variable of this process from several threads, on which a request can fail.
@@ -57,6 +58,10 @@ class Store(Protocol):
 
     def read(self, head: RunHead) -> RunEvidence:
         """Everything about one run; what cannot be read becomes a problem, not an error."""
+        ...
+
+    def inside(self, head: RunHead) -> Inside:
+        """What one run's layers do: the part of it that other runs are compared with."""
         ...
 
     def write(self, run_id: str, writes: Writes) -> None:

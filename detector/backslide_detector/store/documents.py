@@ -34,6 +34,8 @@ def provenance(value: _Object) -> Provenance:
     dirty = git.get("dirty")
     return Provenance(
         seed=_text(value.get("seed")),
+        initial_weights=_text(value.get("initial_weights")),
+        final_weights=_text(value.get("final_weights")),
         git_commit=_text(git.get("commit")),
         git_dirty=dirty if isinstance(dirty, bool) else None,
         git_diff_digest=_text(git.get("diff_digest")),
@@ -57,17 +59,6 @@ def data_summary(name: str, value: _Object) -> DataSummary:
         },
         features=_object(value.get("features")),
     )
-
-
-def module_kinds(value: _Object) -> dict[str, str]:
-    """`backslide/graph.json` as module name -> class name."""
-    nodes = value.get("nodes")
-    kinds: dict[str, str] = {}
-    for node in nodes if isinstance(nodes, list) else []:
-        name, kind = _text(_object(node).get("name")), _text(_object(node).get("kind"))
-        if name is not None and kind is not None:
-            kinds[name] = kind
-    return kinds
 
 
 def names_in(value: _Object, key: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from backslide.contract import Tag
 from backslide_detector.errors import RunGoneError
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.probe import Inside
 from backslide_detector.store import Writes
 
 
@@ -59,6 +60,10 @@ class MemoryStore:
     def read(self, head: RunHead) -> RunEvidence:
         """The run as it was put in."""
         return self._run(head.run_id)
+
+    def inside(self, head: RunHead) -> Inside:
+        """As of the run that was put in."""
+        return self._run(head.run_id).inside
 
     def write(self, run_id: str, writes: Writes) -> None:
         """Changes the run's tags, and keeps the rest beside it."""

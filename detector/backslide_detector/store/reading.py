@@ -17,8 +17,11 @@ from mlflow.utils.rest_utils import http_request, verify_rest_response
 from backslide.contract import Artifact, Metric, Role, Tag
 from backslide_detector import names
 from backslide_detector.evidence import DataSummary, Provenance, RunEvidence, RunHead, Series
+from backslide_detector.probe import Inside
 from backslide_detector.store import documents, tables
 from backslide_detector.store.batches import read_batches
+from backslide_detector.store.graph import read_graph
+from backslide_detector.store.probe import read_probe
 from backslide_detector.store.sketches import read_sketch
 
 KEYS: Final = 300
@@ -42,7 +45,10 @@ _FOLDERS: Final = (
     Artifact.BATCHES,
     Artifact.PREDICTIONS,
     Artifact.DATA,
+    Artifact.PROBE,
 )
+_INSIDE: Final = (Artifact.PROBE,)
+"""All that other runs are compared with, when they are not the predecessor itself."""
 
 
 def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> RunEvidence:
@@ -58,9 +64,11 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
     with tempfile.TemporaryDirectory(prefix="backslide-") as folder:
         files = _download(uri, run, Path(folder), problems)
         scalars = tables.read_scalars(_below(files, Artifact.SCALARS), problems)
-        graph = _object(files, Artifact.GRAPH, problems)
-        kinds = documents.module_kinds(graph)
+        said = _object(files, Artifact.GRAPH, problems)
+        graph = read_graph(said, problems)
+        kinds = {} if graph is None else graph.kinds
         layers = tables.read_layers(_below(files, Artifact.LAYERS), kinds, problems)
+        probe = read_probe(_named(files, Artifact.PROBE), problems)
         batches = read_batches(_below(files, Artifact.BATCHES), problems)
         predictions = {
             path.stem: table
@@ -87,11 +95,13 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
         weights=layers.get(Role.WEIGHT),
         updates=layers.get(Role.UPDATE),
         batches=batches,
-        alike=documents.names_in(graph, "alike"),
-        drawn=documents.names_in(graph, "drawn"),
-        dropping=documents.names_in(graph, "dropping"),
-        idle=documents.names_in(graph, "idle"),
-        shrink=documents.share_in(graph, "shrink"),
+        alike=documents.names_in(said, "alike"),
+        drawn=documents.names_in(said, "drawn"),
+        dropping=documents.names_in(said, "dropping"),
+        idle=documents.names_in(said, "idle"),
+        shrink=documents.share_in(said, "shrink"),
+        graph=graph,
+        probe=probe,
         predictions=predictions,
         data=data,
         provenance=_completed(provenance, tags),
@@ -101,12 +111,33 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
     )
 
 
-def _download(uri: str, run: Run, folder: Path, problems: list[str]) -> dict[str, Path]:
+def read_inside(uri: str, run: Run) -> Inside:
+    """What a run's layers do, its graph and where its weights came from; nothing else of it."""
+    unread: list[str] = []  # said when that run was judged itself
+    with tempfile.TemporaryDirectory(prefix="backslide-") as folder:
+        files = _download(uri, run, Path(folder), unread, _INSIDE)
+        probe = read_probe(_named(files, Artifact.PROBE), unread)
+        graph = read_graph(_object(files, Artifact.GRAPH, unread), unread)
+        source = documents.provenance(_object(files, Artifact.PROVENANCE, unread))
+    return Inside(
+        run_id=run.info.run_id,
+        name=run.info.run_name or run.info.run_id,
+        probe=probe,
+        graph=graph,
+        parent=run.data.tags.get(Tag.PARENT),
+        initial_weights=source.initial_weights,
+        final_weights=source.final_weights,
+    )
+
+
+def _download(
+    uri: str, run: Run, folder: Path, problems: list[str], places: Iterable[str] = _FOLDERS
+) -> dict[str, Path]:
     """The SDK's files, by artifact path; local names are ours, whatever theirs are."""
     repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
     listed = {item.path: item for item in repository.list_artifacts(Artifact.ROOT)}
     found = [item for item in listed.values() if not item.is_dir]
-    for place in _FOLDERS:
+    for place in places:
         if place in listed:
             found += [item for item in repository.list_artifacts(place) if not item.is_dir]
     if len(found) > FILES:
@@ -127,6 +158,14 @@ def _download(uri: str, run: Run, folder: Path, problems: list[str]) -> dict[str
 
 def _below(files: Mapping[str, Path], place: str) -> list[Path]:
     return [path for name, path in sorted(files.items()) if name.startswith(place + "/")]
+
+
+def _named(files: Mapping[str, Path], place: str) -> dict[str, Path]:
+    """The files of a folder by their own names."""
+    start = place + "/"
+    return {
+        name.removeprefix(start): path for name, path in files.items() if name.startswith(start)
+    }
 
 
 def _object(files: Mapping[str, Path], name: str, problems: list[str]) -> Mapping[str, object]:

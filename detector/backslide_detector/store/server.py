@@ -24,12 +24,15 @@ from backslide.contract import (
 )
 from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRefusedError
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.probe import Inside
 from backslide_detector.store import Writes
-from backslide_detector.store.reading import OWN_METRICS, read_run
+from backslide_detector.store.reading import OWN_METRICS, read_inside, read_run
 
 PAGE: Final = 1_000
 LINEAGE_RUNS: Final = 100
 CHAMPION: Final = "champion"
+KEPT_INSIDES: Final = 48
+"""Of about a megabyte each."""
 RECENT_SECONDS: Final = 3_600.0
 """How far back listings overlap: more than clocks of training hosts are usually wrong by."""
 
@@ -64,6 +67,8 @@ class MlflowStore:
         self._published: set[str] = set()
         self._publishing = threading.Lock()
         self._experiments: list[tuple[str, str]] = []
+        self._insides: dict[tuple[str, str], Inside] = {}
+        self._keeping = threading.Lock()
 
     def changed(self, now: float) -> list[RunHead]:
         """Ended without a verdict, ended lately, alive, or without a heartbeat for long."""
@@ -150,6 +155,20 @@ class MlflowStore:
             if run.info.lifecycle_stage != "active":
                 raise RunGoneError(f"run {head.run_id} was deleted")
             return read_run(self._uri, run, head, self._mapping)
+
+    def inside(self, head: RunHead) -> Inside:
+        """Kept for the next retrain of the lineage, which is compared with nearly the same."""
+        key = (head.run_id, head.revision)
+        with self._keeping:
+            if key in self._insides:
+                return self._insides[key]
+        with self._translated():
+            found = read_inside(self._uri, self._client.get_run(head.run_id))
+        with self._keeping:
+            self._insides[key] = found
+            while len(self._insides) > KEPT_INSIDES:
+                self._insides.pop(next(iter(self._insides)))
+        return found
 
     def write(self, run_id: str, writes: Writes) -> None:
         """Artifacts, then tags and metrics, then the marks."""

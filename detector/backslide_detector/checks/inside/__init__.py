@@ -1,0 +1,1 @@
+"""What changed inside since the predecessor, from summaries of both."""
