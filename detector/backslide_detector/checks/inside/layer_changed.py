@@ -50,13 +50,13 @@ def check(pair: Pair) -> Found | Clear | Skipped:
     if reason := incomparable(pair):
         return reason
     if pair.parent is not None and (kept := kept_units(pair)):
-        return _warm(pair, pair.parent, kept)
+        return _warm(pair.parent, kept)
     if len(pair.references) < ENOUGH:
         return too_few(pair)
-    return _cold(pair, layer_surprises(pair))
+    return _cold(layer_surprises(pair))
 
 
-def _warm(pair: Pair, parent: Inside, kept: tuple[KeptUnits, ...]) -> Found | Clear:
+def _warm(parent: Inside, kept: tuple[KeptUnits, ...]) -> Found | Clear:
     drops = [_limit(each) - each.share for each in kept]
     worst = max(drops)
     if worst <= 0:
@@ -97,7 +97,7 @@ def _limit(kept: KeptUnits) -> float:
     return kept.usual - _BELOW_USUAL
 
 
-def _cold(pair: Pair, found: tuple[LayerSurprise, ...]) -> Found | Clear | Skipped:
+def _cold(found: tuple[LayerSurprise, ...]) -> Found | Clear | Skipped:
     if not found:
         return Skipped("no layer varies over the probe examples")
     adjusted = holm([each.surprise.pvalue for each in found])
