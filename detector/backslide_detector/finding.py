@@ -31,6 +31,8 @@ class Found:
     numbers: Mapping[str, float] = field(default_factory=dict)
     stop: bool = False
     """True when going on with the training is a waste."""
+    usual_cause: str = ""
+    """From the check's page; the registry writes it in."""
 
 
 @dataclass(frozen=True, slots=True)

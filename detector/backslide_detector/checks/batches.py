@@ -35,6 +35,16 @@ def one_sided(batches: Batches) -> float | None:
     return sum(len(np.unique(d)) == 1 for d in several) / len(several)
 
 
+def dominated_since(batches: Batches | None, share: float) -> int | None:
+    """First sampled step from which on one answer makes up that share of every batch."""
+    if batches is None:
+        return None
+    tops = [np.unique(p, return_counts=True)[1].max(initial=0) for p in batches.predictions]
+    below = [i for i, p in enumerate(batches.predictions) if tops[i] < share * max(len(p), 1)]
+    first = below[-1] + 1 if below else 0
+    return int(batches.steps[first]) if first < len(batches) else None
+
+
 def looked_at(batches: Batches) -> float:
     """Share of its examples that a batch has fingerprints of."""
     sizes = np.maximum(batches.examples, 1)

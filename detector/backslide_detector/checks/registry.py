@@ -23,6 +23,7 @@ from backslide_detector.names import NO_MAPPING
 SECTIONS: Final = (
     "What it looks for",
     "Why it matters",
+    "What usually causes it",
     "What to do",
     "When it is wrong",
     "References",
@@ -57,6 +58,12 @@ class Check:
     def summary(self) -> str:
         """First line of the page."""
         return self.page.partition("\n")[0]
+
+    @property
+    def usual_cause(self) -> str:
+        """That section of the page in one line."""
+        section = self.page.partition("What usually causes it:\n")[2].partition("\n\n")[0]
+        return " ".join(section.split())
 
 
 @cache
@@ -142,7 +149,10 @@ def _outcome(check: Check, subject: Subject) -> Outcome:
             for name in check.needs:
                 if arguments[name] is None:
                     return Skipped(ARGUMENTS[name])
-            return check.function(**arguments)
+            outcome = check.function(**arguments)
+            if isinstance(outcome, Found):
+                return replace(outcome, usual_cause=check.usual_cause)
+            return outcome
     except Exception as error:  # noqa: BLE001 - one faulty check must not cost the other answers
         return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
 

@@ -238,8 +238,15 @@ def _finding(check: str, found: Found) -> dict[str, object]:
         "since_step": _count(found.since_step),
         "numbers": {name: _finite(value) for name, value in found.numbers.items()},
         "sentence": found.sentence,
-        "advice": found.advice,
+        "advice": _advice(found),
     }
+
+
+def _advice(found: Found) -> str:
+    """The first thing to try, and what usually is to blame."""
+    if not found.usual_cause:
+        return found.advice
+    return f"{found.advice} Usual cause: {found.usual_cause}"
 
 
 def _finite(value: float | None) -> float | None:

@@ -70,6 +70,7 @@ class Card:
     since: str | None
     sentence: str
     advice: str
+    usual_cause: str
     numbers: tuple[tuple[str, str], ...]
 
 
@@ -192,6 +193,7 @@ def findings(judgement: Judgement) -> list[Card]:
             since=None if found.since_step is None else f"{found.since_step:,}",
             sentence=found.sentence,
             advice=found.advice,
+            usual_cause=found.usual_cause,
             numbers=tuple((k.replace("_", " "), _figure(v)) for k, v in found.numbers.items()),
         )
         for check, found in judgement.findings

@@ -138,9 +138,10 @@ def _finding(check: str, found: Found) -> str:
         facts.append(_value(found.layer))
     if found.since_step is not None:
         facts.append(f"since step {found.since_step:,}")
+    cause = f" *Usual cause:* {_sentence(found.usual_cause)}" if found.usual_cause else ""
     return (
         f"**{_value(check)}** ({', '.join(facts)}): {_sentence(found.sentence)}"
-        f" *Try first:* {_sentence(found.advice)}"
+        f"{cause} *Try first:* {_sentence(found.advice)}"
     )
 
 

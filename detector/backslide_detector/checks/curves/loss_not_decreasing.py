@@ -9,6 +9,10 @@ What it looks for:
 Why it matters:
     The run uses up its budget and learns nothing.
 
+What usually causes it:
+    One of the findings above it. Alone: a defect in the code between inputs and loss, or a
+    learning rate far from what the network needs.
+
 What to do:
     Look at the findings above this one first: they are likelier causes. If there is none,
     try to overfit 32 examples (`backslide.small_data_test`): a network that cannot is a

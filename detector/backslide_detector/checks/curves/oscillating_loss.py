@@ -10,6 +10,10 @@ Why it matters:
     The weights jump across the valley and never reach its floor; which state the run ends in
     is luck.
 
+What usually causes it:
+    A learning rate or momentum that is too high for the end of the training, or batches
+    that differ from each other, for want of shuffling.
+
 What to do:
     Divide the learning rate by three to ten, lower the momentum or clip the gradients. If the
     swings repeat with each epoch, shuffle the data. Keep the weights of the best validation

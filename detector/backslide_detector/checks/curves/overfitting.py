@@ -8,6 +8,9 @@ What it looks for:
 Why it matters:
     From the lowest point on, training made the model worse on new data.
 
+What usually causes it:
+    More capacity or more epochs than the data can fill.
+
 What to do:
     Keep the weights of the best validation step (early stopping). Then more data or
     augmentation, weight decay or dropout, or a smaller network. If validation is no better

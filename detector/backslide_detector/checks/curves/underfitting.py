@@ -11,6 +11,9 @@ What it looks for:
 Why it matters:
     It cannot do better, however long it trains and however much data it gets.
 
+What usually causes it:
+    Too few units, a layer that is too narrow, or inputs that do not tell the answer.
+
 What to do:
     Add layers or units, or better inputs. Then train on 32 examples only
     (`backslide.small_data_test`): a network that is large enough learns them by heart.

@@ -10,6 +10,9 @@ What it looks for:
 Why it matters:
     The comparison with other runs is unfair: this one measures the budget, not the recipe.
 
+What usually causes it:
+    A budget of steps, or a schedule of the learning rate, that ended too early.
+
 What to do:
     Train longer, or start with a larger learning rate (see learning-rate-too-low). If a
     schedule ended the run, stretch it.

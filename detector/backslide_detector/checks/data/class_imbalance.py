@@ -10,6 +10,9 @@ Why it matters:
     Always answering the large class is almost right in training, so the small ones are not
     learned.
 
+What usually causes it:
+    Classes sampled as they occur, with a loss that counts every example alike.
+
 What to do:
     Weight the loss by the inverse class frequency or sample the classes evenly, collect
     more of the rare ones, and judge by recall per class.
@@ -64,5 +67,6 @@ def check(
         Severity.WARNING,
         f"{text}, while {largest!r} is predicted for {share:.0%} and right for {true:.0%}.",
         "Weight the loss by inverse class frequency or sample the classes evenly.",
+        since_step=0,
         numbers={"recall": recall, "largest_share": share, "rare_classes": float(len(rare))},
     )

@@ -9,6 +9,10 @@ What it looks for:
 Why it matters:
     The best that such a network can do is to answer with the average.
 
+What usually causes it:
+    A variable that is overwritten or multiplied by zero, or a placeholder left in from a
+    test.
+
 What to do:
     Follow one batch from the loader to the layer named here: a variable that is overwritten,
     a product with zero, a wrong index, `expand` in place of the batch, noise or a placeholder

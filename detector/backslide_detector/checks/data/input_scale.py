@@ -10,6 +10,10 @@ Why it matters:
     thousand times larger inputs make steps a million times too large; a single feature in
     other units drowns all the others.
 
+What usually causes it:
+    Raw features in the units they were recorded in: pixels from 0 to 255, prices,
+    timestamps.
+
 What to do:
     Standardise each feature with the mean and standard deviation of the training data, and
     use the same two numbers in validation and later on. Take the logarithm of what spans

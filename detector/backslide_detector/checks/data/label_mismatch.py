@@ -10,6 +10,10 @@ Why it matters:
     Nothing is wrong with the network: either the error measured here is an error of the
     labels, or everything that was learned is.
 
+What usually causes it:
+    Class numbers given in another order on one side of the split, or inputs and labels
+    shuffled apart.
+
 What to do:
     Look at ten held-out examples and their labels. Then compare how both sides are made: the
     order of the classes (sorted names against order of appearance), labels that count from

@@ -13,6 +13,10 @@ Why it matters:
     Every wrong label pulls the network away from what the right ones teach it, the more so the
     longer it trains.
 
+What usually causes it:
+    Labels from a weak source (heuristics, hurried people, an older model), or a join that
+    mixed them up.
+
 What to do:
     Evaluate the training data (`run.evaluate("train", loader)`), sort by loss, and look at the
     hundred worst examples. Correct or drop what is wrong. Until then stop early, or use a loss

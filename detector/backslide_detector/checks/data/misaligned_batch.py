@@ -15,6 +15,10 @@ What it looks for:
 Why it matters:
     The network is asked to answer for one example with the data of another.
 
+What usually causes it:
+    A reshape where a transpose was meant, an operation over the batch axis, or inputs and
+    targets shuffled apart.
+
 What to do:
     Look for `reshape` or `view` where `transpose` was meant, for `batch_first=True` missing in
     an attention or recurrent layer, for a softmax or mean over dimension 0, for inputs and
@@ -84,6 +88,7 @@ def check(
             f"{learning.sentence}",
             "Give outputs and targets the same shape: (n, 1) and (n) broadcast to (n, n).",
             since_step=int(batches.steps[0]),
+            numbers={"batches": float(len(batches))},
         )
     a_class_each = bool((batches.numbers["outputs"] == learning.classes).all())
     if (balance := _balance(batches)) is not None and (learning.poor or a_class_each):

@@ -9,6 +9,9 @@ What it looks for:
 Why it matters:
     Each stretch of batches teaches one answer and forgets the one before.
 
+What usually causes it:
+    Files sorted by class and a loader that does not shuffle.
+
 What to do:
     Shuffle: `DataLoader(..., shuffle=True)`; for streams, a shuffle buffer larger than the
     stretches.

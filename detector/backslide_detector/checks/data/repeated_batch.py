@@ -8,6 +8,9 @@ What it looks for:
 Why it matters:
     The rest of the data is never seen; the network learns a handful of examples by heart.
 
+What usually causes it:
+    An iterator made anew in each step, or a seed set in each step.
+
 What to do:
     Look at the loader: an iterator made anew in each step (`next(iter(loader))`), a seed set
     in each step, an index that does not move, a cached batch, a sampler with the wrong length.

@@ -11,6 +11,9 @@ Why it matters:
     The network has nothing left to learn where it is; only new examples would tell it more. A
     larger network or more steps will not help.
 
+What usually causes it:
+    A large network on a small sample of the task.
+
 What to do:
     Collect more examples, augment those there are, or start from weights trained on a related
     task. Train once on half of the data: if the error grows much, more data will lower it.

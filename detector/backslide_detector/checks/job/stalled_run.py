@@ -7,6 +7,9 @@ What it looks for:
 Why it matters:
     A machine is paid for and does nothing.
 
+What usually causes it:
+    A data loader that waits for a disk, a network or a lock.
+
 What to do:
     Look at the data loader and at locks between processes first (`py-spy dump --pid`), then
     at full disks and the network.

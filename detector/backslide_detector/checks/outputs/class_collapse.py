@@ -8,6 +8,10 @@ What it looks for:
 Why it matters:
     The network has given up on the other classes; an average over all hides it.
 
+What usually causes it:
+    Class counts that are far from even, or a learning rate that threw the network to one
+    answer.
+
 What to do:
     Check the class counts of the training data (see class-imbalance), then the learning
     rate and the loss weights.
@@ -26,7 +30,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.evidence import Predictions
+from backslide_detector.checks.batches import dominated_since
+from backslide_detector.evidence import Batches, Predictions
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _RARE = 5
@@ -34,7 +39,9 @@ _OFTEN = 3.0
 _ALL_THE_SAME = 0.99
 
 
-def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
+def check(
+    predictions: Mapping[str, Predictions], batches: Batches | None = None
+) -> Found | Clear | Skipped:
     """Counts the classes that are predicted at all."""
     chosen = held_out(predictions)
     if chosen is None:
@@ -60,5 +67,6 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
         f"{len(never)} of {len(classes)} classes are never predicted on {name}; "
         f"'{answers[top]}' is predicted for {share:.0%} and right for {true:.0%}.",
         "Check the class counts of the training data, then the learning rate and loss weights.",
+        since_step=dominated_since(batches, share / 2),
         numbers={"never": float(len(never)), "share": float(share), "true_share": float(true)},
     )

@@ -8,6 +8,9 @@ What it looks for:
 Why it matters:
     Whatever the error says, the input plays no part in the answer.
 
+What usually causes it:
+    Dead units, steps that are too large, or an activation at the end that has one value.
+
 What to do:
     Look at the findings above first (dead units, learning rate, weight decay). If there are
     none, look at the last layer: a softmax over a single unit is always one; a ReLU can be
@@ -26,7 +29,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.evidence import Predictions
+from backslide_detector.checks.batches import dominated_since
+from backslide_detector.evidence import Batches, Predictions
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SAME = 0.99
@@ -34,7 +38,9 @@ _COMMON = 0.9
 _SPREAD = 1e-3
 
 
-def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
+def check(
+    predictions: Mapping[str, Predictions], batches: Batches | None = None
+) -> Found | Clear | Skipped:
     """Judges the largest share of one answer, or the spread of numeric ones."""
     chosen = held_out(predictions)
     if chosen is None:
@@ -51,6 +57,7 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
             f"of {np.std(targets):.2g}"
         )
         numbers = {"spread": spread}
+        since = None
     else:
         answers, counts = np.unique(table.predictions.astype(str), return_counts=True)
         top = int(counts.argmax())
@@ -63,9 +70,11 @@ def check(predictions: Mapping[str, Predictions]) -> Found | Clear | Skipped:
             f"which is right for {common:.1%}"
         )
         numbers = {"share": share, "true_share": common}
+        since = dominated_since(batches, _SAME)
     return Found(
         Severity.FAILING,
         f"{text}.",
         "Mend the findings above first; without any, look at the last activation.",
+        since_step=since,
         numbers=numbers,
     )

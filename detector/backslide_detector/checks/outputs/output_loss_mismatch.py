@@ -14,6 +14,9 @@ Why it matters:
     loss cannot fall further, and early stopping and comparisons of losses mislead. A likelihood
     of raw scores is lowered without end by larger scores, right or wrong.
 
+What usually causes it:
+    An activation at the end of the model that the loss applies again.
+
 What to do:
     Remove the softmax at the end of the model: `CrossEntropyLoss` takes logits, and so does
     `BCEWithLogitsLoss`. With `LogSoftmax`, use `NLLLoss`. For one output a class use

@@ -10,6 +10,9 @@ Why it matters:
     The network runs against its bound and stays there; the gradient fades, and what is beyond
     is never answered.
 
+What usually causes it:
+    A sigmoid, tanh or ReLU left at the end of a network that predicts measured values.
+
 What to do:
     Take the activation off the last layer, or scale the targets into its range and scale the
     answers back.

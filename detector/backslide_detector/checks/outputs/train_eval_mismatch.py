@@ -11,6 +11,10 @@ Why it matters:
     What is trained is not what is used: the training loss says nothing about the model that
     ships.
 
+What usually causes it:
+    Running statistics of batch norm that lag behind, or preprocessing done in one mode
+    only.
+
 What to do:
     With batch norm: use a momentum of about 0.1 (0.01 for long runs), batches of at least 16,
     and no batch norm where batches are of different kinds. Otherwise look for what depends on

@@ -9,6 +9,9 @@ Why it matters:
     A rectified unit that is always zero gets no gradient, so it does not come back. What is
     left of the layer is too narrow, or nothing.
 
+What usually causes it:
+    One step that was too large, or biases that start out far below zero.
+
 What to do:
     Lower the learning rate or warm it up: one step that is too large is the usual cause.
     Start biases at zero, use He initialisation, or LeakyReLU or GELU.

@@ -7,6 +7,10 @@ What it looks for:
 Why it matters:
     Each step throws the weights further away; units die, the loss turns to NaN.
 
+What usually causes it:
+    A learning rate that is too high, gradients that are not cleared, or weights that start
+    out too large.
+
 What to do:
     Check that gradients are cleared before each backward pass and that the initialisation
     fits the activations; then lower the learning rate, or clip the gradient norm at 1.

@@ -9,6 +9,10 @@ Why it matters:
     What has touched a NaN is NaN. Once in the weights it does not go away, and every
     further step is wasted.
 
+What usually causes it:
+    A learning rate that is too high; then missing values in the data, or a logarithm or
+    division in the loss.
+
 What to do:
     Look for findings above this one, most of all a learning rate that is too high. If there
     are none, look for missing values in the data, for a logarithm or a division in the

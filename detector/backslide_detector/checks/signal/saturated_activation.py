@@ -8,6 +8,9 @@ What it looks for:
 Why it matters:
     At a bound the slope is almost zero, so almost no gradient passes.
 
+What usually causes it:
+    Inputs or first weights that are too large for sigmoid or tanh.
+
 What to do:
     Scale the inputs to zero mean and unit variance, use a smaller initialisation (Glorot),
     put a normalisation layer before the activation, or lower the learning rate.

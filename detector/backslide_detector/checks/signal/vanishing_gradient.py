@@ -8,6 +8,10 @@ What it looks for:
 Why it matters:
     The first layers hardly move, so the network computes with random features.
 
+What usually causes it:
+    Many layers of sigmoid or tanh, or small first weights, without residual connections or
+    normalisation.
+
 What to do:
     Use residual connections or normalisation layers, ReLU-like activations in place of
     sigmoid or tanh, and an initialisation made for them (He, Glorot). Fewer layers help

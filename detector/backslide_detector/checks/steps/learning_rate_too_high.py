@@ -11,6 +11,10 @@ Why it matters:
     The steps jump over every valley. Often they kill units or end in NaN, so those findings
     below are its consequences.
 
+What usually causes it:
+    A rate taken over from another optimizer, batch size or network, or one without a warm-
+    up.
+
 What to do:
     Divide the learning rate by ten, or warm it up over the first few hundred steps. If the
     rate is usual for the optimizer, check that gradients are cleared before each backward
@@ -90,7 +94,8 @@ def check(
         "Divide the learning rate by ten or warm it up; check that gradients are cleared "
         "before each backward pass.",
         since_step=since,
-        numbers={"update_ratio": float(np.nanmax(ratios))} if jumped or often else {},
+        numbers={"first_loss": float(values[0]), "highest_loss": float(values.max())}
+        | ({"update_ratio": float(np.nanmax(ratios))} if jumped or often else {}),
         stop=learning.diverged,
     )
 

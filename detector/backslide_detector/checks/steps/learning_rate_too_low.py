@@ -8,6 +8,10 @@ What it looks for:
 Why it matters:
     The budget ends before the network has left its start.
 
+What usually causes it:
+    A rate mistyped by some powers of ten, or a schedule that counts batches where epochs
+    were meant.
+
 What to do:
     Multiply the learning rate by ten until the loss moves within a hundred steps. If a
     schedule is used, check whether it counts batches or epochs.

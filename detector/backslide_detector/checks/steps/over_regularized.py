@@ -10,6 +10,10 @@ Why it matters:
     A network whose weights are nearly zero, or are forgotten as fast as they are learned,
     answers the same to every input.
 
+What usually causes it:
+    A weight decay or penalty taken over from another optimizer, or mistyped by powers of
+    ten.
+
 What to do:
     Divide the weight decay (or the factor of the L1 or L2 term in the loss) by ten or more;
     usual values are 0.0001 for SGD and 0.01 for AdamW. Leave biases and norms out of it.

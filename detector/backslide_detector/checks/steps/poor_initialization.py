@@ -9,6 +9,10 @@ Why it matters:
     The network begins with wrong answers that it is sure of; it has to unlearn them first,
     through saturated units and exploding gradients.
 
+What usually causes it:
+    First weights drawn with a fixed spread (a normal distribution of 1) whatever the width
+    of the layer.
+
 What to do:
     Use He initialisation for ReLU and Glorot for tanh and sigmoid, and scale the inputs to
     about zero mean and unit variance.

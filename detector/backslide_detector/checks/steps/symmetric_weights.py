@@ -9,6 +9,9 @@ Why it matters:
     Units with equal weights get equal gradients and stay copies of each other; with zeros
     no gradient passes at all.
 
+What usually causes it:
+    Weights set to a constant, often by code that was meant for the biases.
+
 What to do:
     Initialise weights at random (He, Glorot); only biases may start at zero. Remove a
     `constant_`, `zeros_` or `ones_` that hit the weights as well.

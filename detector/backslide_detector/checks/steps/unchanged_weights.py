@@ -11,6 +11,10 @@ What it looks for:
 Why it matters:
     That part of the network stays as random as it began.
 
+What usually causes it:
+    An optimizer made before the model was changed or without some of its parameters, or a
+    `detach()` in between.
+
 What to do:
     Check that `optimizer.step()` is called, that the optimizer was given the parameters of
     this model, and that no `detach()`, `.data`, `no_grad()` or conversion to numpy cuts the
@@ -159,6 +163,7 @@ def _never_stepped(activations: LayerHistory | None, learning: Learning) -> Foun
         f"In {activations.steps[-1]} steps the optimizer made none. {learning.sentence}",
         "Call optimizer.step() after loss.backward(), on the optimizer given to backslide.",
         since_step=int(activations.steps[0]),
+        numbers={"steps": float(activations.steps[-1])},
         stop=learning.failing,
     )
 
