@@ -27,7 +27,8 @@ lint: setup ## Style, types and the layout of the house
 demo: setup ## Train a lineage of real models and watch them being judged
 	$(BIN)/python -m demo
 
-bench: setup ## Overhead, time to verdict, scan rate
+bench: setup ## Overhead beside peers, memory and disk, time to verdict, scan rate
+	$(BIN)/pip install --quiet --constraint constraints.txt --requirement benchmarks/requirements.txt
 	$(BIN)/python -m benchmarks.bench
 
 calibrate: setup ## False-alarm rates and power of every test, by simulation

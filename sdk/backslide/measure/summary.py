@@ -143,13 +143,15 @@ def strided(flat: Tensor, turn: int, size: int = SAMPLE) -> Tensor:
 
     The stride has no factor in common with the number of elements, so that it cannot march in
     step with channels or rows; the start moves with `turn` instead of by chance, because the
-    state of random generators belongs to the training.
+    state of random generators belongs to the training. The size does not depend on the start,
+    so that all that follows from the sizes alone is worked out once.
     """
     count = flat.numel()
     if count <= size:
         return flat
     stride = _stride(count, size)
-    return flat[(turn * 7919) % stride :: stride]
+    start = (turn * 7919) % stride
+    return flat[start : start + count // stride * stride : stride]
 
 
 @lru_cache(maxsize=4096)

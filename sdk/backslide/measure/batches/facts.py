@@ -1,6 +1,7 @@
 """From pieces of a batch to facts about it: arithmetic on the host, in float64."""
 
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -80,29 +81,40 @@ def digests(block: NDArray[np.generic]) -> tuple[int, ...]:
 
 def describe(block: NDArray[np.generic]) -> Inputs:
     """Scale of the features, shape (n, f); nothing where they are integers."""
-    constant = float((block == block[:1]).all(0).mean())
+    low, high = block.min(0), block.max(0)
+    constant = float((low == high).mean())
     if block.dtype.kind != "f":
         return Inputs(input_constant_fraction=constant)
-    values = block.astype(np.float64)
-    finite = np.isfinite(values)
-    broken = 1.0 - float(finite.mean())
-    if broken:
-        values = values[:, finite.all(0)]
-    if not values.size:
+    finite = np.isfinite(low) & np.isfinite(high)
+    if finite.all():
+        return _scale(block.astype(np.float64), low, high)
+    broken = 1.0 - float(np.isfinite(block).mean())
+    if not finite.any():
         return Inputs(input_nonfinite_fraction=broken)
-    spread, mean = values.std(0), values.mean(0)
-    varying = spread > 0
+    fine = _scale(block[:, finite].astype(np.float64), low[finite], high[finite])
+    return replace(fine, input_constant_fraction=constant, input_nonfinite_fraction=broken)
+
+
+def _scale(values: Floats, low: NDArray[np.generic], high: NDArray[np.generic]) -> Inputs:
+    """The facts about finite values, shape (n, f), and their range; overwrites them."""
+    mean = values.mean(0)
+    values -= mean
+    variance = np.square(values, out=values).mean(0)
+    varying = (low != high) & (variance > 0)  # the squares of 1e-200 are zero
     ratio = offset = NAN
     if varying.any():
-        ratio = float(spread[varying].max() / spread[varying].min())
-        offset = float(np.median(np.abs(mean[varying]) / spread[varying]))
+        spread = np.sqrt(variance[varying])
+        ratio = float(spread.max() / spread.min())
+        offset = float(np.median(np.abs(mean[varying]) / spread))
+    # Mean square: variance within the features, that between their means, squared mean.
+    whole, square = float(mean.mean()), float(variance.mean() + mean.var())
     return Inputs(
-        input_mean=float(values.mean()),
-        input_std=float(values.std()),
-        input_rms=float(np.sqrt(np.square(values).mean())),
-        input_abs_max=float(np.abs(values).max()),
+        input_mean=whole,
+        input_std=math.sqrt(square),
+        input_rms=math.sqrt(square + whole**2),
+        input_abs_max=float(max(-low.min(), high.max())),
         input_spread_ratio=ratio,
         input_offset=offset,
-        input_constant_fraction=constant,
-        input_nonfinite_fraction=broken,
+        input_constant_fraction=float((low == high).mean()),
+        input_nonfinite_fraction=0.0,
     )
