@@ -112,10 +112,10 @@ class Assembler:
 
 
 def _scalars(rows: Rows, seats: _Seats) -> dict[str, float]:
-    """Norm of all gradients, and of all updates as a share of that of their weights."""
-    norms = {
-        role: math.sqrt(rows.square_sum[place].sum()) for role, place in seats.roles.items()
-    }
+    """Norm of all gradients before clipping, and of all updates over that of their weights."""
+    with np.errstate(invalid="ignore", divide="ignore"):  # all clipped away: no number is right
+        square_sum = rows.square_sum / np.square(rows.clipped)
+    norms = {role: math.sqrt(square_sum[place].sum()) for role, place in seats.roles.items()}
     scalars: dict[str, float] = {}
     if Role.GRADIENT in norms:
         scalars[Metric.GRADIENT_NORM] = norms[Role.GRADIENT]

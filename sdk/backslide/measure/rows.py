@@ -36,6 +36,7 @@ class Rows:
         mean, std, rms, abs_max, zero_fraction, nonfinite_fraction: as in the layers table, in
             float64.
         square_sum: sum of squares; not finite when an element is not.
+        clipped: what clipping left of it, as a factor; 1 where nothing was clipped.
         histogram: int32, shape (n, HISTOGRAM_BINS).
         active: where units can be dead: by key and unit, whether it was active in this step.
         unsaturated: the same where units can saturate.
@@ -50,6 +51,7 @@ class Rows:
     zero_fraction: Floats
     nonfinite_fraction: Floats
     square_sum: Floats
+    clipped: Floats
     histogram: NDArray[np.int32]
     active: dict[int, NDArray[np.bool_]]
     unsaturated: dict[int, NDArray[np.bool_]]
@@ -59,7 +61,7 @@ _NONE = np.empty(0)
 NO_ROWS: Final = Rows(
     _NONE.astype(np.int64),
     _NONE.astype(np.int64),
-    *(_NONE,) * 7,
+    *(_NONE,) * 8,
     np.empty((0, HISTOGRAM_BINS), np.int32),
     {},
     {},
@@ -77,6 +79,7 @@ class Pieces:
         histogram: int32, shape (n, HISTOGRAM_BINS).
         samples: the samples, one after the other.
         active: activity of units, by entry that has some.
+        clipped: what clipping left, as a factor, shape (n,).
     """
 
     entries: tuple[Entry, ...]
@@ -84,16 +87,17 @@ class Pieces:
     histogram: NDArray[np.int32]
     samples: NDArray[np.float32]
     active: dict[int, NDArray[np.bool_]]
+    clipped: Floats
 
     def unscaled(self, contexts: Floats, context: list[int]) -> "Pieces":
-        """Divides by the scales of mixed precision and leaves skipped steps out.
+        """Divides by the scales of mixed precision, leaves skipped steps out, notes clipping.
 
         Args:
-            contexts: shape (c, 2): scale, and above zero for a skipped step.
+            contexts: shape (c, 3): scale, above zero for a skipped step, what clipping left.
             context: for each entry a row of `contexts`, or -1.
         """
-        plain = [1.0, 0.0]  # position -1
-        scale, skipped = np.vstack([contexts, plain])[context].T
+        plain = [1.0, 0.0, 1.0]  # position -1
+        scale, skipped, clipped = np.vstack([contexts, plain])[context].T
         mould = frame(self.entries)
         scale[mould.whole] = 1.0  # samples are divided when they are taken
         kept = np.flatnonzero(skipped == 0).tolist()
@@ -106,6 +110,7 @@ class Pieces:
             self.histogram[kept],
             np.concatenate([samples[index] for index in kept] or [_NONE.astype(np.float32)]),
             {place: self.active[i] for place, i in enumerate(kept) if i in self.active},
+            clipped[kept],
         )
 
 
@@ -153,7 +158,8 @@ def pieces(
             values[mould.whole, 2] = np.minimum.reduceat(elements, starts)
             values[mould.whole, 3] = np.maximum.reduceat(elements, starts)
             values[mould.whole, 1] = np.add.reduceat(np.square(elements, out=elements), starts)
-    return Pieces(entries, values, fold(exponents.reshape(-1, KEYS)), samples, active)
+    histogram, whole = fold(exponents.reshape(-1, KEYS)), np.ones(len(entries))
+    return Pieces(entries, values, histogram, samples, active, whole)
 
 
 def merge(several: list[Pieces]) -> Rows:
@@ -190,6 +196,7 @@ def merge(several: list[Pieces]) -> Rows:
         histogram[:, ZERO_BIN] / np.maximum(histogram.sum(1), 1),
         np.zeros(len(mould.keys)),
         square_sum.copy(),
+        everything.clipped[order[first]],
         histogram,
         _active(everything, bounded=False),
         _active(everything, bounded=True),
@@ -220,6 +227,7 @@ def _joined(several: list[Pieces]) -> Pieces:
         np.concatenate([each.histogram for each in several]),
         np.concatenate([each.samples for each in several]),
         active,
+        np.concatenate([each.clipped for each in several]),
     )
 
 

@@ -15,15 +15,18 @@ from backslide.measure.rows import KEYS, SHIFT, Pieces, Rows, merge, pieces
 
 @dataclass(frozen=True)
 class Scaled:
-    """What a fused optimizer does to gradients inside its step under mixed precision.
+    """What is done to gradients beside the tensors' own numbers; scalars on a device.
 
     Attributes:
-        scale: the gradients are this many times too large; a scalar on their device.
-        found_inf: above zero when this step will be skipped; a scalar on their device.
+        scale: the gradients are this many times too large, and a fused optimizer under mixed
+            precision will divide by it inside its step.
+        found_inf: above zero when that step will be skipped.
+        clipped: what clipping left of them, as a factor.
     """
 
     scale: Tensor | None
     found_inf: Tensor | None
+    clipped: Tensor | None = None
 
     def unscaled(self) -> "Scaled":
         """The same step for tensors that are not scaled."""
@@ -42,7 +45,7 @@ class Queue:
         smallest: smallest elements of units, of entries that have both.
         samples: copies, of several entries each.
         lasting: samples that were not copied yet.
-        contexts: mixed-precision states, each once.
+        contexts: what was done to gradients, each once.
         context: position in `contexts`, or -1.
     """
 
@@ -97,8 +100,8 @@ class Parcel:
 
     Attributes:
         entries: what the host knows about each tensor.
-        context: position of each tensor's mixed-precision state, or -1.
-        parts: sums, ranges, states of mixed precision, largest and smallest elements of units,
+        context: position of what was done to each tensor, or -1.
+        parts: sums, ranges, scales, skips and clips, largest and smallest elements of units,
             occurrences of exponents and samples.
         copied: happens when the copy is complete; None when it is.
     """
@@ -159,7 +162,7 @@ class Parcel:
         )
         if not states.size:
             return everything
-        return everything.unscaled(states.astype(np.float64).reshape(-1, 2), self.context)
+        return everything.unscaled(states.astype(np.float64).reshape(-1, 3), self.context)
 
 
 class Transfer:
@@ -185,10 +188,14 @@ def _unpacked(buffer: Tensor, sizes: list[int]) -> list[Tensor]:
 
 
 def _context_scalars(queue: Queue, device: torch.device) -> list[Tensor]:
-    """Scale and skip flag of each context, as scalars."""
+    """Scale, skip flag and clipping factor of each context, as scalars."""
     scalars = []
     for context in queue.contexts:
-        for value, default in ((context.scale, 1.0), (context.found_inf, 0.0)):
+        for value, default in (
+            (context.scale, 1.0),
+            (context.found_inf, 0.0),
+            (context.clipped, 1.0),
+        ):
             if value is None:
                 scalars.append(torch.full((), default, device=device))
             else:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from backslide.measure.instruments.clipping import Clips
 from backslide.measure.instruments.gradients import gradients, has_closure, scaling
 from backslide.measure.instruments.parameters import Named, Parameters, trained
 from backslide.measure.instruments.rates import learning_rates
@@ -65,6 +66,7 @@ class Steps:
         self._meter = meter
         self._fail = fail
         self._sample: _Sample | None = None
+        self._clips = Clips(fail)
         self.optimizers = [
             found for each in optimizers if (found := self._hookable(each)) is not None
         ]
@@ -89,10 +91,12 @@ class Steps:
     def begin(self, summary: Summary, turn: int) -> None:
         """The next step of each optimizer goes to `summary`."""
         self._sample = _Sample(summary, turn)
+        self._clips.begin()
 
     def end(self) -> None:
         """Measures no more steps until `begin`."""
         self._sample = None
+        self._clips.end()
 
     def detach(self) -> None:
         """Takes the hooks away."""
@@ -139,7 +143,7 @@ class Steps:
             # With a closure, the gradients at hand are those of the step before.
             closure = has_closure(args, kwargs)
             if not closure:
-                gradients(sample.summary, parameters, named, scaled)
+                gradients(sample.summary, parameters, named, scaled, self._clips)
             old = self._updates[optimizer].before(parameters, sample.turn, scaled)
             sample.begun[optimizer] = _Begun(parameters, named, old, closure)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
@@ -158,7 +162,7 @@ class Steps:
             begun = sample.begun.get(optimizer)
             if begun is not None:
                 if begun.closure:
-                    gradients(sample.summary, begun.parameters, begun.named, None)
+                    gradients(sample.summary, begun.parameters, begun.named, None, self._clips)
                 updates = self._updates[optimizer]
                 updates.after(sample.summary, begun.parameters, begun.named, begun.old)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
