@@ -9,6 +9,10 @@ Why it matters:
     A class that is missing from the training data, or shuffled in it, is no longer told apart
     inside. The overall error may hide it.
 
+What usually causes it:
+    Examples of the label that are missing from the training data, or labels that were
+    shuffled.
+
 What to do:
     Look at the class counts of the training data, at its labels, and at the examples of the
     class in the report.

@@ -8,6 +8,9 @@ Why it matters:
     When the first layers stop contributing, later ones take over their work. The error may
     stay the same, while the network has lost depth that it will want on harder examples.
 
+What usually causes it:
+    First layers that are frozen, passed over or dead, so that later ones do their work.
+
 What to do:
     Look at the layers before the shift: are they frozen, passed over, dead?
 

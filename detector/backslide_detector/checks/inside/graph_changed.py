@@ -9,6 +9,9 @@ Why it matters:
     A slipped-in activation, a skip that is gone or an expert that is never called changes what
     can be learned, without a word in the settings.
 
+What usually causes it:
+    An edit of the model's code, or another version of the library that defines it.
+
 What to do:
     If the change was meant, nothing. Otherwise look at the commit that brought it.
 

@@ -9,6 +9,9 @@ What it looks for:
 Why it matters:
     A pruned or dead group takes with it what it stood for, and the examples that needed it.
 
+What usually causes it:
+    Pruning, a layer that was reset, or units that died during the retrain.
+
 What to do:
     Look at the group's examples in the report: they show what it answered to. Compare the
     layer's dead units and its gradients with those of the predecessor.

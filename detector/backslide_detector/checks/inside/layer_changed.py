@@ -11,6 +11,9 @@ Why it matters:
     A layer that was reset while loading, a slipped-in activation or another input shows here
     and says where to look, also when the error hardly moved.
 
+What usually causes it:
+    Weights that were not loaded into the layer, or another activation or input there.
+
 What to do:
     After a warm retrain, look at how the weights are loaded: load_state_dict(strict=False)
     passes over names that do not match. Otherwise look at what changed in this layer.

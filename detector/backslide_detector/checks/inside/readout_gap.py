@@ -8,6 +8,9 @@ Why it matters:
     Then the hidden layers did their work, and the fault is in the last step: a head that was
     reset, is frozen or untrained, or answers in another order of classes.
 
+What usually causes it:
+    A head that was reset, is frozen or in no optimizer, or classes in another order.
+
 What to do:
     Look at the last layer: its weights, whether it is in the optimizer, and the order of its
     classes.
