@@ -387,7 +387,7 @@ PROBE_SCHEMAS: Final = {
 With X the n x d outputs of a layer (positions flattened), centred over examples, and K = X X':
 
 layers: `units` are channels (the last dimension of sequences, the second of images),
-`positions` the places that each was evaluated at; `signed`: outputs take both signs.
+`positions` the places that each was evaluated at; `signed`: some outputs are negative.
 `gram_norm` and `gram_trace`: Frobenius norm and trace of K, from all d features; `spectrum`:
 the largest eigenvalues of K, descending, zeros beyond the rank; `code_scale`: what codes are to
 be multiplied by, a power of two and nearly always 1; `weights`: the module with weights whose

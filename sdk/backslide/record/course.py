@@ -7,8 +7,8 @@ import pyarrow as pa
 
 PROBES: Final = 64
 """Probes that are kept at most: the older they are the fewer, and always the last."""
-ROWS: Final = 100_000
-"""Rows that they have together at most: about 0.3 MB."""
+ROWS: Final = 50_000
+"""Rows that they have together at most: about 0.25 MB."""
 
 
 def thinned(tables: Sequence[pa.Table]) -> list[pa.Table]:

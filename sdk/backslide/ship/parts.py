@@ -94,12 +94,18 @@ def shifted(table: pa.Table, base: int) -> pa.Table:
     return table.set_column(place, table.schema.field(place), pc.add(table["step"], base))
 
 
-def write(table: pa.Table, path: Path) -> None:
+def write(table: pa.Table, path: Path | pa.NativeFile) -> None:
     """Writes a table compressed, with a checksum on each page.
 
     Floats are stored byte plane by byte plane, which zstd compresses about a third better.
     """
     floats = [field.name for field in table.schema if pa.types.is_floating(field.type)]
+    lists = [field for field in table.schema if pa.types.is_list(field.type)]
+    floats += [
+        f"{field.name}.list.element"
+        for field in lists
+        if pa.types.is_floating(field.type.value_type)
+    ]
     repeated = [field.name for field in table.schema if pa.types.is_string(field.type)]
     pq.write_table(
         table,

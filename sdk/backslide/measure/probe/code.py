@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from backslide.contract import CODE_WIDTH, SPECTRUM_WIDTH
@@ -17,6 +18,9 @@ Floats = NDArray[np.floating]
 
 HALF: Final = (2.0**-6, 2.0**15)
 """Where the largest coordinate must lie to be stored in half precision as it is."""
+
+NOISE: Final = 8 * float(np.finfo(np.float32).eps)
+"""Share of the largest eigenvalue below which one is rounding."""
 
 CONSTANT: Final = 16 * float(np.finfo(np.float32).eps)
 """Spread over magnitude below which outputs are the same but for rounding."""
@@ -44,37 +48,59 @@ class Code:
 def code(features: Floats) -> Code:
     """The code of outputs, shape (n, d), all finite.
 
-    In float64 from K on: eigenvalues of saturated networks do not converge in float32.
+    Args:
+        features: float32; left as they are.
     """
-    largest = float(np.abs(features).max(initial=0.0))
-    size = 2.0 ** np.ceil(np.log2(largest)) if largest > 0 else 1.0
-    scaled = features / np.asarray(size, features.dtype)
-    centred = scaled - scaled.mean(0)
-    if np.linalg.norm(centred) <= CONSTANT * np.linalg.norm(scaled):
-        centred[:] = 0.0
+    size = _power_of_two(features)
+    mean = features.mean(0)
+    centred = features - mean
+    if size != 1.0:
+        centred /= np.float32(size)
+        mean = mean / np.float32(size)
     narrow = centred.shape[1] < len(centred)
     product = centred.T @ centred if narrow else centred @ centred.T
-    values, vectors = np.linalg.eigh(product.astype(np.float64))
-    values, vectors = values[::-1].clip(0.0), vectors[:, ::-1][:, :CODE_WIDTH]
-    values[values <= values[0] * _noise(centred)] = 0.0
+    trace = float(np.trace(product, dtype=np.float64))
+    # What is left of numbers that are all alike is rounding.
+    if trace <= CONSTANT**2 * (trace + len(centred) * float(mean @ mean)):
+        product, trace = np.zeros_like(product), 0.0
+    values, vectors = _eigen(product)
+    values[values <= values[0] * NOISE] = 0.0
     lengths = np.sqrt(values[:CODE_WIDTH])
+    leading = vectors[:, :CODE_WIDTH]
     if narrow:
-        coordinates = np.where(lengths > 0, centred.astype(np.float64) @ vectors, 0.0)
+        coordinates = np.where(lengths > 0, centred @ leading.astype(np.float32), 0.0)
     else:
-        coordinates = vectors * lengths
+        coordinates = leading * lengths
     coordinates = _padded(_signed(coordinates) * size, CODE_WIDTH)
     return Code(
         coordinates,
         _scale(float(np.abs(coordinates).max(initial=0.0))),
         _padded(values[None, :SPECTRUM_WIDTH] * size**2, SPECTRUM_WIDTH)[0],
-        float(np.linalg.norm(values)) * size**2,
-        float(values.sum()) * size**2,
+        float(np.linalg.norm(product.astype(np.float64))) * size**2,
+        trace * size**2,
     )
 
 
-def _noise(centred: Floats) -> float:
-    """Share of the largest eigenvalue below which an eigenvalue is rounding."""
-    return float(np.finfo(centred.dtype).eps) * max(1.0, float(np.sqrt(centred.shape[1])))
+def _power_of_two(features: Floats) -> float:
+    """What to divide by so that squares neither overflow nor vanish; 1 for usual numbers."""
+    largest = max(float(features.max(initial=0.0)), -float(features.min(initial=0.0)))
+    if largest == 0.0 or 1e-6 < largest < 1e6:
+        return 1.0
+    return float(2.0 ** np.ceil(np.log2(largest)))
+
+
+def _eigen(product: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Eigenvalues, descending, and vectors of a product that was summed in float32.
+
+    In float64 where float32 does not converge: seen in a saturated network.
+    """
+    matrix = torch.from_numpy(product)
+    try:
+        values, vectors = torch.linalg.eigh(matrix)
+    except RuntimeError:  # what LinAlgError is by inheritance
+        values, vectors = torch.linalg.eigh(matrix.double())
+    descending = values.flip(0).double().clamp_min(0.0).numpy()
+    return descending, vectors.flip(1).double().numpy()
 
 
 def _signed(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:

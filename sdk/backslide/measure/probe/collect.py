@@ -39,13 +39,11 @@ class Outputs:
         layer: which.
         values: shape (examples, positions, channels).
         grid: rows and columns of the positions of an image; None for other layers.
-        places: positions that the layer has, of which `positions` are means where fewer.
     """
 
     layer: Layer
     values: Floats
     grid: tuple[int, int] | None
-    places: int
 
 
 @dataclass(eq=False)
@@ -128,7 +126,12 @@ def collect(
             if store.values is None or store.filled != store.rows:
                 found.problems.append(f"{store.layer.name} is left out: it did not run for all")
                 continue
-            yield Outputs(store.layer, store.values.numpy(), store.grid, store.places)
+            if (positions := store.values.shape[1]) < store.places:
+                found.problems.append(
+                    f"{store.layer.name}: its {store.places:,} positions were averaged to "
+                    f"{positions:,}"
+                )
+            yield Outputs(store.layer, store.values.numpy(), store.grid)
 
 
 Take = Callable[[str, int, object], object]

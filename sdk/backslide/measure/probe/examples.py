@@ -1,7 +1,7 @@
 """The examples of a probe: nested inputs, taken a few at a time, and their identity."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,13 +49,21 @@ class Examples:
         return cls(nested, len(first), min(len(first), most))
 
     def part(self, start: int, stop: int) -> object:
-        """The inputs of some examples."""
+        """The inputs of the examples from one to before another."""
+        return self._each(lambda tensor: tensor[start : min(stop, self.rows)])
 
-        def some(tensor: Tensor) -> Tensor:
+    def some(self, places: NDArray[np.intp]) -> object:
+        """The inputs of chosen examples."""
+        return self._each(lambda tensor: tensor[torch.as_tensor(places, device=tensor.device)])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> object:
+        """The inputs with each tensor changed that counts examples."""
+
+        def changed(tensor: Tensor) -> Tensor:
             counts = tensor.ndim > 0 and len(tensor) == self.given
-            return tensor[start : min(stop, self.rows)] if counts else tensor
+            return change(tensor) if counts else tensor
 
-        return mapped(self.inputs, some)
+        return mapped(self.inputs, changed)
 
     def device(self) -> torch.device:
         """Where the inputs are."""

@@ -1,8 +1,8 @@
 """A probe: what each layer of a network does on a few fixed examples."""
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
@@ -12,19 +12,18 @@ import torch
 from torch import nn
 
 from backslide.contract import PROBE_EXAMPLES, PROBE_LAYERS, PROBE_SCHEMAS, Probe
-from backslide.measure.batches.undisturbed import evaluation
-from backslide.measure.instruments.activations import compiled
 from backslide.measure.instruments.names import sharded, unwrapped
 from backslide.measure.probe import tables
 from backslide.measure.probe.answers import Said, said
+from backslide.measure.probe.attribution import attributions
+from backslide.measure.probe.bounds import bounded, size
 from backslide.measure.probe.calls import Call, listening
-from backslide.measure.probe.code import code
-from backslide.measure.probe.collect import Collected, Outputs, collect
+from backslide.measure.probe.collect import Collected, collect
 from backslide.measure.probe.concepts import Concepts, ask
 from backslide.measure.probe.examples import Examples
+from backslide.measure.probe.guest import guest
 from backslide.measure.probe.layers import Layer, choose, thinned
-from backslide.measure.probe.readability import readability
-from backslide.measure.probe.signatures import signatures
+from backslide.measure.probe.summary import problem, summary
 from backslide.measure.probe.tables import Seen
 from backslide.record.calls import called, moved
 from backslide.record.probed import Probed
@@ -74,44 +73,23 @@ def probe(
     if examples.given > examples.rows:
         problems.append(f"of {examples.given} examples the first {examples.rows} are looked at")
     device = _device(model, examples)
-    seen: list[Seen] = []
     found = Collected()
-    with _guest(model, device):
-        layers = _layers(model, examples, device)
-        if len(layers) > PROBE_LAYERS:
-            problems.append(
-                f"of {len(layers)} layers {PROBE_LAYERS} are looked at, evenly spread"
-            )
-        layers = thinned(layers, PROBE_LAYERS)
-        if not layers:
-            problems.append("no layer's output has a row an example: none is looked at")
-        for outputs in collect(model, examples, layers, device, found):
-            broken = ~np.isfinite(outputs.values).all((1, 2))
-            if broken.any():
-                problems.append(
-                    f"{outputs.layer.name} is left out: not finite on {broken.sum()} of "
-                    f"{examples.rows} examples"
-                )
-                continue
-            if outputs.values.shape[1] < outputs.places:
-                problems.append(
-                    f"{outputs.layer.name}: its {outputs.places:,} positions were averaged to "
-                    f"{outputs.values.shape[1]:,}"
-                )
-            seen.append(_summary(outputs, asked))
+    with guest(model, device):
+        seen = _seen(model, examples, asked, device, found)
     answers = said(found.answers, asked)
     units, left_out = tables.units_table(seen)
-    problems += found.problems + left_out
+    others = {
+        "layers": tables.layers_table(seen),
+        "codes": tables.codes_table(seen),
+        "units": units,
+        "concepts": _concepts_table(asked),
+        "readability": tables.readability_table(seen, asked.names, step),
+        "examples": _examples_table(examples, asked, answers),
+    }
+    groups, more_left_out = bounded(seen, sum(map(size, others.values())))
+    problems += [*found.problems, *left_out, *more_left_out]
     return Probed(
-        {
-            "layers": tables.layers_table(seen),
-            "codes": tables.codes_table(seen),
-            "units": units,
-            "groups": PROBE_SCHEMAS["groups"].empty_table(),
-            "concepts": _concepts_table(asked),
-            "readability": tables.readability_table(seen, asked.names, step),
-            "examples": _examples_table(examples, asked, answers),
-        },
+        {**others, "groups": groups},
         {
             Probe.DIGEST: examples.digest(targets),
             Probe.EXAMPLES: examples.rows,
@@ -124,15 +102,35 @@ def probe(
     )
 
 
-def _summary(outputs: Outputs, asked: Concepts) -> Seen:
-    found = code(outputs.values.reshape(len(outputs.values), -1))
-    return Seen(
-        outputs.layer,
-        outputs.values.shape[1],
-        found,
-        signatures(outputs.values),
-        readability(found.coordinates / found.scale, asked.values, asked.labels),
-    )
+def _seen(
+    model: nn.Module,
+    examples: Examples,
+    asked: Concepts,
+    device: torch.device,
+    found: Collected,
+) -> list[Seen]:
+    """Each layer in turn, and at last what its groups add to the answers."""
+    problems = found.problems
+    layers = _layers(model, examples, device)
+    if not layers:
+        problems.append("no layer's output has a row an example: none is looked at")
+    if len(layers) > PROBE_LAYERS:
+        problems.append(f"of {len(layers)} layers {PROBE_LAYERS} are looked at, evenly spread")
+    seen = []
+    for outputs in collect(model, examples, thinned(layers, PROBE_LAYERS), device, found):
+        if (broken := problem(outputs)) is not None:
+            problems.append(broken)
+        else:
+            seen.append(summary(outputs, asked))
+    if not asked.classes:
+        return seen
+    groups = {each.layer: (each.groups, each.signatures.signed) for each in seen}
+    try:
+        shares = attributions(model, examples, asked, groups, device)
+    except Exception as error:  # noqa: BLE001  # whatever a backward pass through a model brings
+        problems.append(f"what groups add to the answers is left out: {error}")
+        return seen
+    return [replace(each, attribution=shares[each.layer]) for each in seen]
 
 
 def _layers(model: nn.Module, examples: Examples, device: torch.device) -> list[Layer]:
@@ -147,25 +145,6 @@ def _layers(model: nn.Module, examples: Examples, device: torch.device) -> list[
 def _device(model: nn.Module, examples: Examples) -> torch.device:
     tensors = (*model.parameters(), *model.buffers())
     return tensors[0].device if tensors else examples.device()
-
-
-@contextmanager
-def _guest(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Runs what is written, in the precision of the weights, and leaves no trace."""
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    fast = torch.backends.mha.get_fastpath_enabled()
-    with ExitStack() as stack:
-        stack.enter_context(evaluation(model, devices))
-        stack.enter_context(torch.inference_mode(mode=False))
-        stack.enter_context(torch.autocast(device.type, enabled=False))
-        if compiled(model):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
-        # The fast path of torch's transformers passes by the modules inside.
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
 
 
 def _concepts_table(asked: Concepts) -> pa.Table:

@@ -22,7 +22,7 @@ class Signatures:
         values: shape (channels, places), as whole numbers of `scale`.
         scale: shape (channels,).
         live: whether the channel varies over all examples and positions, shape (channels,).
-        signed: whether outputs take both signs.
+        signed: whether any output is negative.
     """
 
     values: NDArray[np.int8]
@@ -44,7 +44,7 @@ def signatures(outputs: Floats) -> Signatures:
         np.rint(steps).astype(np.int8),
         scale,
         high - low > CONSTANT * magnitude,
-        bool((low < 0).any() and (high > 0).any()),
+        bool((low < 0).any()),
     )
 
 

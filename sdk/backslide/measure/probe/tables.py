@@ -1,6 +1,6 @@
 """From what was found to the tables of a probe."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from backslide.contract import PROBE_SCHEMAS
 from backslide.measure.probe.code import Code
+from backslide.measure.probe.groups import Groups
 from backslide.measure.probe.layers import Layer
 from backslide.measure.probe.readability import Readability
 from backslide.measure.probe.signatures import Signatures
 
 UNITS: Final = 8_192
 """Channels of all layers together whose signatures are kept."""
+
+LARGEST_HALF: Final = float(np.finfo(np.float16).max)
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +28,10 @@ class Seen:
     Attributes:
         layer: which.
         positions: that each channel was evaluated at.
-        code, signatures, readability: of its outputs.
+            code, signatures, readability, groups: of its outputs.
+        activity: of each group on each example, shape (examples, groups).
+        maps: the same on a grid, shape (examples, groups, 16); None where it is no image.
+        attribution: of each group to each class, shape (groups, classes); None if not known.
     """
 
     layer: Layer
@@ -33,6 +39,10 @@ class Seen:
     code: Code
     signatures: Signatures
     readability: Readability
+    groups: Groups
+    activity: NDArray[np.floating]
+    maps: NDArray[np.uint8] | None
+    attribution: NDArray[np.floating] | None = None
 
 
 def layers_table(seen: Sequence[Seen]) -> pa.Table:
@@ -97,6 +107,43 @@ def units_table(seen: Sequence[Seen]) -> tuple[pa.Table, list[str]]:
     return table, [
         f"of layers with more than {most} channels, {most} have their signatures kept"
     ]
+
+
+def groups_table(
+    seen: Sequence[Seen], mapped: Collection[Layer], weighed: Collection[Layer]
+) -> pa.Table:
+    """By `PROBE_SCHEMAS["groups"]`.
+
+    Args:
+        seen: by layer.
+        mapped: layers of which maps are kept, where there are any.
+        weighed: layers of which weights are kept.
+    """
+    rows: list[dict[str, Any]] = []
+    for each in seen:
+        maps = each.maps if each.layer in mapped else None
+        weights = rounded(each.groups.weights) if each.layer in weighed else None
+        rows += [
+            {
+                "layer": each.layer.name,
+                "group": group,
+                "share": share,
+                "stability": each.groups.stability[group],
+                "weights": [] if weights is None else weights[group],
+                "activity": each.activity[:, group].clip(None, LARGEST_HALF).astype(np.float16),
+                "maps": [] if maps is None else maps[:, group].ravel(),
+                "attribution": [] if each.attribution is None else each.attribution[group],
+            }
+            for group, share in enumerate(each.groups.share)
+        ]
+    return pa.Table.from_pylist(rows, PROBE_SCHEMAS["groups"])
+
+
+def rounded(values: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Numbers of eleven bits, which take half the room once compressed."""
+    mantissa, exponent = np.frexp(values.astype(np.float32))
+    short = np.ldexp(np.rint(mantissa * 2048) / 2048, exponent)
+    return np.asarray(short, np.float32)
 
 
 def readability_table(seen: Sequence[Seen], names: Sequence[str], step: int) -> pa.Table:
