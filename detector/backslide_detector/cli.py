@@ -20,6 +20,7 @@ from backslide_detector.checks import load_checks
 from backslide_detector.engine import Case, judge
 from backslide_detector.errors import DetectorError, UserError
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.ledger import Left
 from backslide_detector.past import from_head
 from backslide_detector.report.document import document
 from backslide_detector.report.terminal import comparison
@@ -96,7 +97,7 @@ def serve(tracking_uri: str | None, state: str | None, every: float | None) -> N
 @state_option
 @_json
 def scan(tracking_uri: str | None, state: str | None, as_json: bool) -> None:
-    """Judge all that is due now, then exit."""
+    """Judge all that is due now, then exit: with 1 if some of it could not be judged."""
     log_to_stderr(logging.WARNING)
     settings = load(tracking_uri=tracking_uri, state=state)
     messages = Console(stderr=True)
@@ -107,6 +108,9 @@ def scan(tracking_uri: str | None, state: str | None, as_json: bool) -> None:
             status.update(f"{count} runs judged")
             click.echo(json.dumps(_record(outcome)) if as_json else _line(outcome))
         deliver(parts.ledger.outbox, parts.channels)
+        left = parts.ledger.left()
+    if left.postponed or left.elsewhere:
+        raise click.ClickException(_left(left))
     if not count and not as_json:
         click.echo("Nothing is due.")
 
@@ -249,6 +253,15 @@ def _record(outcome: Outcome) -> dict[str, object]:
         "problems": list(said.problems),
         "url": outcome.url,
     }
+
+
+def _left(left: Left) -> str:
+    said = []
+    if left.postponed:
+        said.append(f"{left.postponed} could not be judged yet (see above); scan again")
+    if left.elsewhere:
+        said.append(f"{left.elsewhere} in the hands of another detector, or of a killed one")
+    return f"runs that are due: {', '.join(said)}"
 
 
 def _line(outcome: Outcome) -> str:

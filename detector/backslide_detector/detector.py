@@ -19,6 +19,8 @@ class Detector:
         executor: where judging happens.
         channels: where alerts go, by name.
         margin, mapping, false_alarm_every: as in the settings.
+        live_pause: seconds for which news of a running job wait once it was judged, whichever
+            detector of this ledger sees them.
         stop: set from outside to end a pass after the runs in hand.
     """
 
@@ -30,4 +32,5 @@ class Detector:
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     false_alarm_every: float = 1_000.0
+    live_pause: float = 0.0
     stop: threading.Event = field(default_factory=threading.Event)

@@ -7,6 +7,7 @@ marks the run last, and only then is the work done in the ledger.
 
 import json
 import logging
+import math
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -49,10 +50,6 @@ ATTEMPTS: Final = 4
 """A run that the tracker could not hand out so often is recorded as unreadable."""
 RETRY_SECONDS: Final = 15.0
 DEAD_RUN_SECONDS: Final = 7 * 86_400.0
-LIVE_SHARE: Final = 0.05
-LIVE_SECONDS: Final = 300.0
-"""A live run is judged again after this share of its age, but at least so often: it is read
-whole, and doing that at every heartbeat would cost the square of its length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,28 +62,35 @@ class Outcome:
     url: str | None
 
 
-def scan(detector: Detector) -> Iterator[Outcome]:
-    """Judges all that is due, oldest first, and yields each run when it is done.
+def scan(detector: Detector, seconds: float = math.inf) -> Iterator[Outcome]:
+    """Judges all that is due, running jobs first, and yields each run when it is done.
+
+    What changes meanwhile is for the next pass: a running job always has news.
+
+    Args:
+        detector: what to work with.
+        seconds: after so many, what is left is for the next pass too, so that a backlog keeps
+            no running job waiting.
 
     Raises:
         TrackerAwayError: the tracker does not answer; what is left stays due.
     """
     with ThreadPoolExecutor(READERS, "lineage") as threads:
-        while not detector.stop.is_set():
-            find(detector)
-            leases = detector.ledger.claim(BATCH)
-            if not leases:
+        end = time.monotonic() + seconds
+        find(detector)
+        while not detector.stop.is_set() and (leases := detector.ledger.claim(BATCH)):
+            work = [(detector, group) for group in _by_lineage(detector, leases)]
+            for outcomes in threads.map(lambda args: _lineage(*args), work):
+                yield from outcomes
+            if time.monotonic() > end:
                 return
-            while leases:
-                work = [(detector, group) for group in _by_lineage(detector, leases)]
-                for outcomes in threads.map(lambda args: _lineage(*args), work):
-                    yield from outcomes
-                leases = [] if detector.stop.is_set() else detector.ledger.claim(BATCH)
 
 
 def find(detector: Detector) -> None:
     """Notes in the ledger which runs have news."""
-    heads = {head.run_id: head for head in detector.store.changed(time.time())}
+    now = time.time()
+    since = min(detector.ledger.last_active() or now, now)
+    heads = {head.run_id: head for head in detector.store.changed(since)}
     dead = [run for run in detector.ledger.dead_runs(DEAD_RUN_SECONDS) if run not in heads]
     for start in range(0, len(dead), 100):
         heads |= {h.run_id: h for h in detector.store.heads(dead[start : start + 100])}
@@ -132,7 +136,8 @@ def _lineage(detector: Detector, group: Iterable[tuple[Lease, RunHead]]) -> list
             act(detector, lease, head, left)
             if (part := belongs_to(head.tags)) and lease.stage is Stage.OVER:
                 detector.ledger.again(part[0])
-            detector.ledger.done(lease, _revision(lease, head), _pause(lease, head))
+            pause = detector.live_pause if lease.stage is Stage.LIVE else 0.0
+            detector.ledger.done(lease, _revision(lease, head), pause)
         except LeaseLostError as error:
             log.info("%s", error)
         except RunGoneError:
@@ -196,15 +201,15 @@ def record(detector: Detector, lease: Lease, found: Read, judged: Judged) -> Jud
     """
     if judged.traceback is not None:
         log.error("the analysis of run %s crashed:\n%s", lease.run_id, judged.traceback)
-    said = detector.ledger.outbox.reasons(lease.run_id)
-    if Tag.REPEAT in found.head.tags:
-        said |= {alerts.REGRESSED}  # it was made to see luck; bad luck is no news
+    said = detector.ledger.outbox.told(lease.run_id)
+    # It was made to see luck; bad luck is no news.
+    mute = frozenset({alerts.REGRESSED} if Tag.REPEAT in found.head.tags else ())
     where = _links(detector, found)
 
     def told(standing: Standing | None) -> tuple[Record, Sequence[Alert]]:
         nonlocal judged
         judged = _stood(judged, standing)
-        due = alerts.alerts(judged.judgement, where, said, detector.channels)
+        due = alerts.alerts(judged.judgement, where, said, detector.channels, mute)
         return _record(lease, found, judged), due
 
     # A job that died may come back; one that was ended has shown all that it will, whoever
@@ -256,7 +261,8 @@ def compose(
     """What is left to write onto the run."""
     head, case = found.head, found.case
     if lease.stage is Stage.LIVE:
-        return writeback.live_writes(judgement, head, _now())
+        where = _links(detector, found)
+        return writeback.live_writes(judgement, head, _now(), new=case.new, links=where)
     if not head.metrics and head.lineage is None:
         return writeback.bare_writes(judgement, head, _now())
     where = _links(detector, found)
@@ -271,13 +277,6 @@ def act(detector: Detector, lease: Lease, head: RunHead, left: Writes | None) ->
     detector.store.write(head.run_id, left)
     if left.artifacts:
         detector.store.publish_view(head.experiment_id, STATE)
-
-
-def _pause(lease: Lease, head: RunHead) -> float:
-    """Seconds for which news about the run may wait."""
-    if lease.stage is not Stage.LIVE:
-        return 0.0
-    return min(LIVE_SHARE * max(time.time() - head.started, 0.0), LIVE_SECONDS)
 
 
 def _links(detector: Detector, found: Read) -> Links:

@@ -8,6 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import FrameType
 from typing import Final
@@ -60,7 +61,10 @@ def detector(settings: Settings) -> Iterator[Detector]:
 
 def serve(settings: Settings) -> None:
     """Scans and delivers until SIGTERM or SIGINT; the runs in hand are finished first."""
-    with detector(settings) as parts:
+    with detector(settings) as opened:
+        # Below one interval, so that a running job is in every pass of a detector alone and
+        # not in those of every replica.
+        parts = replace(opened, live_pause=settings.every / 2)
         service = Service(parts, settings.every)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, service.stop)
@@ -104,7 +108,7 @@ class Service:
     def scan(self) -> None:
         """One pass; trouble is logged when it comes and when it goes."""
         try:
-            for outcome in scan(self._parts):
+            for outcome in scan(self._parts, self._every):
                 said = outcome.judgement
                 verdict = said.retrain.verdict.value if outcome.stage != "live" else "live"
                 log.info("%s: %s, %s: %s", said.run_name, verdict, said.health, said.summary)

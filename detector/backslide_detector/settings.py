@@ -28,6 +28,7 @@ SDK_VARIABLES: Final = frozenset(
     {
         "BACKSLIDE_ATTRIBUTION",
         "BACKSLIDE_OFFLINE",
+        "BACKSLIDE_ON_FAULT",
         "BACKSLIDE_REPEAT",
         "BACKSLIDE_SEED",
         "BACKSLIDE_SPOOL_DIR",

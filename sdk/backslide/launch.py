@@ -9,7 +9,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from backslide import ending
 from backslide.active import Active
@@ -47,6 +47,7 @@ def start(
     overhead: float | None = 0.01,
     spool_dir: str | os.PathLike[str] | None = None,
     parent: str | None = None,
+    on_fault: Literal["ignore", "stop"] | None = None,
 ) -> Run:
     """Starts an MLflow run, or joins the active one.
 
@@ -69,9 +70,13 @@ def start(
         spool_dir: where records wait on disk; default: BACKSLIDE_SPOOL_DIR, then
             $XDG_STATE_HOME/backslide/spool.
         parent: id of the run whose weights this one starts from.
+        on_fault: "stop" lets the detector end this training where going on is a waste:
+            `run.should_stop` follows its tag `backslide.stop`. Default: BACKSLIDE_ON_FAULT,
+            then "ignore".
 
     Raises:
-        ValueError: the lineage is empty, or `overhead` is not a fraction.
+        ValueError: the lineage is empty, `overhead` is not a fraction, or `on_fault` is neither
+            "ignore" nor "stop".
     """
     if not str(lineage or "").strip():
         raise ValueError(
@@ -79,6 +84,7 @@ def start(
         )
     if overhead is not None and not 0.0 < overhead < 1.0:
         raise ValueError(f"overhead is a share of step time between 0 and 1, not {overhead}")
+    choice = _on_fault(on_fault)
     faults = Faults()
     active = Active.find(tracking_uri)
     seed = provenance.seed_stated() if seed is None else seed
@@ -111,7 +117,7 @@ def start(
         tags={key: value[:TEXT_LIMIT] for key, value in (extra | own).items()},
     )
     if not _first_rank():
-        return Run(job, None, None, faults)
+        return Run(job, None, None, faults, on_fault=choice)
     for earlier in ending.others(model) if model is not None else ():
         threading.Thread(target=earlier.finish, args=("KILLED",), daemon=True).start()
     spool, lock = _spool(job, spool_dir, faults)
@@ -132,8 +138,16 @@ def start(
         model=model,
         watch=_watch(model, optimizer, overhead, faults) if spool is not None else None,
         origin=origin,
+        on_fault=choice,
         offline=os.environ.get("BACKSLIDE_OFFLINE", "") not in ("", "0", "false"),
     )
+
+
+def _on_fault(said: str | None) -> str:
+    chosen = said or os.environ.get("BACKSLIDE_ON_FAULT") or "ignore"
+    if chosen not in ("ignore", "stop"):
+        raise ValueError(f'on_fault is "ignore" or "stop", not {chosen!r}')
+    return chosen
 
 
 def _named(name: str | None, limit: int) -> str | None:

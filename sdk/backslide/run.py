@@ -46,6 +46,7 @@ class Run:
 
     Attributes:
         faults: what went wrong in here, by kind.
+        on_fault: as given to `start`.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class Run:
         model: "torch.nn.Module | None" = None,
         watch: "Watch | None" = None,
         origin: Mapping[str, Any] | None = None,
+        on_fault: str = "ignore",
         offline: bool = False,
     ) -> None:
         """Starts the keeper; `origin` is what the provenance says beside code and packages."""
         self.faults = faults
+        self.on_fault = on_fault
         self._job = job
         self._recorder = None if spool is None else Recorder(spool)
         self._lock = lock
@@ -235,8 +238,12 @@ class Run:
     @property
     @guarded(default=False)
     def should_stop(self) -> bool:
-        """True once the detector asked for a stop; costs nothing."""
-        return self._keeper is not None and self._keeper.state.stop is not None
+        """True while the detector asks for a stop and `on_fault="stop"` lets it; costs nothing.
+
+        In distributed training only the first rank knows: share it before acting on it.
+        """
+        keeper = self._keeper
+        return self.on_fault == "stop" and keeper is not None and keeper.state.stop is not None
 
     @guarded(None)
     def verdict(self, timeout: float | None = None) -> JudgedRun | None:

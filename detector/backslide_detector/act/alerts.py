@@ -9,7 +9,7 @@ from backslide.contract import Health, Verdict
 from backslide_detector.act.channels import Channel
 from backslide_detector.errors import DeliveryError
 from backslide_detector.judgement import Judgement
-from backslide_detector.ledger.outbox import RETRY_SECONDS, Alert, Outbox
+from backslide_detector.ledger.outbox import CLEARED, RETRY_SECONDS, Alert, Outbox, Told
 from backslide_detector.report.links import Links
 
 log = logging.getLogger(__name__)
@@ -21,16 +21,25 @@ ALARM: Final = "alarm"
 CREEP: Final = "creep"
 
 
+MOST_TIMES: Final = 3
+"""A run that fails, recovers and fails again is told so often, then flutters in silence."""
+
+
 def alerts(
-    judgement: Judgement, links: Links, said: frozenset[str], channels: Iterable[str]
+    judgement: Judgement,
+    links: Links,
+    told: Told,
+    channels: Iterable[str],
+    mute: frozenset[str] = frozenset(),
 ) -> list[Alert]:
-    """The messages that this judgement causes: one a channel, about what was not said yet.
+    """The messages that this judgement causes: about what is new, and about what is over.
 
     Args:
         judgement: the judgement.
         links: where the reader can go on.
-        said: reasons that earlier alerts about the run gave.
+        told: what earlier alerts said about the run.
         channels: names of the channels in use.
+        mute: reasons that are no news of this run.
     """
     reasons = []
     if judgement.retrain.verdict is Verdict.REGRESSED:
@@ -42,13 +51,39 @@ def alerts(
         reasons.append(ALARM)
     if stream.creep is not None and stream.creep.new:
         reasons.append(CREEP)
-    news = [reason for reason in reasons if reason not in said]
-    if not news:
-        return []
-    reason = ",".join(news)
-    key = sha256(f"{judgement.run_id} {reason}".encode()).hexdigest()[:32]
-    payload = _payload(judgement, links, news)
-    return [Alert(key, channel, judgement.run_id, reason, payload) for channel in channels]
+    news = [
+        reason
+        for reason in reasons
+        if reason not in told.holds | mute and told.times.get(reason, 0) < MOST_TIMES
+    ]
+    over = [reason for reason in _over(judgement) if reason in told.holds]
+    found = []
+    if over:
+        tokens = [CLEARED + reason for reason in over]
+        found += _messages(told, channels, tokens, _cleared(judgement, links, over))
+    if news:
+        found += _messages(told, channels, news, _payload(judgement, links, news))
+    return found
+
+
+def _over(judgement: Judgement) -> list[str]:
+    """States that this judgement rules out; one that cannot tell rules out nothing."""
+    over = []
+    if judgement.retrain.verdict not in (Verdict.REGRESSED, Verdict.NONE):
+        over.append(REGRESSED)
+    if judgement.health in (Health.HEALTHY, Health.WARNING):
+        over.append(FAILING)
+    return over
+
+
+def _messages(
+    told: Told, channels: Iterable[str], reasons: list[str], payload: Mapping[str, object]
+) -> list[Alert]:
+    """One a channel; the id says which message about the run it is, so a repeat is known."""
+    run, reason = str(payload["run"]), ",".join(reasons)
+    which = f" {told.messages}" if told.messages else ""
+    key = sha256(f"{run} {reason}{which}".encode()).hexdigest()[:32]
+    return [Alert(key, channel, run, reason, payload) for channel in channels]
 
 
 def deliver(outbox: Outbox, channels: Mapping[str, Channel]) -> int:
@@ -105,4 +140,12 @@ def _payload(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str
             "report": links.report,
             "view": links.view,
         },
+    }
+
+
+def _cleared(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str, object]:
+    return _payload(judgement, links, reasons) | {
+        "type": "run.cleared",
+        "cleared": reasons,
+        "summary": f"No longer {' or '.join(reasons)}: {judgement.summary}",
     }

@@ -46,23 +46,32 @@ def writes(
         old: its baseline, for the same.
         links: where the note and the page lead on.
     """
-    artifacts = {
-        Artifact.REPORT: page(judgement, new, old, links),
-        Artifact.VERDICT: json.dumps(document(judgement), indent=2, allow_nan=False) + "\n",
-    }
     tags = _tags(judgement)
     tags[Tag.NOTE] = note(head.tags.get(Tag.NOTE, ""), words.note(judgement, new, old, links))
     marks = {Tag.VERDICT: judgement.retrain.verdict.value}
+    artifacts = _artifacts(judgement, new, old, links)
     said = _Said(artifacts, tags, marks, _metrics(judgement))
     return _left(head, said, moment)
 
 
-def live_writes(judgement: Judgement, head: RunHead, moment: int) -> Writes | None:
-    """What is left to write onto a run that goes on: its health, never a verdict."""
+def live_writes(
+    judgement: Judgement, head: RunHead, moment: int, *, new: RunEvidence, links: Links
+) -> Writes | None:
+    """What is left to write onto a run that goes on: its health, never a verdict.
+
+    The explanation follows what is found and not every new number: it is written when the
+    findings are others than those that the run carries, and so also when they are gone.
+    """
     tags = _tags(judgement)
-    if judgement.stop is not None:
-        tags[Tag.STOP] = _cut(judgement.stop)
-    return _left(head, _Said(tags=tags), moment)
+    there = head.tags.get(Tag.NOTE, "")
+    explained = NOTE_BEGIN in there
+    if not explained and Tag.FINDINGS not in tags:
+        return _left(head, _Said(tags=tags), moment)
+    same = all(head.tags.get(key) == tags.get(key) for key in (Tag.HEALTH, Tag.FINDINGS))
+    if explained and same and Tag.VERDICT not in head.tags:
+        return _left(head, _Said(tags=tags), moment)
+    tags[Tag.NOTE] = note(there, words.note(judgement, new, None, links))
+    return _left(head, _Said(_artifacts(judgement, new, None, links), tags), moment)
 
 
 def bare_writes(
@@ -96,6 +105,15 @@ def note(existing: str, block: str) -> str:
     return f"{before}{NOTE_BEGIN}\n{block}\n{NOTE_END}{gap}{after}"
 
 
+def _artifacts(
+    judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links: Links
+) -> dict[str, str]:
+    return {
+        Artifact.REPORT: page(judgement, new, old, links),
+        Artifact.VERDICT: json.dumps(document(judgement), indent=2, allow_nan=False) + "\n",
+    }
+
+
 def _tags(judgement: Judgement) -> dict[str, str]:
     tags = {
         Tag.HEALTH: judgement.health.value,
@@ -103,6 +121,7 @@ def _tags(judgement: Judgement) -> dict[str, str]:
         Tag.FINDINGS: ", ".join(name for name, _ in judgement.findings),
         Tag.COMPARED_TO: judgement.retrain.compared_to or "",
         Tag.CAUSE: ", ".join(cause.value for cause in judgement.retrain.cause),
+        Tag.STOP: judgement.stop or "",
     }
     return {key: _cut(value) for key, value in tags.items() if value}
 
@@ -144,8 +163,9 @@ def _left(head: RunHead, said: _Said, moment: int) -> Writes | None:
     removed = [key for key in _OPTIONAL if key in head.tags and key not in said.tags]
     if not said.marks and Tag.VERDICT in head.tags:
         removed.append(Tag.VERDICT)  # it was taken for dead, and goes on
-    marked = all(head.tags.get(key) == value for key, value in said.marks.items())
-    if head.tags.get(Tag.REVISION) == revision and marked and not removed:
+    # Somebody may have taken a tag off; it is put on again.
+    there = all(head.tags.get(k) == v for k, v in (said.tags | said.marks).items())
+    if head.tags.get(Tag.REVISION) == revision and there and not removed:
         return None
     return Writes(
         artifacts=said.artifacts,

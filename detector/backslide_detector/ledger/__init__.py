@@ -13,12 +13,12 @@ from backslide_detector.judgement import Stake, Standing
 from backslide_detector.ledger.database import connect, first_line, hashed, now, shown, upsert
 from backslide_detector.ledger.migrate import migrate
 from backslide_detector.ledger.outbox import Alert, Outbox
-from backslide_detector.ledger.queue import Lease, Queue, Stage
+from backslide_detector.ledger.queue import Lease, Left, Queue, Stage
 from backslide_detector.ledger.streams import spend
 from backslide_detector.ledger.tables import decision, judgement, past, repeats
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion
 
-__all__ = ["Alert", "Lease", "Ledger", "Outbox", "Record", "Stage"]
+__all__ = ["Alert", "Lease", "Ledger", "Left", "Outbox", "Record", "Stage"]
 
 
 @dataclass(frozen=True, slots=True)

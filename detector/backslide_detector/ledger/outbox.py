@@ -1,10 +1,11 @@
 """Alerts on their way: at least once, with a key by which a receiver drops repeats."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, Engine, func, select, update
+from sqlalchemy import Connection, Engine, exists, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from backslide_detector.ledger.tables import outbox
@@ -15,9 +16,17 @@ SENDING_SECONDS = 60.0
 """A sender that does not report back within this time is taken for dead."""
 
 
+_NEVER_SENT = "taken back before it was sent"
+CLEARED = "cleared:"
+"""Before a reason that was given and holds no longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One message for one channel; `id` is the same on every attempt."""
+    """One message for one channel; `id` is the same on every attempt.
+
+    `reason` is one or several, comma-separated.
+    """
 
     id: str
     channel: str
@@ -27,8 +36,26 @@ class Alert:
     attempts: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What was already said about a run, whether it has been delivered yet or not.
+
+    Attributes:
+        messages: in all.
+        holds: reasons that were given and not taken back since.
+        times: how often each reason was given.
+    """
+
+    messages: int = 0
+    holds: frozenset[str] = frozenset()
+    times: Mapping[str, int] = field(default_factory=dict)
+
+
 class Outbox:
-    """The queue of alerts, in the ledger's database."""
+    """The queue of alerts, in the ledger's database.
+
+    What is said about a run reaches each channel in the order in which it was said.
+    """
 
     def __init__(self, engine: Engine, now: Callable[[Connection], float]) -> None:
         """Shares the ledger's database and its clock."""
@@ -36,9 +63,13 @@ class Outbox:
         self._now = now
 
     def put(self, connection: Connection, alerts: Iterable[Alert], clock: float) -> None:
-        """Adds alerts inside the caller's transaction; one that is known is left as it is."""
+        """Adds alerts inside the caller's transaction; one that is known is left as it is.
+
+        What is taken back before anybody tried to send it is not sent at all.
+        """
         dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         for alert in alerts:
+            unsent = alert.reason.startswith(CLEARED) and self._unsend(connection, alert)
             connection.execute(
                 dialect.insert(outbox)
                 .values(
@@ -48,27 +79,62 @@ class Outbox:
                     reason=alert.reason,
                     payload=json.dumps(dict(alert.payload), sort_keys=True),
                     created_at=clock,
-                    due_at=clock,
+                    due_at=None if unsent else clock,
                     attempts=0,
+                    error=_NEVER_SENT if unsent else None,
                 )
                 .on_conflict_do_nothing(index_elements=["id", "channel"])
             )
 
-    def reasons(self, run_id: str) -> frozenset[str]:
-        """What was already said about a run, whether it has been delivered yet or not."""
+    def _unsend(self, connection: Connection, alert: Alert) -> bool:
+        """Withdraws an alert that nobody tried to send; False if there is none."""
+        withdrawn = connection.execute(
+            update(outbox)
+            .where(
+                outbox.c.run_id == alert.run_id,
+                outbox.c.channel == alert.channel,
+                outbox.c.reason == alert.reason.replace(CLEARED, ""),
+                outbox.c.due_at.is_not(None),
+                outbox.c.attempts == 0,
+            )
+            .values(due_at=None, error=_NEVER_SENT)
+        )
+        return withdrawn.rowcount > 0
+
+    def told(self, run_id: str) -> Told:
+        """What was already said about a run."""
         with self._engine.connect() as connection:
-            found = connection.scalars(
-                select(outbox.c.reason).where(outbox.c.run_id == run_id)
+            # The channels' copies of one message are one.
+            rows = connection.execute(
+                select(outbox.c.id, outbox.c.reason, func.min(outbox.c.created_at))
+                .where(outbox.c.run_id == run_id)
+                .group_by(outbox.c.id, outbox.c.reason)
+                .order_by(func.min(outbox.c.created_at))
             ).all()
-        return frozenset(reason for joined in found for reason in joined.split(","))
+        holds: set[str] = set()
+        times: Counter[str] = Counter()
+        for reason in (reason for row in rows for reason in row.reason.split(",")):
+            if reason.startswith(CLEARED):
+                holds.discard(reason.removeprefix(CLEARED))
+            else:
+                holds.add(reason)
+                times[reason] += 1
+        return Told(len(rows), frozenset(holds), times)
 
     def take(self, limit: int = 20) -> list[Alert]:
         """The alerts to send now; another sender leaves them alone for a minute."""
+        earlier = outbox.alias("earlier")
         with self._engine.begin() as connection:
             clock = self._now(connection)
+            said_before = exists().where(
+                earlier.c.run_id == outbox.c.run_id,
+                earlier.c.channel == outbox.c.channel,
+                earlier.c.created_at < outbox.c.created_at,
+                earlier.c.due_at.is_not(None),
+            )
             due = (
                 select(outbox.c.id, outbox.c.channel)
-                .where(outbox.c.due_at <= clock)
+                .where(outbox.c.due_at <= clock, ~said_before)
                 .order_by(outbox.c.due_at)
                 .limit(limit)
                 .with_for_update(skip_locked=True)

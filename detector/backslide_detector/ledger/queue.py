@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from sqlalchemy import Connection, Engine, exists, func, or_, select, update
+from sqlalchemy import Connection, Engine, case, exists, func, or_, select, update
 
 from backslide.contract import DEAD_AFTER_SECONDS, Metric, Tag
 from backslide_detector.errors import LeaseLostError
@@ -40,6 +40,19 @@ class Lease:
     attempts: int
 
 
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Runs that a pass could not judge.
+
+    Attributes:
+        postponed: to be tried again: the tracker did not take or give something.
+        elsewhere: in the hands of another detector, or of one that was killed.
+    """
+
+    postponed: int
+    elsewhere: int
+
+
 class Queue:
     """The runs that are due, each leased to one replica at a time."""
 
@@ -56,7 +69,7 @@ class Queue:
                 _enqueue(connection, head, clock)
 
     def claim(self, limit: int) -> list[Lease]:
-        """Takes the oldest due runs, at most `limit`.
+        """Takes due runs, at most `limit`: running jobs first, then the oldest.
 
         A lineage is judged by one replica at a time, so that a predecessor always has its
         verdict before its successor is looked at.
@@ -79,7 +92,11 @@ class Queue:
                     or_(work.c.lease_until.is_(None), work.c.lease_until < clock),
                     ~held_elsewhere,
                 )
-                .order_by(work.c.started, work.c.run_id)
+                .order_by(
+                    case((work.c.stage == Stage.LIVE.value, 0), else_=1),
+                    work.c.started,
+                    work.c.run_id,
+                )
                 .limit(limit)
             )
             taken = connection.execute(
@@ -141,6 +158,26 @@ class Queue:
         """Drops the work: the run is gone."""
         with self._held(lease) as connection:
             connection.execute(work.delete().where(work.c.run_id == lease.run_id))
+
+    def last_active(self) -> float | None:
+        """When work was last found or finished, or is put off to; None before the first."""
+        with self._engine.connect() as connection:
+            found: float | None = connection.scalar(select(func.max(work.c.due_at)))
+        return found
+
+    def left(self) -> Left:
+        """What should have been judged by now and was not."""
+        with self._engine.connect() as connection:
+            clock = now(connection)
+            held = work.c.lease_until >= clock
+            undone = or_(work.c.done.is_(None), work.c.done != work.c.revision)
+            counts = connection.execute(
+                select(
+                    func.count().filter(held.is_not(True)).label("postponed"),
+                    func.count().filter(held).label("elsewhere"),
+                ).where(undone, work.c.attempts > 0)
+            ).one()
+        return Left(counts.postponed, counts.elsewhere)
 
     def dead_runs(self, within: float) -> list[str]:
         """Runs judged as dead in the last `within` seconds: a late sync may end them."""

@@ -37,8 +37,11 @@ class Writes:
 class Store(Protocol):
     """Every method may raise TrackerAwayError, TrackerRefusedError and RunGoneError."""
 
-    def changed(self, now: float) -> list[RunHead]:
-        """Runs that may have news, oldest first; work grows with these, not with all runs."""
+    def changed(self, since: float) -> list[RunHead]:
+        """Runs that may have news since then (epoch seconds), oldest first.
+
+        Work grows with these, not with all runs.
+        """
         ...
 
     def heads(self, run_ids: Sequence[str]) -> list[RunHead]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 
 from backslide.contract import Tag
 from backslide_detector.errors import RunGoneError
@@ -37,7 +38,7 @@ class MemoryStore:
         """The tags of a run as they stand."""
         return dict(self.runs[run_id].tags)
 
-    def changed(self, now: float) -> list[RunHead]:  # noqa: ARG002  # all runs are few
+    def changed(self, since: float) -> list[RunHead]:  # noqa: ARG002  # all runs are few
         """Every live run, and every other without a verdict."""
         heads = [self._head(run) for run in self.runs.values()]
         return sorted(
@@ -96,5 +97,5 @@ class MemoryStore:
             params=run.params,
             tags=run.tags,
             metrics=metrics,
-            revision=f"{run.status} {run.ended} {metrics}"[:40],
+            revision=sha256(f"{run.status} {run.ended} {metrics}".encode()).hexdigest()[:40],
         )

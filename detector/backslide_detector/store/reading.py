@@ -37,6 +37,9 @@ OWN_METRICS: Final = frozenset(
 )
 """What the detector writes, so no evidence."""
 
+SYSTEM: Final = "system/"
+"""Before MLflow's own metrics of the machine, which change all the time."""
+
 _INTERVAL: Final = "/ajax-api/2.0/mlflow/metrics/get-history-bulk-interval"
 _FILE_NAME: Final = re.compile(r"[^/\\\x00]{1,250}\.(?:parquet|json)")
 _FOLDERS: Final = (
@@ -215,19 +218,34 @@ def _completed(source: Provenance, tags: Mapping[str, str]) -> Provenance:
 
 
 def _histories(
-    uri: str, run: Run, known: Iterable[str], problems: list[str]
+    uri: str, run: Run, known: Mapping[str, Series], problems: list[str]
 ) -> dict[str, Series]:
+    """Metrics that are not `known`, and the newest points of those that are.
+
+    Parts come minutes apart in a long run, rows of metrics within a second or two.
+    """
+    run_id = run.info.run_id
     newest = {
         metric.key: metric.step
         for metric in run.data.to_proto().metrics
-        if metric.key not in OWN_METRICS and not metric.key.startswith("system/")
+        if metric.key not in OWN_METRICS and not metric.key.startswith(SYSTEM)
     }
-    wanted = sorted(newest.keys() - set(known))
+    wanted = sorted(newest.keys() - known.keys())
     if len(wanted) > KEYS:
         problems.append(f"{len(wanted)} metrics; only the first {KEYS} by name were read")
-    return {
-        key: _history(uri, run.info.run_id, key, newest[key], problems) for key in wanted[:KEYS]
+    histories = {
+        key: _history(uri, run_id, key, newest[key], problems) for key in wanted[:KEYS]
     }
+    ahead = [
+        key
+        for key in sorted(newest.keys() & known.keys())
+        if len(known[key]) and newest[key] > known[key].steps[-1]
+    ]
+    for key in ahead[:KEYS]:
+        seen = known[key]
+        rows = _window(uri, run_id, key, (int(seen.steps[-1]) + 1, newest[key]))
+        histories[key] = _joined(seen, _series(rows))
+    return histories
 
 
 def _history(uri: str, run_id: str, key: str, last_step: int, problems: list[str]) -> Series:
@@ -246,12 +264,25 @@ def _history(uri: str, run_id: str, key: str, last_step: int, problems: list[str
                 rows += part
         if windows:
             problems.append(f"metric {key}: only the first {len(rows):,} rows were read")
+    return _series(rows)
+
+
+def _series(rows: list[tuple[int, int, float]]) -> Series:
+    """Of (step, timestamp in ms, value), in any order."""
     rows.sort()
     step, time, value = zip(*rows, strict=True) if rows else ((), (), ())
     return Series(
         np.array(step, dtype=np.int64),
         np.array(value, dtype=np.float64),
         np.array(time, dtype=np.float64) / 1_000.0,
+    )
+
+
+def _joined(first: Series, then: Series) -> Series:
+    return Series(
+        np.concatenate([first.steps, then.steps]),
+        np.concatenate([first.values, then.values]),
+        np.concatenate([first.times, then.times]),
     )
 
 

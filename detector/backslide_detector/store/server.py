@@ -26,13 +26,16 @@ from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRef
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.probe import Inside
 from backslide_detector.store import Writes
-from backslide_detector.store.reading import OWN_METRICS, read_inside, read_run
+from backslide_detector.store.reading import OWN_METRICS, SYSTEM, read_inside, read_run
 
 PAGE: Final = 1_000
 LINEAGE_RUNS: Final = 100
 CHAMPION: Final = "champion"
 KEPT_INSIDES: Final = 48
 """Of about a megabyte each."""
+PLAIN_SECONDS: Final = 7 * 86_400.0
+"""How long a run without a heartbeat is looked at while it says RUNNING: killed ones say so for
+ever. An older one is judged when it has ended."""
 RECENT_SECONDS: Final = 3_600.0
 """How far back listings overlap: more than clocks of training hosts are usually wrong by."""
 
@@ -70,16 +73,22 @@ class MlflowStore:
         self._insides: dict[tuple[str, str], Inside] = {}
         self._keeping = threading.Lock()
 
-    def changed(self, now: float) -> list[RunHead]:
-        """Ended without a verdict, ended lately, alive, or without a heartbeat for long."""
-        since = now - RECENT_SECONDS
+    def changed(self, since: float) -> list[RunHead]:
+        """Ended without a verdict, ended or filled up lately, alive, or silent for long.
+
+        A run without the SDK has no heartbeat: it is alive while it logs metrics.
+        """
+        since -= RECENT_SECONDS
         seen = f"metrics.`{Metric.LAST_SEEN}`"
+        born = int((since - PLAIN_SECONDS) * 1_000)
         filters = (
             f"{_ENDED} and {_UNJUDGED}",
             f"{_ENDED} and attributes.end_time > {int(since * 1_000)}",
+            f"{_ENDED} and {seen} > {since:.0f}",
             f"{_ALIVE} and {seen} > {since:.0f}",
             f"{_ALIVE} and {seen} <= {since:.0f} and {_UNJUDGED}",
         )
+        plain = f"{_ALIVE} and tags.`{Tag.CLIENT}` IS NULL and attributes.start_time > {born}"
         with self._translated():
             self._list_experiments()
             found = {
@@ -87,6 +96,10 @@ class MlflowStore:
                 for text in filters
                 for run in self._search(self._watched(), text, "attributes.start_time ASC")
             }
+            for run in self._search(self._watched(), plain, "attributes.start_time ASC"):
+                beats = Metric.LAST_SEEN in run.data.metrics
+                if not beats and _last_logged(run) > since:
+                    found[run.info.run_id] = run
         return sorted(map(_head, found.values()), key=lambda head: (head.started, head.run_id))
 
     def heads(self, run_ids: Sequence[str]) -> list[RunHead]:
@@ -304,11 +317,22 @@ def _revision(run: Run) -> str:
     metrics = sorted(
         (m.key, repr(m.value), m.step, m.timestamp)
         for m in run.data.to_proto().metrics
-        if m.key not in OWN_METRICS
+        if _of_the_job(m.key)
     )
     tags = [run.data.tags.get(key) for key in _EVIDENCE_TAGS]
     said = [run.info.status, run.info.end_time, sorted(run.data.params.items()), metrics, tags]
     return sha256(json.dumps(said).encode()).hexdigest()[:40]
+
+
+def _of_the_job(key: str) -> bool:
+    """Whether a metric is news about training: neither ours nor the machine's."""
+    return key not in OWN_METRICS and not key.startswith(SYSTEM)
+
+
+def _last_logged(run: Run) -> float:
+    """Epoch seconds of the newest metric; 0 without any."""
+    times = (m.timestamp for m in run.data.to_proto().metrics if _of_the_job(m.key))
+    return max(times, default=0) / 1_000.0
 
 
 def _state_of(view: str) -> object:

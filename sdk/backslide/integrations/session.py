@@ -1,13 +1,17 @@
 """What the frameworks' own classes share: the run, as long as one training lasts."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Final
 
 import torch
+from torch import distributed
 
 import backslide
 from backslide.guard import Faults
 from backslide.run import Run
+
+AGREE_EVERY: Final = 50
+"""Steps between two questions to the other processes; each costs them a round trip."""
 
 
 class Session:
@@ -25,6 +29,7 @@ class Session:
         self.faults = Faults()
         self._lineage = lineage
         self._said = start
+        self._steps = 0
 
     def _begin(
         self,
@@ -40,8 +45,20 @@ class Session:
         return self.run
 
     def _step(self, loss: torch.Tensor | None = None) -> bool:
-        """Ends a step; whether training should stop."""
+        """Ends a step; whether training should stop, the same answer in every process."""
         if self.run is None:
             return False
         self.run.step(**({} if loss is None else {"loss": loss}))
-        return self.run.should_stop
+        return self.run.on_fault == "stop" and self._agreed(self.run.should_stop)
+
+    def _agreed(self, stop: bool) -> bool:
+        """One that stopped alone would leave the others waiting for ever."""
+        if not (distributed.is_available() and distributed.is_initialized()):
+            return stop
+        self._steps += 1
+        if self._steps % AGREE_EVERY:
+            return False
+        device = "cuda" if distributed.get_backend() == "nccl" else "cpu"
+        told = torch.tensor(float(stop), device=device)
+        distributed.all_reduce(told, distributed.ReduceOp.MAX)
+        return bool(told.item())

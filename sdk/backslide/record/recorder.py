@@ -6,12 +6,12 @@ import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
 from backslide.contract import Artifact, Metric
-from backslide.measure.snapshot import Snapshot, encode
+from backslide.measure.snapshot import STATISTICS, Snapshot, encode
 from backslide.record.course import thinned
 from backslide.record.data import Summary
 from backslide.record.predictions import Outcomes
@@ -20,6 +20,8 @@ from backslide.record.scalars import Keys, Point, Reader, file_name
 from backslide.ship import parts
 from backslide.spool.job import FILES, write_whole
 from backslide.spool.segments import Kind, Spool
+
+_NONFINITE: Final = STATISTICS.index("nonfinite_fraction")
 
 
 class Recorder:
@@ -39,6 +41,7 @@ class Recorder:
         self._catalogues: set[str] = set()
         self._nonfinite = 0
         self._course: list[pa.Table] = []
+        self._troubled = False
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
         """Records scalars; tensors on a device follow when they can be read without a wait."""
@@ -64,9 +67,18 @@ class Recorder:
         if snapshot.batch is not None:
             row = json.dumps(snapshot.batch.columns())
             self.spool.append(Kind.BATCH, row.encode(), droppable=True)
+        self._tell_trouble(snapshot)
         if snapshot.scalars:
             now = int(snapshot.wall_time * 1_000)
             self._point(Point(snapshot.step, now, snapshot.scalars))
+
+    def _tell_trouble(self, snapshot: Snapshot) -> None:
+        """What comes with the start of trouble is not kept for the next part of a long run."""
+        lost = bool((snapshot.stats[:, _NONFINITE] > 0.0).any())
+        troubled = lost or snapshot.scalars.get(Metric.UPDATE_RATIO) == 0.0
+        if troubled and not self._troubled:
+            self.spool.hasten()
+        self._troubled = troubled
 
     def network(self, graph: Mapping[str, object]) -> None:
         """Records what the network looks like, in place of what was recorded before."""

@@ -20,7 +20,7 @@ BATCH_TEXTS: Final = 100
 BATCH_BYTES: Final = 800_000
 """MLflow refuses a request over 1 MB."""
 PARAM_LIMIT: Final = 6_000
-STOP_SECONDS: Final = 10.0
+STOP_SECONDS: Final = 5.0
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ class Records:
         self._publish_losses()
         now = time.monotonic()
         if alive and now - self._last_beat >= HEARTBEAT_SECONDS:
-            self._beat()
+            self.beat()
         if alive and now - self._last_stop >= STOP_SECONDS:
             shipment.publish(stop=shipment.remote.stop_reason())
             self._last_stop = now
@@ -69,7 +69,7 @@ class Records:
             if alive:
                 # Before its part is stored, so that MLflow knows of every step in the parts: a
                 # job that takes up this run counts on from there.
-                self._beat()
+                self.beat()
             cursor.segment, cursor.offset = cursor.segment + 1, 0
             self._shipment.save()
         return closed
@@ -141,7 +141,8 @@ class Records:
             cursor.published = lost
             self._shipment.save()
 
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Says that the run has news."""
         self._system_row(Metric.LAST_SEEN, time.time())
         self._last_beat = time.monotonic()
 

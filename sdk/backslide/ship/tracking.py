@@ -66,6 +66,9 @@ class Tracking:
         if job.ours and self._run.info.status != "RUNNING":
             with self._checked():
                 self._client.update_run(self._run_id, "RUNNING")
+        if Tag.STOP in self._run.data.tags:  # said of the job before, whose run this goes on
+            with self._checked():
+                self._client.delete_tag(self._run_id, Tag.STOP)
         tags = [item for item in job.tags.items() if not item[0].startswith("mlflow.")]
         self.log(tags=tags)
 

@@ -32,7 +32,11 @@ CHECKED: Final = struct.Struct("<BI")
 SEGMENT_BYTES: Final = 8 << 20
 SEGMENT_SECONDS: Final = 5.0
 SEGMENT_SHARE: Final = 0.05
-"""A segment lives this share of the run's age, so that long runs make hundreds of parts."""
+SEGMENT_LONGEST: Final = 600.0
+SEGMENT_LEAST_SHARE: Final = 1 / 200
+"""A segment lives 5 % of the run's age, from three hours on ten minutes, from 33 hours on a
+200th of the age: whoever judges the running job waits so long for what is inside the network,
+and a day makes 240 parts of each table, a week 620."""
 LIMIT_BYTES: Final = 256 << 20
 DROPPABLE_SHARE: Final = 0.75
 """Snapshots and batches stop at this share of the limit; the rest is for what matters more."""
@@ -179,6 +183,12 @@ def _size(entry: os.DirEntry[str]) -> int:
         return 0
 
 
+def lifetime(age: float) -> float:
+    """Seconds after which a segment is closed in a run of this age, in seconds."""
+    share = min(SEGMENT_SHARE * age, SEGMENT_LONGEST)
+    return max(SEGMENT_SECONDS, share, SEGMENT_LEAST_SHARE * age)
+
+
 class Spool:
     """The writing end. Nothing here raises on a full or broken disk: `append` says False.
 
@@ -263,7 +273,7 @@ class Spool:
         now = time.monotonic()
         patience = SEGMENT_SECONDS
         if not self._hasty:
-            patience = max(patience, SEGMENT_SHARE * (now - self._born))
+            patience = lifetime(now - self._born)
         if self._size >= SEGMENT_BYTES or now - self._opened >= patience:
             self.rotate()
 

@@ -11,7 +11,8 @@ from tests.detector.shell.builders import STARTED
 from backslide_detector.errors import LeaseLostError, UserError
 from backslide_detector.evidence import RunHead
 from backslide_detector.judgement import Stake
-from backslide_detector.ledger import Alert, Lease, Ledger, Record, Stage
+from backslide_detector.ledger import Alert, Lease, Ledger, Left, Record, Stage
+from backslide_detector.ledger.outbox import Told
 
 
 @pytest.fixture(scope="session")
@@ -131,7 +132,7 @@ def test_recording_twice_keeps_one_judgement_and_one_alert(pair):
     with ledger._engine.connect() as connection:
         assert connection.scalar(text("SELECT count(*) FROM judgement")) == 1
     assert ledger.outbox.pending() == 2
-    assert ledger.outbox.reasons("run-0") == {"regressed"}
+    assert ledger.outbox.told("run-0") == Told(1, frozenset({"regressed"}), {"regressed": 1})
 
 
 def test_an_alert_is_taken_by_one_sender_and_comes_back_when_that_one_dies(pair):
@@ -146,6 +147,49 @@ def test_an_alert_is_taken_by_one_sender_and_comes_back_when_that_one_dies(pair)
     assert (again.id, again.attempts) == (taken.id, 2)
     two.outbox.delivered(again)
     assert two.outbox.pending() == 0
+
+
+def a_message(reason: str, key: str, ledger: Ledger) -> None:
+    with ledger._engine.begin() as connection:
+        clock = float(key.removeprefix("key"))
+        ledger.outbox.put(connection, [Alert(key, "mail", "run-0", reason, {})], clock)
+
+
+def test_what_is_taken_back_before_it_was_sent_is_not_sent(pair):
+    ledger, _ = pair
+    a_message("failing", "key1", ledger)
+    a_message("cleared:failing", "key2", ledger)
+    assert ledger.outbox.take() == []
+    assert ledger.outbox.told("run-0").holds == frozenset()
+
+
+def test_a_channel_hears_about_a_run_in_order(pair):
+    ledger, _ = pair
+    a_message("failing", "key1", ledger)
+    (first,) = ledger.outbox.take()
+    ledger.outbox.failed(first, "no answer", retry_in=100.0)
+    a_message("cleared:failing", "key2", ledger)
+    assert ledger.outbox.take() == [], "it may have arrived, so the end of it waits its turn"
+    change(ledger, "UPDATE outbox SET due_at = 0 WHERE id = 'key1'")
+    (again,) = ledger.outbox.take()
+    ledger.outbox.delivered(again)
+    assert [alert.reason for alert in ledger.outbox.take()] == ["cleared:failing"]
+
+
+def test_a_running_job_is_before_an_older_backlog(pair):
+    ledger, _ = pair
+    ledger.enqueue([a_head(0), a_head(1, status="RUNNING")])
+    assert [lease.run_id for lease in ledger.claim(1)] == ["run-1"]
+
+
+def test_what_could_not_be_judged_is_counted(pair):
+    one, two = pair
+    one.enqueue([a_head(0), a_head(1), a_head(2)])
+    assert one.left() == Left(0, 0), "not tried yet"
+    (first,) = one.claim(1)
+    one.postpone(first, 60.0)
+    two.claim(1)
+    assert one.left() == Left(postponed=1, elsewhere=1)
 
 
 def test_a_live_run_waits_and_its_end_does_not(pair):

@@ -7,14 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, RunStatus
 from mlflow.entities import Metric as Row
 from tests.detector.shell.builders import a_detector, a_ledger
 from tests.detector.shell.plain_runs import log_run
 
-from backslide.contract import SHARED_VIEW_TAG, Artifact, Metric, Tag
+from backslide.contract import SCALARS_SCHEMA, SHARED_VIEW_TAG, Artifact, Metric, Tag, part
 from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRefusedError
 from backslide_detector.scan import scan
 from backslide_detector.store import Writes
@@ -54,12 +56,52 @@ def test_ended_live_and_dead_runs_are_found_oldest_first(client, experiment, sto
     ended = log_run(client, experiment, 0.05)
     plain = log_run(client, experiment, None, status=None)
     live, dead = (log_run(client, experiment, None, status=None) for _ in range(2))
+    old = int((now - 10_000) * 1_000)
+    silent = client.create_run(experiment, start_time=old).info.run_id
+    client.log_metric(silent, "loss", 1.0, timestamp=old)
+    joined = client.create_run(experiment, tags={Tag.CLIENT: "x"}).info.run_id
+    client.log_metric(joined, "loss", 1.0)
     client.log_metric(live, Metric.LAST_SEEN, now)
     client.log_metric(dead, Metric.LAST_SEEN, now - 10_000)
-    assert found(store) == [ended, live, dead]
-    assert plain not in found(store), "without a heartbeat it may run on for ever"
+    assert found(store) == [ended, plain, live, dead]
+    assert silent not in found(store), "killed ones say RUNNING for ever"
+    assert joined not in found(store), "the SDK's own runs go by their heartbeat"
     client.set_tag(dead, Tag.VERDICT, "none")
-    assert found(store) == [ended, live]
+    assert found(store) == [ended, plain, live]
+
+
+def test_what_arrives_long_after_the_verdict_is_news(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05, status=None)
+    long_ago = int((time.time() - 90_000) * 1_000)
+    client.set_tag(run_id, Tag.VERDICT, "first")
+    client._tracking_client.store.update_run_info(
+        run_id, RunStatus.from_string("FINISHED"), long_ago, None
+    )
+    assert found(store) == []
+    before = store.heads([run_id])[0].revision
+    client.log_metric(run_id, Metric.LAST_SEEN, time.time())
+    assert found(store) == [run_id]
+    assert store.heads([run_id])[0].revision != before
+
+
+def test_the_machines_own_metrics_are_no_news(client, experiment, store):
+    run_id = log_run(client, experiment, 0.05)
+    before = store.heads([run_id])[0].revision
+    client.log_metric(run_id, "system/cpu_utilization_percentage", 50.0)
+    assert store.heads([run_id])[0].revision == before
+
+
+def test_points_newer_than_the_parts_are_read_too(client, experiment, store, tmp_path):
+    run_id = log_run(client, experiment, None, steps=20, status=None)
+    now = client.get_run(run_id).info.start_time
+    columns = [[*range(10)], [now] * 10, ["loss"] * 10, [7.0] * 10]
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, SCALARS_SCHEMA, strict=True)]
+    pq.write_table(pa.table(arrays, SCALARS_SCHEMA), tmp_path / part(0))
+    client.log_artifact(run_id, str(tmp_path / part(0)), Artifact.SCALARS)
+    loss = store.read(store.heads([run_id])[0]).series["loss"]
+    assert loss.steps.tolist() == list(range(20))
+    assert loss.values[9] == 7.0
+    assert loss.values[10] == pytest.approx(2.3 * 0.9**10)
 
 
 def test_more_rows_than_the_server_tells_at_once_are_read_exactly(client, experiment, store):

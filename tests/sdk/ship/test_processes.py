@@ -235,12 +235,19 @@ def test_a_run_is_stopped_and_judged_through_its_tags(mlflow_server, tmp_path):
 import time
 import mlflow
 import backslide
-with backslide.start("ship") as run:
+with backslide.start("ship", on_fault="stop") as run:
     run.step(loss=1.0)
     client = mlflow.MlflowClient()
     client.set_tag(run.id, "backslide.stop", "nan-or-inf: the loss is NaN")
     deadline = time.monotonic() + 60
     while not run.should_stop:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    run.on_fault = "ignore"
+    assert not run.should_stop
+    run.on_fault = "stop"
+    client.delete_tag(run.id, "backslide.stop")
+    while run.should_stop:
         assert time.monotonic() < deadline
         time.sleep(0.1)
 assert run.verdict(timeout=0.5) is None

@@ -43,6 +43,18 @@ def test_overhead_must_be_a_fraction():
         backslide.start("l", overhead=5)
 
 
+def test_on_fault_is_one_of_two_words(offline, monkeypatch):
+    with pytest.raises(ValueError, match='"ignore" or "stop"'):
+        backslide.start("l", on_fault="explode")
+    with backslide.start("l") as run:
+        assert run.on_fault == "ignore"
+    monkeypatch.setenv("BACKSLIDE_ON_FAULT", "stop")
+    with backslide.start("l") as run:
+        assert run.on_fault == "stop"
+    with backslide.start("l", on_fault="ignore") as run:
+        assert run.on_fault == "ignore"
+
+
 def test_nothing_raises_into_the_loop_and_each_fault_is_said_once(offline, caplog):
     with caplog.at_level(logging.WARNING, "backslide"), backslide.start("l") as run:
         for _ in range(3):
