@@ -46,6 +46,8 @@ WORLDS = (
     World("one test set, phi 2, taken for 1", fresh=False, phi=2.0, known=False),
 )
 HELD = ("fresh examples", "one test set")
+KNOWN, WORSE = 3, 0.003
+"""Retrains since the reference, and points against it, that make a regression plain."""
 
 
 class Lineage:
@@ -54,7 +56,8 @@ class Lineage:
     def __init__(self, world, random):
         self.world, self.random = world, random
         self.good, self.harm, self.onset = 0.0, 0.0, 0
-        self.quiet, self.false, self.missed, self.delays = 0, 0, 0, []
+        self.quiet, self.false, self.plain = 0, 0, False
+        self.missed, self.delays = [], []
         self.runs, self.errors, self.alarms = [self.remembered(0)], [self.model()], {}
 
     def remembered(self, number, lead=None):
@@ -85,6 +88,9 @@ class Lineage:
             self.good -= self.random.uniform(0.003, 0.010)
         self.quiet += not self.harm
         reference = choose_reference(self.remembered(number), self.runs).run.run_id
+        if self.harm and self.onset == number:
+            worse = self.good + self.harm - self.errors[int(reference)][0]
+            self.plain = number - int(reference) > KNOWN and worse >= WORSE
         self.errors.append(self.model())
         alarm = self.alarms.get(reference, FlipAlarm()).after(
             *self.flips(self.errors[-1], self.errors[int(reference)]),
@@ -97,14 +103,21 @@ class Lineage:
         late = self.harm and number - self.onset >= PATIENCE
         if watched.alarmed:
             self.false += not self.harm
-            self.delays += [number - self.onset] if self.harm else []
-        self.missed += bool(late and not watched.alarmed)
+            self.delays += [(number - self.onset, self.plain)] if self.harm else []
+        elif late:
+            self.missed.append(self.plain)
         if watched.alarmed or late:
             self.harm = 0.0
 
 
 def alerts():
-    """Regressions of 0.3 to 1.0 points that set in with 2 % chance a retrain."""
+    """Regressions of 0.3 to 1.0 points that set in with 2 % chance a retrain.
+
+    Plain ones leave the lineage worse than its reference by 0.3 points or more, and set in when
+    three retrains or more were held against it. Sooner, on one test set, a regression cannot be
+    told from a reference that was lucky on it; and what only takes back an improvement that was
+    not shown yet is none against the reference.
+    """
     name = f"Alert channel, run length {RUN_LENGTH:,.0f}, against the reference it chooses"
     for number, world in enumerate(WORLDS):
         random = np.random.default_rng([501, number])
@@ -113,14 +126,18 @@ def alerts():
             for retrain in range(1, RETRAINS):
                 lineage.retrain(retrain)
         quiet, false = (sum(getattr(x, what) for x in lineages) for what in ("quiet", "false"))
-        missed = sum(lineage.missed for lineage in lineages)
-        delays = [delay for lineage in lineages for delay in lineage.delays]
+        missed = [plain for lineage in lineages for plain in lineage.missed]
+        caught = [found for lineage in lineages for found in lineage.delays]
+        delays = [delay for delay, _ in caught]
         held = world.name in HELD
         yield rate(name, world.name, "false alarms a retrain", false, quiet,
                    at_most=0.0001 if held else None)  # fmt: skip
         yield mean(name, world.name, "delay in retrains", delays,
                    at_most=1.5 if held else None)  # fmt: skip
-        yield rate(name, world.name, "caught at once", sum(d == 0 for d in delays),
-                   len(delays) + missed)  # fmt: skip
-        yield rate(name, world.name, "not caught after 50", missed, len(delays) + missed,
+        of = len(caught) + len(missed)
+        yield rate(name, world.name, "caught at once", delays.count(0), of)
+        yield rate(name, world.name, "not caught after 50", len(missed), of,
                    at_most=0.0 if held else None)  # fmt: skip
+        plain = sum(missed) + sum(plain for _, plain in caught)
+        what = "not caught after 50, of the plain ones"
+        yield rate(name, world.name, what, sum(missed), plain, at_most=0.0)

@@ -29,9 +29,9 @@ def rate(table, case, what, hits, of, *, at_most=None, at_least=None) -> Figure:
     return _held(Figure(table, case, what, hits / of, low, high), at_most, at_least)
 
 
-def known(table, case, what, value, *, at_most=None) -> Figure:
+def known(table, case, what, value, *, at_most=None, at_least=None) -> Figure:
     """A rate that was computed, not simulated."""
-    return _held(Figure(table, case, what, value, value, value), at_most, None)
+    return _held(Figure(table, case, what, value, value, value), at_most, at_least)
 
 
 def mean(table, case, what, values, *, at_most=None, at_least=None) -> Figure:

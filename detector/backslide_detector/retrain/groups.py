@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from backslide_detector.evidence import Ints, Predictions
 from backslide_detector.retrain.pairing import Pairing, pair
@@ -146,16 +146,21 @@ def tallies(name: str, column: Column, outcome: NDArray[np.int8]) -> list[Tally]
     return [Tally(name, column.names[i], counts[i]) for i in np.flatnonzero(counts.sum(axis=1))]
 
 
-def compared(rows: Sequence[Tally]) -> tuple[GroupChange, ...]:
-    """Rates, intervals, p-values adjusted for the number of groups; clearest change first."""
-    return _sorted(_measured(rows))
+def compared(rows: Sequence[Tally], at_least: ArrayLike = 0.0) -> tuple[GroupChange, ...]:
+    """Rates, intervals, p-values adjusted for the number of groups; clearest change first.
+
+    Args:
+        rows: the groups.
+        at_least: p-values of what else is claimed of each; the larger one counts.
+    """
+    return _sorted(_measured(rows, at_least))
 
 
 def _sorted(rows: Sequence[GroupChange]) -> tuple[GroupChange, ...]:
     return tuple(sorted(rows, key=lambda row: (row.pvalue, row.column, row.group)))
 
 
-def _measured(rows: Sequence[Tally]) -> list[GroupChange]:
+def _measured(rows: Sequence[Tally], at_least: ArrayLike = 0.0) -> list[GroupChange]:
     """The same in the order given."""
     if not rows:
         return []
@@ -170,7 +175,7 @@ def _measured(rows: Sequence[Tally]) -> list[GroupChange]:
         fixed.tolist(),
         broken.tolist(),
         zip(low.tolist(), high.tolist(), strict=True),
-        holm(midp_pvalue(broken, fixed)).tolist(),
+        holm(np.maximum(midp_pvalue(broken, fixed), at_least)).tolist(),
         strict=True,
     )
     return [GroupChange(row.column, row.group, *rest) for row, *rest in numbers]

@@ -9,6 +9,10 @@ from backslide_detector.retrain.groups import GroupChange
 MOST_GROUPS: Final = 200
 """Classes, and slices, of which each gets a row; those that changed most clearly come first."""
 GROUP_METHOD: Final = "mid-p McNemar test, Tango interval"
+DISCOVERED_METHOD: Final = (
+    "mid-p McNemar test and adjusted Wald test against all other examples, Tango interval, on "
+    "the held half"
+)
 
 
 def metric_changes(behaviour: Behaviour) -> tuple[MetricChange, ...]:
@@ -65,5 +69,5 @@ def _error(group: GroupChange, *, discovered: bool = False) -> MetricChange:
         group.interval,
         group.pvalue,
         role="discovered" if discovered else "slice",
-        method=f"{GROUP_METHOD}, on the held half" if discovered else GROUP_METHOD,
+        method=DISCOVERED_METHOD if discovered else GROUP_METHOD,
     )

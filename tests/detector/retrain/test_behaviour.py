@@ -89,6 +89,20 @@ def test_nothing_is_discovered_where_nothing_changed(make):
     assert false <= 7  # 2 expected at 5 %; more than 7 has a chance of 0.1 %
 
 
+def test_what_got_worse_with_all_else_is_no_discovery(make):
+    random = np.random.default_rng(3)
+    false = 0
+    for _ in range(20):
+        n = 2_000
+        slices = columns(random, n)
+        before, after = random.random(n) > 0.05, random.random(n) > 0.10
+        table = compare_behaviour(
+            make.predictions(after, slices=slices), make.predictions(before)
+        ).discovered
+        false += any(row.pvalue < 0.05 for row in table)
+    assert false <= 5  # 1 expected at 5 %; more than 5 has a chance of 0.03 %
+
+
 def test_another_mix_of_classes_is_told_from_the_model(make):
     def outcome(easy, hard):
         # 10 % wrong among the easy, half of the hard.
