@@ -149,5 +149,5 @@ def test_a_course_of_losses_has_its_noise_and_says_so(make):
     ]  # fmt: skip
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
     assert verdict.recipe.interval is not None
-    assert "Retrains of one recipe vary by about 0.00" in verdict.sentence
+    assert "differ by about 0.00" in verdict.sentence
     assert "points" not in verdict.sentence, "a loss has no percentage points"
