@@ -227,7 +227,7 @@ def _noise(new: PastRun, retrain: RetrainVerdict, fleet: Dispersion) -> Noise | 
     """What is known of retrain noise before any retrain of this lineage was repeated."""
     phi, weight = expected_phi(fleet)
     spread = spread_of_losses(retrain)
-    if retrain.measure == "error" and new.error is not None and new.error.examples:
+    if new.error is not None and new.error.measure == "error" and new.error.examples:
         flips = retrain.model.discordant or None  # two equal runs say nothing of the noise
         spread = prior_sd(new.error.examples, new.error.rate, flips, phi)
     return None if not spread else Noise(spread, weight, fleet.df > 0)

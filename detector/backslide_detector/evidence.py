@@ -199,14 +199,14 @@ class Provenance:
     """
 
     seed: str | None = None
-    initial_weights: str | None = None
-    final_weights: str | None = None
     git_commit: str | None = None
     git_dirty: bool | None = None
     git_diff_digest: str | None = None
     source: str | None = None
     packages: Mapping[str, str] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    initial_weights: str | None = None
+    final_weights: str | None = None
 
 
 @dataclass(frozen=True)
