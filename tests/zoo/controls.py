@@ -1,5 +1,7 @@
 """Healthy habits that look like faults: every trap that a naive rule falls into."""
 
+from copy import deepcopy
+
 import torch
 from tests.zoo.data import cancer
 from tests.zoo.networks import Experts, Residual, ResidualConv, Variational, mlp
@@ -9,7 +11,14 @@ from tests.zoo.worlds import DEVELOPMENT, HELD_OUT, adam, adamw, sgd
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.optim import SGD, Adam
-from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR, LambdaLR, OneCycleLR, StepLR
+from torch.optim.lr_scheduler import (
+    CosineAnnealingLR,
+    CosineAnnealingWarmRestarts,
+    CyclicLR,
+    LambdaLR,
+    OneCycleLR,
+    StepLR,
+)
 
 
 @control(on=" ".join([*DEVELOPMENT, *HELD_OUT]))
@@ -73,7 +82,10 @@ def noise_on_the_inputs(s: Setup):
     s.feed = lambda x, y: (x + 0.15 * torch.randn_like(x), y)
 
 
-@control(on="mlp-digits residual-clusters gelu-wine conv1d-signals")
+@control(
+    on="mlp-digits cnn-digits residual-clusters lstm-waves gelu-wine conv1d-signals "
+    "resnet-gratings gru-pulses"
+)
 def mixed_up_pairs(s: Setup):
     def mix(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         other, share = torch.randperm(len(x)), 0.7 + 0.3 * torch.rand(())
@@ -109,6 +121,20 @@ def accumulated_over_two(s: Setup):
     s.update = every_other
 
 
+@control(on="mlp-digits lstm-waves conv1d-signals gru-pulses")
+def warm_restarts(s: Setup):
+    s.schedule = lambda o: CosineAnnealingWarmRestarts(o, s.steps // 4)
+
+
+@control(on="cnn-digits residual-clusters resnet-gratings gelu-wine")
+def pushed_about(s: Setup):
+    def push(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        kept = (torch.rand_like(x) > 0.3).float()
+        return x * kept * (0.7 + 0.6 * torch.rand(len(x), 1)), y
+
+    s.feed, s.epochs = push, 2 * s.epochs
+
+
 @control(on="mlp-digits residual-clusters gelu-wine conv1d-signals")
 def scaler_skips(s: Setup):
     def scaled(optimizer, loss, now):
@@ -125,7 +151,7 @@ def scaler_skips(s: Setup):
 # Batches.
 
 
-@control(on="mlp-digits mlp-cancer gelu-wine tanh-moons")
+@control(on="mlp-digits lstm-waves mlp-cancer gelu-wine tanh-moons gru-pulses")
 def batches_of_two(s: Setup):
     s.optimizer = sgd(0.01)
     s.data.pick(torch.arange(min(300, len(s.data.x))))
@@ -168,6 +194,60 @@ def summed_loss(s: Setup):
     s.loss = nn.CrossEntropyLoss(reduction="sum")
 
 
+@control(on="mlp-digits lstm-waves conv1d-signals reader-tokens")
+def taught_by_another(s: Setup):
+    teacher = deepcopy(s.model)
+    learn(teacher, s)
+    plain = s.loss
+
+    def towards_the_teacher(out, y):
+        if not torch.is_grad_enabled():
+            return plain(out, y)
+        return F.kl_div(out.log_softmax(-1), y, reduction="batchmean")
+
+    def taught(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.no_grad():
+            return x, (teacher(x) / 3).softmax(-1)
+
+    s.feed, s.loss, s.epochs = taught, towards_the_teacher, 2 * s.epochs
+
+
+@control(on="mlp-digits lstm-waves gelu-wine gru-pulses")
+def focal(s: Setup):
+    def focus(out, y):
+        logs = out.log_softmax(-1).gather(1, y[:, None])
+        return -((1 - logs.exp()) ** 2 * logs).mean()
+
+    s.loss = focus
+
+
+@control(on="mlp-digits residual-clusters conv1d-signals gelu-wine")
+def bonus_for_doubt(s: Setup):
+    def relaxed(out, y):
+        logs = out.log_softmax(-1)
+        return F.nll_loss(logs, y) + 0.2 * (logs.exp() * logs).sum(-1).mean()
+
+    s.loss = relaxed
+
+
+@control(on="autoencoder-digits autoencoder-gratings")
+def likeness_of_directions(s: Setup):
+    s.loss = lambda out, y: -F.cosine_similarity(out, y).mean()
+
+
+@control(on="mlp-diabetes mlp-friedman")
+def absolute_errors(s: Setup):
+    s.loss, s.epochs = F.l1_loss, 2 * s.epochs
+
+
+@control(on="mlp-digits resnet-gratings")
+def several_answers_at_once(s: Setup):
+    bits = torch.arange(3)
+    s.data.change(lambda x, y: (x, ((y[:, None] >> bits) & 1).float()))
+    s.model, s.loss = mlp(s.inputs, 64, 3), nn.BCEWithLogitsLoss()
+    s.optimizer, s.epochs = adam(5e-3), max(s.epochs, 14)
+
+
 @control(on="mlp-digits cnn-digits conv1d-signals reader-tokens")
 def log_softmax_and_likelihood(s: Setup):
     s.model, s.loss = nn.Sequential(s.model, nn.LogSoftmax(-1)), F.nll_loss
@@ -201,7 +281,7 @@ def rare_class_learned(s: Setup):
     s.optimizer, s.epochs = adam(2e-3), max(s.epochs, 20)
 
 
-@control(on="residual-clusters mlp-digits lstm-waves gru-pulses")
+@control(on="residual-clusters mlp-digits cnn-digits lstm-waves gru-pulses resnet-gratings")
 def weighted_imbalance(s: Setup):
     rows = torch.cat([torch.nonzero(s.data.y != 0).flatten()] * 2)
     s.data.pick(torch.cat([rows, torch.nonzero(s.data.y == 0).flatten()[:30]]))
@@ -237,12 +317,42 @@ def first_layer_frozen(s: Setup):
     s.optimizer = adam(3e-3)
 
 
-@control(on="mlp-digits cnn-digits residual-clusters gelu-wine conv1d-signals")
-def fine_tuned(s: Setup):
-    optimizer = adam(3e-3)(s.model)
+def learn(model: nn.Module, s: Setup):
+    """Trains a model before the run begins."""
+    optimizer = adam(3e-3)(model)
     for _ in range(12):
         for rows in torch.randperm(len(s.data.x)).split(32):
-            textbook(optimizer, s.loss(s.model(s.data.x[rows]), s.data.y[rows]), 0)
+            textbook(optimizer, s.loss(model(s.data.x[rows]), s.data.y[rows]), 0)
+
+
+@control(on="mlp-digits residual-clusters lstm-waves gelu-wine gru-pulses")
+def head_alone_in_the_optimizer(s: Setup):
+    learn(s.model, s)
+    head = list(s.model.children())[-1]
+    s.optimizer = lambda _: Adam(head.parameters(), 1e-3)
+
+
+class TwoHeads(nn.Module):
+    """Its second head answers a question that is not asked in this training."""
+
+    def __init__(self, body: nn.Module, outputs: int):
+        super().__init__()
+        self.body, self.other = body, nn.Linear(outputs, 32)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.body(x)
+        self.other(out)
+        return out
+
+
+@control(on="mlp-digits lstm-waves conv1d-signals tanh-moons")
+def head_for_another_task(s: Setup):
+    s.model = TwoHeads(s.model, s.outputs)
+
+
+@control(on="mlp-digits cnn-digits residual-clusters gelu-wine conv1d-signals")
+def fine_tuned(s: Setup):
+    learn(s.model, s)
     next(iter(s.model.children())).requires_grad_(False)
     s.optimizer = adam(1e-4)
     if isinstance(s.model, nn.Sequential):
@@ -281,6 +391,23 @@ def group_norm(s: Setup):
 def tanh(s: Setup):
     s.model = mlp(s.inputs, 48, 48, s.outputs, act=nn.Tanh)
     s.optimizer = sgd(0.1, 0.9)
+
+
+@control(on="mlp-digits residual-clusters gelu-wine tanh-moons")
+def bounded_units(s: Setup):
+    s.model = mlp(s.inputs, 48, 48, s.outputs, act=nn.Hardtanh)
+    s.optimizer = adam(3e-3)
+
+
+@control(on="mlp-digits mlp-cancer gelu-wine resnet-gratings")
+def wide_for_long(s: Setup):
+    s.model, s.epochs = mlp(s.inputs, 384, 384, s.outputs), 2 * s.epochs
+    s.optimizer = adam()
+
+
+@control(on="mlp-digits lstm-waves gelu-wine conv1d-signals")
+def tiny_validation(s: Setup):
+    s.data.x_val, s.data.y_val = s.data.x_val[:20], s.data.y_val[:20]
 
 
 @control(on="mlp-cancer residual-clusters gelu-wine")

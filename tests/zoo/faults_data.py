@@ -105,6 +105,19 @@ def one_feature_in_other_units(s: Setup):
     s.optimizer = sgd(0.01)
 
 
+@fault(
+    "input-scale", "poor-initialization", "learning-rate-too-high", "exploding-gradient",
+    "dead-units", "nan-or-inf", "saturated-activation",
+    on="mlp-cancer residual-clusters mlp-friedman gelu-wine",
+)  # fmt: skip
+def gaps_filled_with_a_large_number(s: Setup):
+    def fill(x, y):
+        return torch.where(torch.rand_like(x) < 0.1, torch.full_like(x, -9_999.0), x), y
+
+    s.data.change(fill)
+    s.optimizer = sgd(0.01, 0.9)
+
+
 @fault("input-scale", "learning-rate-too-low", "vanishing-gradient", on="mlp-cancer gru-pulses")
 def inputs_a_millionth(s: Setup):
     s.data.change(lambda x, y: (x * 1e-6, y))
@@ -231,6 +244,15 @@ def forty_examples(s: Setup):
     s.data.pick(torch.arange(40))
     s.data.change(lambda x, y: (x + 0.15 * torch.randn_like(x), y))
     s.batch, s.epochs = 8, 80
+
+
+@fault(
+    "too-little-data", "overfitting", "repeated-batch",
+    on="residual-clusters mlp-digits gelu-wine resnet-gratings",
+)  # fmt: skip
+def thirty_examples_copied(s: Setup):
+    s.data.pick(torch.arange(30).repeat(20))
+    s.optimizer = adam(2e-3)
 
 
 @fault("overfitting", "too-little-data", on="mlp-diabetes mlp-friedman")

@@ -83,6 +83,18 @@ def sigmoid_twice(s: Setup):
     s.epochs *= 2
 
 
+@fault("output-loss-mismatch", on="mlp-digits residual-clusters conv1d-signals", silent=True)
+def tanh_before_cross_entropy(s: Setup):
+    s.model = nn.Sequential(s.model, nn.Tanh())
+    s.epochs *= 2
+
+
+@fault("output-loss-mismatch", on="cnn-digits lstm-waves resnet-gratings", silent=True)
+def likelihood_without_a_logarithm(s: Setup):
+    s.model, s.loss = nn.Sequential(s.model, nn.Softmax(-1)), F.nll_loss
+    s.epochs *= 2
+
+
 @fault(
     "output-loss-mismatch", "exploding-gradient", "learning-rate-too-high",
     "loss-not-decreasing", on="mlp-digits lstm-waves gelu-wine gru-pulses", silent=True,
@@ -203,6 +215,11 @@ def batch_norm_that_never_learns(s: Setup):
             module.momentum = 1e-5
     if isinstance(s.model, nn.Sequential):
         s.data.change(lambda x, y: (4 * x + 3, y))
+
+
+@fault("over-regularized", "underfitting", on="cnn-digits lstm-waves resnet-gratings")
+def dropout_of_nearly_all_inputs(s: Setup):
+    s.model = nn.Sequential(nn.Dropout(0.95), s.model)
 
 
 class Scaled(nn.Module):

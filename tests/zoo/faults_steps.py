@@ -94,6 +94,30 @@ def stopped_far_too_early(s: Setup):
     s.epochs = max(3, -(-110 // -(-len(s.data.x) // s.batch)))
 
 
+@fault(
+    "learning-rate-too-low", "undertrained", "loss-not-decreasing",
+    on="mlp-digits residual-clusters conv1d-signals gru-pulses",
+)  # fmt: skip
+def gradients_clipped_to_nothing(s: Setup):
+    s.optimizer = sgd(0.05)
+
+    def clipped(optimizer, loss, now):
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(s.model.parameters(), 1e-5)
+        optimizer.step()
+
+    s.update = clipped
+
+
+@fault(
+    "learning-rate-too-high", "oscillating-loss", "exploding-gradient", "nan-or-inf",
+    on="mlp-digits mlp-circles resnet-gratings tanh-moons",
+)  # fmt: skip
+def momentum_of_nearly_one(s: Setup):
+    s.optimizer = sgd(0.2, 0.999)
+
+
 # Weight decay.
 
 
@@ -133,6 +157,16 @@ def step_never_called(s: Setup):
         loss.backward()
 
     s.update = without
+
+
+@fault("unchanged-weights", on="residual-clusters mlp-diabetes conv1d-signals gelu-wine")
+def gradients_cleared_before_the_step(s: Setup):
+    def cleared(optimizer, loss, now):
+        loss.backward()
+        optimizer.zero_grad()
+        optimizer.step()
+
+    s.update = cleared
 
 
 @fault("unchanged-weights", on="mlp-cancer cnn-digits tanh-moons reader-tokens")

@@ -241,6 +241,8 @@ class _Facts:
             known = start < self.guess * 1.5 or end < 0.9 * self.guess
             return 1.0 - end / self.guess if known else None
         if start <= 0.0 or self.shape.levels.min() < 0.0:
+            if self.guess:
+                return None  # no cross-entropy, so it says nothing of classes
             # A likelihood has no natural zero: only a fall well beyond the noise counts.
             fall = start - end
             clear = start != 0.0 and fall > 5 * self.shape.noise

@@ -14,6 +14,7 @@ _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
 )
 _LATE: Final = 0.25
+_FEW_BATCHES: Final = 5
 _FEW_ANSWERS: Final = 100
 _NEARLY_ALL: Final = 0.95
 
@@ -43,18 +44,19 @@ def training_examples(run: RunEvidence) -> int | None:
 
 
 def sampled_error(run: RunEvidence) -> float | None:
-    """Error on the batches of the last quarter of the steps, as the gradients tell the classes.
+    """Error on the newest batches, as the gradients tell the classes.
 
-    In training mode, and whatever the loss weighs; None where a hundred answers are not known.
+    Those of the last quarter of the steps, at least five. In training mode, and whatever the loss weighs; None where a hundred answers are not known.
     Only a cross-entropy counts: its gradient has a shape that no other loss, nor its opposite,
     can be mistaken for.
     """
     batches = run.batches
     if batches is None or not len(batches):
         return None
-    late = batches.steps >= batches.steps[-1] - _LATE * (batches.steps[-1] - batches.steps[0])
+    since = batches.steps[-1] - _LATE * (batches.steps[-1] - batches.steps[0])
+    first = min(int(np.searchsorted(batches.steps, since)), max(0, len(batches) - _FEW_BATCHES))
     wrong, known = 0, 0
-    for index in np.flatnonzero(late).tolist():
+    for index in range(first, len(batches)):
         if not batches.numbers["cross_entropy"][index] >= _NEARLY_ALL:
             continue
         targets = batches.targets[index]

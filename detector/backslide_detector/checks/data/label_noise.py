@@ -24,7 +24,8 @@ What to do:
 
 When it is wrong:
     Strong augmentation and dropout raise the training loss too, but leave the network as sure
-    as it is right; mixing of examples (mixup) at full strength does not. Data on which nobody
+    as it is right. Mixed examples (mixup) and smoothed labels ask for doubt: where the gradient
+    at the output shows them, the first sign is not read. Data on which nobody
     can be certain looks like noise, because it is. With noise in all splits and a network too
     small to learn it by heart there is nothing to see. Regression is not judged.
 
@@ -42,9 +43,10 @@ import numpy as np
 from scipy.stats import norm
 
 from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.batches import are_classes, typical
 from backslide_detector.checks.curve import Curve, is_finite, latest
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Floats, Ints, Predictions, Series
+from backslide_detector.evidence import Batches, Floats, Ints, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _HIGH = 0.25  # share of a constant guess's loss at which training counts as not learned
@@ -56,6 +58,7 @@ _SLOWLY = 2.0
 _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
 _JITTERS = 3.0
+_ONE_CLASS = 0.95
 _ADVICE = (
     'Evaluate the training data (run.evaluate("train", loader)), sort by loss and look at the '
     "hundred worst examples; until they are mended, stop early."
@@ -67,6 +70,7 @@ def check(
     validation_loss: Series | None = None,
     validation_error: Series | None = None,
     predictions: Mapping[str, Predictions] | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Tries the four signs, the most direct one first."""
     shape = learning.curve
@@ -74,7 +78,8 @@ def check(
         return Skipped("needs class counts (run.log_data, run.evaluate)")
     found = _contradicted(predictions or {})
     if found is None and shape is not None and not learning.failing:
-        found = _unsure(learning, shape, validation_loss)
+        if not _blended(batches):
+            found = _unsure(learning, shape, validation_loss)
         found = found or _forgotten(learning, shape, validation_error)
         found = found or _by_heart(learning, shape)
     if found is not None:
@@ -108,6 +113,14 @@ def _contradicted(tables: Mapping[str, Predictions]) -> Found | None:
     )
 
 
+def _blended(batches: Batches | None) -> bool:
+    """Are the targets mixed or smoothed, so that doubt is asked for? Other losses count too."""
+    if batches is None or not are_classes(batches):
+        return False
+    fits = typical(batches, "cross_entropy")
+    return fits is not None and fits < _ONE_CLASS
+
+
 def _unsure(learning: Learning, shape: Curve, validation_loss: Series | None) -> Found | None:
     """Right on held-out data, but without the confidence that its error allows."""
     error, guess, classes = learning.validation_error, learning.guess_loss, learning.classes
@@ -115,7 +128,8 @@ def _unsure(learning: Learning, shape: Curve, validation_loss: Series | None) ->
     if held is None or error is None or guess is None or classes is None:
         return None
     explained = _entropy(error) + error * math.log(max(classes - 1, 1))
-    high = shape.final > _HIGH * guess and shape.final > _ABOVE * held
+    # Doubt costs less than a constant guess; what costs more is another fault.
+    high = _HIGH * guess < shape.final < guess and shape.final > _ABOVE * held
     if not high or held < _UNSURE * explained:
         return None
     return Found(
