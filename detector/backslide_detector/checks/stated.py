@@ -46,9 +46,9 @@ def training_examples(run: RunEvidence) -> int | None:
 def sampled_error(run: RunEvidence) -> float | None:
     """Error on the newest batches, as the gradients tell the classes.
 
-    Those of the last quarter of the steps, at least five. In training mode, and whatever the loss weighs; None where a hundred answers are not known.
-    Only a cross-entropy counts: its gradient has a shape that no other loss, nor its opposite,
-    can be mistaken for.
+    Those of the last quarter of the steps, at least five. In training mode, and whatever the
+    loss weighs; None where a hundred answers are not known. Only a cross-entropy counts: its
+    gradient has a shape that no other loss, nor its opposite, can be mistaken for.
     """
     batches = run.batches
     if batches is None or not len(batches):

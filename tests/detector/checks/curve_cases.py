@@ -54,6 +54,8 @@ SLOW = series(2.3 - TIME / 1300 + noise())
 SLOW_VALIDATION = each_epoch(np.linspace(2.3, 2.0, EPOCHS))
 DONE = series(1.3 + np.exp(-TIME / 20) + noise())
 
+A_LITTLE = series(2.3 - TIME / 2_000 + noise())
+
 SMALL = history({"0.weight": "Linear", "0.bias": "Linear"})
 SMALL = replace(SMALL, count=np.array([20, 10]))
 NARROW = history({"0.weight": "Linear", "0.bias": "Linear", "2.weight": "Linear"})
@@ -72,6 +74,7 @@ FOUND = {
         run(predictions=CHANCE),
         run(predictions=SHIFTED),
         run(predictions=EXCHANGED),
+        run(A_LITTLE, predictions=CHANCE, series={"val_loss": each_epoch([2.6] * EPOCHS)}),
     ],
     "label-noise": [
         run(CREEPING, series={"val_loss": FLAT_HIGH, "val/error": FEW_ERRORS}),

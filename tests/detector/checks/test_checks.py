@@ -53,10 +53,14 @@ DECAYED = series(np.where(np.arange(STEPS) < 5, 0.1, 1e-9))
 VAL_UP = series(np.r_[np.linspace(2, 0.8, 10), np.linspace(0.85, 2.0, 20)], every=13)
 ERRORS_UP = series(np.r_[np.linspace(0.9, 0.05, 10), np.linspace(0.05, 0.2, 20)], every=13)
 VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
+FADING_COST = np.geomspace(2.3, 0.1, SNAPSHOTS)
 SMOOTH_TEN = 1.4612
 LOUD = history(OUTPUTS, rms=[1.0, 2.0, 4.0, 8.0, 16.0])
 WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
 RUN_AWAY = series(np.where(np.arange(STEPS) < 50, FALLING.values, 1e6))
+GROWING_ON = batch_cases.batches(
+    cross_entropy=1.0, output_low=-0.9, output_high=np.linspace(0.1, 1.0, SNAPSHOTS)
+)
 TAKEN_FOR_LOGITS = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=0.99)
 ONE_ANSWER = predictions(labels(), ["3"] * 300)
 MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
@@ -105,6 +109,10 @@ FOUND = {
         failing(weights=SHRUNK),
         failing(shrink=0.03),
         failing(dropping=("2",), weights=None),
+        failing(
+            series(20.0 + noise()),
+            batches=batch_cases.batches(cross_entropy=1.0, loss=2.3 + noise(SNAPSHOTS)),
+        ),
     ],
     "symmetric-weights": [
         failing(weights=EQUAL),
@@ -127,6 +135,11 @@ FOUND = {
     "output-loss-mismatch": [
         run(series(np.maximum(2.3 - np.arange(STEPS) / 50, SMOOTH_TEN) + abs(noise()))),
         run(batches=TAKEN_FOR_LOGITS),
+        run(
+            batches=batch_cases.batches(cross_entropy=1.0, output_low=0.05, output_high=0.2),
+            activations=history(OUTPUTS | {"5": "Softmax"}),
+        ),
+        run(batches=batch_cases.batches(cross_entropy=1.0, output_low=-0.99, output_high=0.98)),
         run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=0.0)),
         failing(series(np.zeros(STEPS))),
     ],
@@ -156,6 +169,14 @@ CLEAR = {
         failing(STUCK),
         run(shrink=0.03, dropping=("2",)),
         failing(shrink=9e-4),
+        failing(  # what is left over swings with the batches, as under another loss
+            series(20.0 + noise(scale=5.0)),
+            batches=batch_cases.batches(cross_entropy=1.0, loss=2.3 + noise(SNAPSHOTS)),
+        ),
+        run(
+            series(20.0 + noise()),
+            batches=batch_cases.batches(cross_entropy=1.0, loss=FADING_COST),
+        ),
     ],
     "symmetric-weights": [
         run(weights=EQUAL),
@@ -177,6 +198,7 @@ CLEAR = {
         run(batches=batch_cases.batches(cross_entropy=1.0, output_low=-3.0, output_high=9.0)),
         run(batches=batch_cases.batches(cross_entropy=0.0, output_low=0.0, output_high=1.0)),
         run(batches=batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=0.3)),
+        run(batches=GROWING_ON),
         run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=1.0)),
     ],
     "class-imbalance": [run(), run(data=FEW_ZEROS, predictions=SEEING)],

@@ -1,7 +1,8 @@
 """Labels and examples do not belong together on one side of the split.
 
 What it looks for:
-    A network that learns its training data while held-out predictions are at chance or below.
+    A network that learns its training data while held-out predictions are at chance or below;
+    that it learns a little is enough where the validation loss is above a constant guess.
     Or, whatever the error: held-out predictions that become right once class names are
     exchanged one to one (of at least two classes, seven in ten examples get another class's
     name, and seven in ten answers with that name are for them).
@@ -37,14 +38,18 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.curve import latest
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Predictions
+from backslide_detector.evidence import Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _FEW_EXAMPLES = 10
 _EXCHANGED = 0.7
 _MOST_CLASSES = 1_000
 _LEARNED = 0.3
+_A_LITTLE = 0.05
+_ABOVE = 1.05
+_CHANCE = 0.1
 _ADVICE = (
     "Look at ten held-out examples with their labels; compare the order of the classes and the "
     "preprocessing of both splits."
@@ -52,7 +57,9 @@ _ADVICE = (
 
 
 def check(
-    learning: Learning, predictions: Mapping[str, Predictions] | None = None
+    learning: Learning,
+    predictions: Mapping[str, Predictions] | None = None,
+    validation_loss: Series | None = None,
 ) -> Found | Clear | Skipped:
     """Tries other names for the predicted classes, then compares both sides with chance."""
     chosen = held_out(predictions) if predictions else None
@@ -73,20 +80,30 @@ def check(
                 since_step=0,
                 numbers={"exchanged": float(len(renamed)), "error": table.error},
             )
-    if learning.generalises is None or learning.validation_error is None:
+    little = _worse_than_guessing(learning, validation_loss)
+    if learning.validation_error is None or (learning.generalises is None and not little):
         return Skipped("needs class counts, a training loss and an error on held-out data")
     if learning.generalises:
         return Clear()
     curve = learning.curve
     return Found(
         Severity.FAILING,
-        f"Training is learned (loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), "
-        f"but the held-out error of {learning.validation_error:.1%} is no better than always "
+        f"Training is learned{' a little' if little else ''} "
+        f"(loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), but the held-out error of {learning.validation_error:.1%} is no better than always "
         f"guessing the largest class ({learning.chance:.1%}).",
         _ADVICE,
         since_step=int(curve.steps[0]) if curve is not None else 0,
         numbers={"error": learning.validation_error, "chance": learning.chance or 0.0},
     )
+
+
+def _worse_than_guessing(learning: Learning, validation_loss: Series | None) -> bool:
+    """Has training taught something that makes held-out answers worse than a constant guess?"""
+    held, guess = latest(validation_loss), learning.guess_loss
+    trained, tested = learning.training_skill, learning.validation_skill
+    if held is None or guess is None or trained is None or tested is None:
+        return False
+    return held > _ABOVE * guess and trained >= _A_LITTLE and tested < _CHANCE
 
 
 def _renamed(table: Predictions) -> list[tuple[str, str]]:

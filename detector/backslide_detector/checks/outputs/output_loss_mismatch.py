@@ -1,9 +1,9 @@
 """The loss expects something else than the network puts out.
 
 What it looks for:
-    One of four. Outputs that never leave the range from 0 to 1, while the gradient at the
-    output is that of a cross-entropy which takes them for logits: softmax or sigmoid applied
-    twice. A loss of classes that falls below zero, which a cross-entropy cannot: a likelihood
+    One of four. Outputs of a softmax, sigmoid or tanh, or such as reach 1 and never pass it,
+    while the gradient at the output is that of a cross-entropy which takes them for logits. A
+    loss of classes that falls below zero, which a cross-entropy cannot: a likelihood
     of raw scores, or of probabilities whose logarithm was forgotten. A loss that was exactly
     zero from the first step on: a cross-entropy over a single output. Or, from the curve alone:
     a cross-entropy of K classes that settles on ln(e + K - 1) - 1 (1.461 for ten classes), the
@@ -50,7 +50,8 @@ _PECULIAR: Final = 8
 _FEW_BATCHES: Final = 10
 _FEW_LOSSES: Final = 20
 _NEARLY_ALL: Final = 0.95
-_REACHED: Final = 0.9
+_REACHED: Final = 0.95
+_SQUASHING: Final = ("Softmax", "Sigmoid", "Tanh", "Softsign")
 
 
 def check(
@@ -83,24 +84,23 @@ def _squashed(
     told &= np.isfinite(numbers["output_low"]) & np.isfinite(numbers["output_high"])
     if told.sum() < _FEW_BATCHES or np.median(numbers["cross_entropy"][told]) < _NEARLY_ALL:
         return None
-    low, high = (
-        float(numbers["output_low"][told].min()),
-        float(numbers["output_high"][told].max()),
-    )
-    # A rectifier's outputs are zero exactly; those of a softmax are not, or add up to one.
-    if low < 0.0 or high > 1.0 or not (low > 0.0 or high > _REACHED):
+    lows, highs = numbers["output_low"][told], numbers["output_high"][told]
+    low, high = float(lows.min()), float(highs.max())
+    kind, last = "", None
+    if activations is not None and activations.kinds and activations.kinds[-1] in _SQUASHING:
+        kind, last = activations.kinds[-1], activations.layers[-1]
+    # Without a module that says so: outputs that reach a bound, and never pass it.
+    late = np.fmax(-lows, highs)[told.sum() // 2 :]
+    if low < -1.0 or high > 1.0 or not (kind or np.median(late) > _REACHED):
         return None
-    last = activations.layers[-1] if activations is not None and activations.layers else None
-    kind = activations.kinds[-1] if activations is not None and activations.kinds else ""
-    squashing = kind in ("Softmax", "Sigmoid")
-    what = f"the outputs of {last} ({kind})" if squashing else "the outputs"
+    what = f"the outputs of {last} ({kind})" if kind else "the outputs"
     return Found(
         Severity.WARNING,
         f"In {told.sum()} batches {what} lie between {low:.2g} and {high:.2g}, and the loss "
         f"takes them for logits. {learning.sentence}",
-        "Remove the softmax or sigmoid at the end of the model: CrossEntropyLoss and "
+        "Remove the softmax, sigmoid or tanh at the end of the model: CrossEntropyLoss and "
         "BCEWithLogitsLoss take logits.",
-        layer=last if squashing else None,
+        layer=last,
         since_step=int(batches.steps[0]),
         numbers={"low": low, "high": high},
     )

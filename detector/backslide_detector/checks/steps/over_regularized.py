@@ -1,10 +1,13 @@
 """Weight decay, a penalty or dropout leaves the network nothing to learn with.
 
 What it looks for:
-    In a run that fails to learn or learns poorly, one of three. Weight matrices that shrank to
+    In a run that fails to learn or learns poorly, one of four. Weight matrices that shrank to
     less than a tenth of their first size. Weight decay that takes a hundredth or more of each
     weight in a step, so that what is learned is gone after some dozens of steps. Dropout that
-    drops more than eight in ten of its inputs.
+    drops more than eight in ten of its inputs. A penalty that makes up more than six tenths of
+    the loss (what was logged, less what the answers of the batch cost, as steady from batch to
+    batch as only what depends on the weights alone can be), while the answers cost almost what
+    they did at the start.
 
 Why it matters:
     A network whose weights are nearly zero, or are forgotten as fast as they are learned,
@@ -32,23 +35,37 @@ References:
 
 import numpy as np
 
+from backslide_detector.checks.batches import FEW
 from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory, RunEvidence
+from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SHRUNK = 0.1
 _FAST = 0.01
+_MOST = 0.6
+_STEADY = 0.03
+_STILL = 0.7
+_ONE_CLASS = 0.95
 
 
 def check(
-    run: RunEvidence, learning: Learning, weights: LayerHistory | None = None
+    run: RunEvidence,
+    learning: Learning,
+    *,
+    weights: LayerHistory | None = None,
+    batches: Batches | None = None,
+    loss: Series | None = None,
 ) -> Found | Clear | Skipped:
-    """Compares each weight matrix with its first snapshot, then reads decay and dropout."""
+    """Compares weights with their start, then reads the penalty, decay and dropout."""
     kept = None if weights is None else _kept(weights)
-    if kept is None and not (run.shrink or run.dropping):
+    penalty = None if batches is None or loss is None else _penalty(batches, loss)
+    if kept is None and penalty is None and not (run.shrink or run.dropping):
         return Skipped("too few snapshots of weight matrices that were finite and not zero")
-    if kept is not None and kept <= _SHRUNK:
+    if penalty is not None:
+        text = f"A penalty makes up {penalty:.0%} of the training loss"
+        advice = "Divide the factor of the penalty in the loss by ten."
+    elif kept is not None and kept <= _SHRUNK:
         text = f"The weight matrices shrank to {kept:.2g} of their first size"
         advice = "Divide the weight decay, or the factor of the penalty in the loss, by ten."
     elif run.shrink >= _FAST:
@@ -61,7 +78,7 @@ def check(
         advice = "Lower the share that is dropped: between 0.1 and 0.5 is usual."
     else:
         return Clear()
-    if not learning.poor:
+    if not (learning.poor or penalty is not None):
         return Clear(f"{text}; the run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
@@ -80,3 +97,26 @@ def _kept(weights: LayerHistory) -> float | None:
     first, last = weights.rms[0, chosen], weights.rms[-1, chosen]
     known = np.isfinite(first) & np.isfinite(last) & (first > 0.0)
     return float(np.median(last[known] / first[known])) if known.any() else None
+
+
+def _penalty(batches: Batches, loss: Series) -> float | None:
+    """Share of the loss that answers do not explain, if they cost almost what they did first.
+
+    None where there is no such share, or what answers cost is not known.
+    """
+    _, at, rows = np.intersect1d(loss.steps, batches.steps, return_indices=True)
+    cost, logged = batches.numbers["loss"][rows], loss.values[at]
+    # Numbers need no proof: read wrongly, they leave no steady rest.
+    known = np.full(len(rows), "classes" not in batches.answers)
+    known |= batches.numbers["cross_entropy"][rows] >= _ONE_CLASS
+    known &= np.isfinite(cost) & np.isfinite(logged) & (logged > 0.0)
+    cost, logged = cost[known], logged[known]
+    half = len(cost) // 2
+    if half < FEW:
+        return None
+    rest = (logged - cost)[half:]
+    share, fallen = float(np.median(rest / logged[half:])), float(np.median(cost[half:]))
+    steady = np.median(np.abs(np.diff(rest))) <= _STEADY * np.median(rest)
+    if share < _MOST or not steady or fallen < _STILL * np.median(cost[:FEW]):
+        return None
+    return share
