@@ -89,8 +89,9 @@ def check(
     return Found(
         Severity.FAILING,
         f"Training is learned{' a little' if little else ''} "
-        f"(loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), but the held-out error of {learning.validation_error:.1%} is no better than always "
-        f"guessing the largest class ({learning.chance:.1%}).",
+        f"(loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), but the held-out "
+        f"error of {learning.validation_error:.1%} is no better than always guessing the "
+        f"largest class ({learning.chance:.1%}).",
         _ADVICE,
         since_step=int(curve.steps[0]) if curve is not None else 0,
         numbers={"error": learning.validation_error, "chance": learning.chance or 0.0},
