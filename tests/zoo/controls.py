@@ -328,7 +328,7 @@ def learn(model: nn.Module, s: Setup):
 @control(on="mlp-digits residual-clusters lstm-waves gelu-wine gru-pulses")
 def head_alone_in_the_optimizer(s: Setup):
     learn(s.model, s)
-    head = list(s.model.children())[-1]
+    head = s.model.head if hasattr(s.model, "head") else s.model[-1]
     s.optimizer = lambda _: Adam(head.parameters(), 1e-3)
 
 

@@ -54,6 +54,7 @@ SLOW = series(2.3 - TIME / 1300 + noise())
 SLOW_VALIDATION = each_epoch(np.linspace(2.3, 2.0, EPOCHS))
 DONE = series(1.3 + np.exp(-TIME / 20) + noise())
 
+GETTING_WORSE = each_epoch(np.linspace(2.3, 2.6, EPOCHS))
 A_LITTLE = series(2.3 - TIME / 2_000 + noise())
 
 SMALL = history({"0.weight": "Linear", "0.bias": "Linear"})
@@ -74,7 +75,7 @@ FOUND = {
         run(predictions=CHANCE),
         run(predictions=SHIFTED),
         run(predictions=EXCHANGED),
-        run(A_LITTLE, predictions=CHANCE, series={"val_loss": each_epoch([2.6] * EPOCHS)}),
+        run(A_LITTLE, predictions=CHANCE, series={"val_loss": GETTING_WORSE}),
     ],
     "label-noise": [
         run(CREEPING, series={"val_loss": FLAT_HIGH, "val/error": FEW_ERRORS}),
@@ -114,7 +115,11 @@ FOUND = {
     "oscillating-loss": [run(SWINGING, **POOR), run(LOST_AGAIN, **POOR)],
 }
 CLEAR = {
-    "label-mismatch": [run(), run(predictions=ONE_WAY), run(predictions=A_THIRD_WRONG)],
+    "label-mismatch": [
+        run(),
+        run(predictions=ONE_WAY),
+        run(predictions=A_THIRD_WRONG),
+    ],
     "label-noise": [
         run(series={"val_loss": SURE, "val/error": FEW_ERRORS}),
         run(CREEPING, series={"val_loss": each_epoch([1.3] * 30), "val/error": FEW_ERRORS}),

@@ -47,7 +47,7 @@ _FEW_EXAMPLES = 10
 _EXCHANGED = 0.7
 _MOST_CLASSES = 1_000
 _LEARNED = 0.3
-_A_LITTLE = 0.05
+_A_LITTLE = 0.95
 _ABOVE = 1.05
 _CHANCE = 0.1
 _ADVICE = (
@@ -101,10 +101,13 @@ def check(
 def _worse_than_guessing(learning: Learning, validation_loss: Series | None) -> bool:
     """Has training taught something that makes held-out answers worse than a constant guess?"""
     held, guess = latest(validation_loss), learning.guess_loss
-    trained, tested = learning.training_skill, learning.validation_skill
+    trained, tested = learning.final_loss, learning.validation_skill
     if held is None or guess is None or trained is None or tested is None:
         return False
-    return held > _ABOVE * guess and trained >= _A_LITTLE and tested < _CHANCE
+    # It came to that by training: a wild start, or statistics that lag, are other faults.
+    lowest = float(np.nanmin(validation_loss.values)) if validation_loss is not None else held
+    worse = held > _ABOVE * max(guess, lowest)
+    return worse and trained < _A_LITTLE * guess and tested < _CHANCE
 
 
 def _renamed(table: Predictions) -> list[tuple[str, str]]:
