@@ -238,7 +238,8 @@ def cases(table):
 
 
 def test_every_check_has_found_and_clear_cases():
-    names = {check.name for check in load_checks()}
+    # Those that hold a run against the one before have cases of pairs, in tests/detector/inside.
+    names = {check.name for check in load_checks() if check.family != "inside"}
     assert set(FOUND) == names
     assert set(CLEAR) == names
 
