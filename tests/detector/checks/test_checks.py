@@ -238,7 +238,7 @@ def cases(table):
 
 
 def test_every_check_has_found_and_clear_cases():
-    # Those that hold a run against the one before have cases of pairs, in tests/detector/inside.
+    # Those that compare a run with the one before have cases in tests/detector/inside.
     names = {check.name for check in load_checks() if check.family != "inside"}
     assert set(FOUND) == names
     assert set(CLEAR) == names
