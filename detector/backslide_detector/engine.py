@@ -68,6 +68,13 @@ class Case:
     mapping: Mapping[str, str] = field(default_factory=dict)
     false_alarm_every: float = 1_000.0
 
+    @property
+    def pair(self) -> Pair | None:
+        """The run beside its baseline, for what changed inside; None without one."""
+        if self.old is None:
+            return None
+        return Pair(self.new.inside, self.old.inside, self.healthy, self.parent)
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -106,7 +113,7 @@ def crashed(run: RunEvidence, error: BaseException, trace: str) -> Judged:
 
 def _judged(case: Case) -> Judged:
     new = case.new
-    results = run_checks(new, mapping=case.mapping, pair=_pair(case))
+    results = run_checks(new, mapping=case.mapping, pair=case.pair)
     retrain = (
         RetrainVerdict(Verdict.NONE, "The run is still training.")
         if case.live
@@ -151,13 +158,6 @@ def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     hindsight = look_back(PastRun.of(case.new), PastRun.of(case.old), case.history)
     leads = (*retrain.leads, *hindsight.sentences)
     return replace(retrain, hindsight=hindsight, leads=leads)
-
-
-def _pair(case: Case) -> Pair | None:
-    """The run beside its baseline, for what changed inside; None without one."""
-    if case.old is None:
-        return None
-    return Pair(case.new.inside, case.old.inside, case.healthy, case.parent)
 
 
 def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:

@@ -266,7 +266,9 @@ def compose(
     if not head.metrics and head.lineage is None:
         return writeback.bare_writes(judgement, head, _now())
     where = _links(detector, found)
-    return writeback.writes(judgement, head, _now(), new=case.new, old=case.old, links=where)
+    return writeback.writes(
+        judgement, head, _now(), new=case.new, old=case.old, links=where, pair=case.pair
+    )
 
 
 def act(detector: Detector, lease: Lease, head: RunHead, left: Writes | None) -> None:

@@ -15,6 +15,7 @@ from backslide.contract import (
     Tag,
 )
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.inside.pair import Pair
 from backslide_detector.judgement import Judgement
 from backslide_detector.report import words
 from backslide_detector.report.document import document
@@ -35,6 +36,7 @@ def writes(
     new: RunEvidence,
     old: RunEvidence | None,
     links: Links,
+    pair: Pair | None = None,
 ) -> Writes | None:
     """What is left to write onto an ended run; None when all of it is there.
 
@@ -45,11 +47,12 @@ def writes(
         new: the run, for the pictures.
         old: its baseline, for the same.
         links: where the note and the page lead on.
+        pair: what is inside both, for the page.
     """
     tags = _tags(judgement)
     tags[Tag.NOTE] = note(head.tags.get(Tag.NOTE, ""), words.note(judgement, new, old, links))
     marks = {Tag.VERDICT: judgement.retrain.verdict.value}
-    artifacts = _artifacts(judgement, new, old, links)
+    artifacts = _artifacts(judgement, new, old, links, pair)
     said = _Said(artifacts, tags, marks, _metrics(judgement))
     return _left(head, said, moment)
 
@@ -106,10 +109,14 @@ def note(existing: str, block: str) -> str:
 
 
 def _artifacts(
-    judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links: Links
+    judgement: Judgement,
+    new: RunEvidence,
+    old: RunEvidence | None,
+    links: Links,
+    pair: Pair | None = None,
 ) -> dict[str, str]:
     return {
-        Artifact.REPORT: page(judgement, new, old, links),
+        Artifact.REPORT: page(judgement, new, old, links, pair),
         Artifact.VERDICT: json.dumps(document(judgement), indent=2, allow_nan=False) + "\n",
     }
 

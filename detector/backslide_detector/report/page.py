@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from backslide_detector.evidence import RunEvidence
+from backslide_detector.inside.pair import Pair
 from backslide_detector.judgement import Judgement
 from backslide_detector.report import view
 from backslide_detector.report.links import Links
@@ -25,6 +26,7 @@ from backslide_detector.report.sections.curves import curves
 from backslide_detector.report.sections.gradients import gradients
 from backslide_detector.report.sections.lineage import lineage
 from backslide_detector.report.sections.metrics import metrics
+from backslide_detector.report.sections.network import network
 from backslide_detector.report.sections.trends import trends
 
 SECTIONS = (lineage, metrics, curves, classes, gradients, activations, trends)
@@ -32,7 +34,17 @@ LONGEST = 2_000
 """Characters of one piece of text at most."""
 
 
-def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links: Links) -> str:
+INSIDE = (network,)
+"""Sections about what is inside, which healthy runs say something of as well."""
+
+
+def page(
+    judgement: Judgement,
+    new: RunEvidence,
+    old: RunEvidence | None,
+    links: Links,
+    pair: Pair | None = None,
+) -> str:
     """The whole report as self-contained HTML.
 
     Args:
@@ -40,8 +52,12 @@ def page(judgement: Judgement, new: RunEvidence, old: RunEvidence | None, links:
         new: the judged run.
         old: the run it was compared with, drawn beside it.
         links: where to go on; only web addresses are linked.
+        pair: both insides, with those of healthy runs.
     """
+    if pair is None and old is not None:
+        pair = Pair(new.inside, old.inside)
     parts = [build(judgement, new, old) for build in SECTIONS]
+    parts += [build(judgement, new, pair) for build in INSIDE]
     sections = [part for part in parts if isinstance(part, Section)]
     css = _stylesheet()
     return (

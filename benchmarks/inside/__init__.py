@@ -1,0 +1,1 @@
+"""How often planted changes inside networks are found, and healthy retrains left alone."""
