@@ -34,7 +34,9 @@ def probed(model: nn.Module, data: Data) -> Probe:
     return probe
 
 
-def run_of(name: str, model: nn.Module, data: Data, number: int, parent: str = "") -> RunEvidence:
+def run_of(
+    name: str, model: nn.Module, data: Data, number: int, parent: str = ""
+) -> RunEvidence:
     """What the detector would read of one run: its probe and its test predictions."""
     x, y = data.test
     with torch.no_grad():
@@ -71,8 +73,7 @@ def findings(
     return {
         result.check: result.outcome.layer
         for result in judged.judgement.results
-        if isinstance(result.outcome, Found)
-        and result.check in INSIDE
+        if isinstance(result.outcome, Found) and result.check in INSIDE
     }
 
 

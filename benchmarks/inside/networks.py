@@ -131,9 +131,7 @@ def digits() -> Data:
     order = torch.randperm(len(y), generator=torch.Generator().manual_seed(0))
     x, y = x[order], y[order]
     cut = PROBED + TESTED
-    return Data(
-        (x[cut:], y[cut:]), (x[:PROBED], y[:PROBED]), (x[PROBED:cut], y[PROBED:cut])
-    )
+    return Data((x[cut:], y[cut:]), (x[:PROBED], y[:PROBED]), (x[PROBED:cut], y[PROBED:cut]))
 
 
 def train(

@@ -1,6 +1,5 @@
 """The table of `make inside`."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -2,13 +2,18 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from backslide_detector.graph import Graph, Node
 
 MOST = 60
 """Boxes of a picture at most."""
+
+LEAST = 6
+"""Boxes for which it is worth to open a module that has too many children."""
+RUN = "…"
+"""In the path of neighbours taken together."""
 
 Path = tuple[str, ...]
 """Names of modules from the outside in."""
@@ -57,7 +62,7 @@ def collapsed(graph: Graph, marked: Iterable[str] = (), most: int = MOST) -> Ske
 
     The picture starts from the modules at the top and opens one after the other, those with
     marked nodes first, then the largest, as long as there is room. A module with too many
-    children shows them in runs of neighbours.
+    children shows them in runs of neighbours, as far as there is room.
 
     Args:
         graph: with its modules named `blocks.0.conv1`.
@@ -70,12 +75,13 @@ def collapsed(graph: Graph, marked: Iterable[str] = (), most: int = MOST) -> Ske
     while open_ := [key for key in shown if key not in closed and len(shown[key]) > 1]:
         key = max(open_, key=lambda k: (sum(n.id in wanted for n in shown[k]), len(shown[k])))
         parts = _children(shown[key], key)
-        if len(shown) - 1 + len(parts) > most:
-            closed.add(key)
-            if key:
+        room = most - len(shown) + 1
+        if len(parts) > room:
+            if room < LEAST:
+                closed.add(key)
                 continue
-            parts = _runs(parts, most)
-            closed.update(parts)
+            parts = _runs(parts, room, wanted)
+            closed.update(part for part in parts if RUN in part)
         if set(parts) == {key}:
             closed.add(key)
             continue
@@ -111,22 +117,42 @@ def _children(nodes: Sequence[Node], prefix: Path) -> dict[Path, list[Node]]:
     return dict(parts)
 
 
-def _runs(parts: Mapping[Path, list[Node]], most: int) -> dict[Path, list[Node]]:
-    """Neighbours in order of depth taken together, so that there are at most `most`."""
+def _runs(
+    parts: Mapping[Path, list[Node]], room: int, wanted: Set[str]
+) -> dict[Path, list[Node]]:
+    """Neighbours in order of depth taken together; those with marked nodes stay alone.
+
+    For these, a third of the room is left to open them further.
+    """
     ordered = sorted(parts.items(), key=lambda item: item[1][0].depth)
-    size = math.ceil(len(ordered) / most)
-    runs = [ordered[i : i + size] for i in range(0, len(ordered), size)]
-    return {
-        (run[0][0] if len(run) == 1 else (*run[0][0], "…", *run[-1][0])): [
-            node for _, nodes in run for node in nodes
-        ]
-        for run in runs
-    }
+    alone = [key for key, nodes in ordered if any(n.id in wanted for n in nodes)]
+    alone = alone[: room // 6]  # each may part the neighbours on its two sides
+    rest = room * 2 // 3 - 2 * len(alone) if alone else room
+    size = math.ceil(len(ordered) / max(rest, 1))
+    found: dict[Path, list[Node]] = {}
+    run: list[tuple[Path, list[Node]]] = []
+
+    def close() -> None:
+        if run:
+            name = run[0][0] if len(run) == 1 else (*run[0][0], RUN, run[-1][0][-1])
+            found[name] = [node for _, nodes in run for node in nodes]
+            run.clear()
+
+    for key, nodes in ordered:
+        if key in alone:
+            close()
+            found[key] = nodes
+            continue
+        run.append((key, nodes))
+        if len(run) == size:
+            close()
+    close()
+    return found
 
 
 def _box(key: Path, nodes: Sequence[Node]) -> Box:
     members = tuple(sorted(nodes, key=lambda node: (node.depth, node.id)))
     if len(members) == 1:
         return Box("/".join(key), members[0].id, members)
-    title = ".".join(key).replace(".….", " … ")
+    title = ".".join(key).replace(f".{RUN}.", " … ")
     return Box("/".join(key), title or "network", members)
