@@ -76,6 +76,7 @@ class Stake:
         frozen: the baseline is one that many retrains are held against.
         recipe: one-sided p-values, worse and better, of this recipe against that of the
             baseline; None when the noise between retrains is not known.
+        groups: the same of "some class or slice got worse", "... better"; None without any.
         began, ended: epoch seconds between which the test was open: results of that time tell
             it nothing. None: it was open for no time.
         broken, fixed: examples newly wrong and newly right against the reference of the alert
@@ -91,6 +92,7 @@ class Stake:
     better: float
     frozen: bool = False
     recipe: tuple[float, float] | None = None
+    groups: tuple[float, float] | None = None
     began: float | None = None
     ended: float | None = None
     broken: int | None = None
@@ -139,6 +141,7 @@ class Standing:
         procedure: how the false discovery rate is kept.
         model: the claim about the model.
         recipe: that about the recipe, in streams of its own; None without retrain noise.
+        groups: that about classes and slices, likewise; None without any.
         alarm_value, alarm_every: the e-detector of the lineage and its threshold; None without
             common examples.
         alarmed: the detector reached its threshold with this retrain.
@@ -151,6 +154,7 @@ class Standing:
     procedure: str
     model: Claim
     recipe: Claim | None = None
+    groups: Claim | None = None
     alarm_value: float | None = None
     alarm_every: float | None = None
     alarmed: bool = False
@@ -289,6 +293,40 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """One class or slice that a retrain may have made worse.
+
+    Attributes:
+        name: "class cat", "region = south".
+        n: common examples in it.
+        effect, interval: change of its error or loss, and its 95 % interval, not adjusted.
+        pvalue: one-sided, of "not worse", Holm-adjusted over all classes and slices.
+    """
+
+    name: str
+    n: int
+    effect: float
+    interval: tuple[float, float]
+    pvalue: float
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """All classes and slices of a retrain as one test in the stream.
+
+    Attributes:
+        count: how many there are.
+        worse, better: smallest Holm-adjusted one-sided p-value: of "none got worse (better)".
+        suspects: those that may have got worse, clearest first; the first few.
+    """
+
+    count: int
+    worse: float
+    better: float
+    suspects: tuple[Group, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class MetricChange:
     """One metric of two models.
 
@@ -403,6 +441,7 @@ class RetrainVerdict:
         metrics: everything that both models were measured by, what decides first.
         stream: the retrain among all others.
         shares: of each kind of change, where extra runs have settled it.
+        groups: classes and slices, for the stream; None without any.
         hindsight: what went with the error in earlier retrains; None where none were compared.
     """
 
@@ -426,6 +465,7 @@ class RetrainVerdict:
     metrics: tuple[MetricChange, ...] = ()
     stream: Stream = field(default_factory=Stream)
     shares: tuple[Share, ...] = ()
+    groups: Groups | None = None
     hindsight: Hindsight | None = None
 
 

@@ -1,12 +1,13 @@
 """Which judgements somebody must hear about, and the messages on their way."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from typing import Final
 
 from backslide.contract import Health, Verdict
 from backslide_detector.act.channels import Channel
+from backslide_detector.act.telling import Reason, Telling, all_clear, telling
 from backslide_detector.errors import DeliveryError
 from backslide_detector.judgement import Judgement
 from backslide_detector.ledger.outbox import CLEARED, RETRY_SECONDS, Alert, Outbox, Told
@@ -16,11 +17,6 @@ log = logging.getLogger(__name__)
 
 REGRESSED: Final = "regressed"
 FAILING: Final = "failing"
-ALARM: Final = "alarm"
-"""The e-detector of the lineage reached its threshold."""
-CREEP: Final = "creep"
-
-
 MOST_TIMES: Final = 3
 """A run that fails, recovers and fails again is told so often, then flutters in silence."""
 
@@ -41,19 +37,9 @@ def alerts(
         channels: names of the channels in use.
         mute: reasons that are no news of this run.
     """
-    reasons = []
-    if judgement.retrain.verdict is Verdict.REGRESSED:
-        reasons.append(REGRESSED)
-    if judgement.health is Health.FAILING:
-        reasons.append(FAILING)
-    stream = judgement.retrain.stream
-    if stream.standing is not None and stream.standing.alarmed:
-        reasons.append(ALARM)
-    if stream.creep is not None and stream.creep.new:
-        reasons.append(CREEP)
     news = [
         reason
-        for reason in reasons
+        for reason in reasons(judgement)
         if reason not in told.holds | mute and told.times.get(reason, 0) < MOST_TIMES
     ]
     over = [reason for reason in _over(judgement) if reason in told.holds]
@@ -62,8 +48,28 @@ def alerts(
         tokens = [CLEARED + reason for reason in over]
         found += _messages(told, channels, tokens, _cleared(judgement, links, over))
     if news:
-        found += _messages(told, channels, news, _payload(judgement, links, news))
+        message = telling(judgement, news)
+        found += _messages(told, channels, news, _payload(judgement, links, news, message))
     return found
+
+
+def reasons(judgement: Judgement) -> list[Reason]:
+    """Why somebody must hear of a judgement.
+
+    A class or slice alone is none: only the stream of all retrains makes it one, because of
+    thirty slices one looks worse in every other retrain.
+    """
+    stream = judgement.retrain.stream
+    standing, creep = stream.standing, stream.creep
+    groups = None if standing is None else standing.groups
+    holds: dict[Reason, bool] = {
+        "regressed": judgement.retrain.verdict is Verdict.REGRESSED,
+        "failing": judgement.health is Health.FAILING,
+        "alarm": standing is not None and standing.alarmed,
+        "creep": creep is not None and creep.new,
+        "slice": groups is not None and groups.found_worse,
+    }
+    return [reason for reason, true in holds.items() if true]
 
 
 def _over(judgement: Judgement) -> list[str]:
@@ -77,10 +83,10 @@ def _over(judgement: Judgement) -> list[str]:
 
 
 def _messages(
-    told: Told, channels: Iterable[str], reasons: list[str], payload: Mapping[str, object]
+    told: Told, channels: Iterable[str], why: Sequence[str], payload: Mapping[str, object]
 ) -> list[Alert]:
     """One a channel; the id says which message about the run it is, so a repeat is known."""
-    run, reason = str(payload["run"]), ",".join(reasons)
+    run, reason = str(payload["run"]), ",".join(why)
     which = f" {told.messages}" if told.messages else ""
     key = sha256(f"{run} {reason}{which}".encode()).hexdigest()[:32]
     return [Alert(key, channel, run, reason, payload) for channel in channels]
@@ -116,12 +122,20 @@ def _put_off(outbox: Outbox, alert: Alert, error: DeliveryError) -> None:
 def _confirmed(judgement: Judgement) -> bool:
     """Whether "worse" also holds among all retrains; a regression is told anyway."""
     standing = judgement.retrain.stream.standing
-    return standing is not None and (standing.model.found_worse or standing.alarmed)
+    if standing is None:
+        return False
+    part = standing.groups is not None and standing.groups.found_worse
+    return standing.model.found_worse or standing.alarmed or part
 
 
-def _payload(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str, object]:
+def _payload(
+    judgement: Judgement, links: Links, why: Sequence[str], message: Telling
+) -> dict[str, object]:
     return {
-        "type": f"run.{reasons[0]}",
+        "type": f"run.{why[0]}",
+        "reasons": list(why),
+        "title": message.title,
+        "text": message.text,
         "run": judgement.run_id,
         "run_name": judgement.run_name,
         "lineage": judgement.lineage,
@@ -143,9 +157,10 @@ def _payload(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str
     }
 
 
-def _cleared(judgement: Judgement, links: Links, reasons: list[str]) -> dict[str, object]:
-    return _payload(judgement, links, reasons) | {
+def _cleared(judgement: Judgement, links: Links, over: Sequence[str]) -> dict[str, object]:
+    message = all_clear(judgement, over)
+    return _payload(judgement, links, over, message) | {
         "type": "run.cleared",
-        "cleared": reasons,
-        "summary": f"No longer {' or '.join(reasons)}: {judgement.summary}",
+        "cleared": list(over),
+        "summary": f"No longer {' or '.join(over)}: {judgement.summary}",
     }

@@ -36,10 +36,10 @@ class LogChannel:
     """One line in the detector's log."""
 
     def send(self, alert: Alert) -> None:
-        """Logs the summary as a warning."""
-        log.warning(
-            "ALERT %s: %s (run %s)", alert.reason, alert.payload["summary"], alert.run_id
-        )
+        """Logs the message as a warning."""
+        # An alert that waited through an upgrade has a summary alone.
+        text = alert.payload.get("text") or alert.payload.get("summary")
+        log.warning("ALERT %s: %s (run %s)", alert.reason, text, alert.run_id)
 
 
 class WebhookChannel:

@@ -19,8 +19,9 @@ STREAM_LOCK = 7_221_906
 are the whole fleet's, and each test depends on all before it."""
 
 Direction = Literal["worse", "better"]
-Question = Literal["", "recipe_"]
-"""What a column is about, as the start of its name: the model, or the recipe."""
+Question = Literal["", "recipe_", "group_"]
+"""What a column is about, as the start of its name: the model, the recipe, or its classes and
+slices."""
 
 
 def spend(
@@ -41,6 +42,8 @@ def spend(
     values = _tested(connection, "", procedure, (stake.worse, stake.better), overlapping)
     if stake.recipe is not None:
         values |= _tested(connection, "recipe_", procedure, stake.recipe, overlapping)
+    if stake.groups is not None:
+        values |= _tested(connection, "group_", procedure, stake.groups, overlapping)
     if lineage is not None:
         values |= _watched(connection, lineage, stake)
     count = connection.scalar(select(func.max(spent.c.number))) or 0
@@ -157,6 +160,7 @@ def _standing(row: Row[Any]) -> Standing:
         procedure=row.procedure,
         model=_claim(row, ""),
         recipe=None if row.recipe_place is None else _claim(row, "recipe_"),
+        groups=None if row.group_place is None else _claim(row, "group_"),
         alarm_value=row.alarm_value,
         alarm_every=row.alarm_every,
         alarmed=bool(row.alarmed),

@@ -109,6 +109,13 @@ spent = Table(
     Column("recipe_found_worse", Boolean),
     Column("recipe_found_better", Boolean),
     Column("recipe_place", Integer),
+    Column("group_worse", Float),
+    Column("group_better", Float),
+    Column("group_level_worse", Float),
+    Column("group_level_better", Float),
+    Column("group_found_worse", Boolean),
+    Column("group_found_better", Boolean),
+    Column("group_place", Integer),
     Column("reference", String(64)),
     Column("yardstick", String(64)),
     Column("phi", Float),
@@ -117,9 +124,9 @@ spent = Table(
     Index("spent_ended", "ended"),
 )
 """The evidence of each retrain, spent once and for all, and what it bought. `number` is the
-order of the fleet, `place` and `recipe_place` that in the two streams of the procedure. A test
-is open from `began` to `ended`. `broken` and `fixed` are against `reference`, that of the alert
-channel."""
+order of the fleet, `place`, `recipe_place` and `group_place` that in the streams of the
+procedure. A test is open from `began` to `ended`. `broken` and `fixed` are against `reference`,
+that of the alert channel."""
 
 repeats = Table(
     "repeats",

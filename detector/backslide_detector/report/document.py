@@ -11,6 +11,7 @@ from backslide_detector.judgement import (
     Course,
     Estimand,
     Expectation,
+    Groups,
     Hindsight,
     Judgement,
     MetricChange,
@@ -44,6 +45,7 @@ def document(judgement: Judgement) -> dict[str, object]:
         "margin": _finite(retrain.margin),
         "metrics": [_metric(change) for change in retrain.metrics],
         "behaviour": list(retrain.behaviour),
+        "groups": None if retrain.groups is None else _groups(retrain.groups),
         "stream": _stream(retrain.stream),
         "cause": [cause.value for cause in retrain.cause],
         "shares": [_share(share) for share in retrain.shares],
@@ -79,6 +81,9 @@ def _stream(stream: Stream) -> dict[str, object]:
         "recipe": None
         if standing is None or standing.recipe is None
         else _claim(standing.recipe),
+        "groups": None
+        if standing is None or standing.groups is None
+        else _claim(standing.groups),
         "alarm": None
         if standing is None or standing.alarm_value is None
         else {
@@ -173,6 +178,24 @@ def _metric(change: MetricChange) -> dict[str, object]:
         "effect": _finite(change.effect),
         "interval": None if interval is None else [_finite(bound) for bound in interval],
         "pvalue": _finite(change.pvalue),
+    }
+
+
+def _groups(groups: Groups) -> dict[str, object]:
+    """Classes and slices as one test; p-values are adjusted for their number."""
+    return {
+        "count": groups.count,
+        "pvalue": {"worse": _finite(groups.worse), "better": _finite(groups.better)},
+        "suspects": [
+            {
+                "name": group.name,
+                "n": group.n,
+                "effect": _finite(group.effect),
+                "interval": [_finite(bound) for bound in group.interval],
+                "pvalue": _finite(group.pvalue),
+            }
+            for group in groups.suspects
+        ],
     }
 
 

@@ -14,6 +14,7 @@ from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import metric_changes
 from backslide_detector.retrain.overall import apart_rows
 from backslide_detector.retrain.pairing import Pairing, pair
+from backslide_detector.retrain.parts import of_flips
 from backslide_detector.retrain.sentence import count
 from backslide_detector.retrain.values import measure_apart, measure_values
 from backslide_detector.stats.equivalence import equivalence_level
@@ -68,7 +69,12 @@ def _together(
     behaviour = compare_behaviour(new, old, pairing)
     if behaviour is None:
         return paired, ()
-    return replace(paired, metrics=metric_changes(behaviour)), behaviour_sentences(behaviour)
+    measured = replace(
+        paired,
+        metrics=metric_changes(behaviour),
+        groups=of_flips([*behaviour.classes, *behaviour.slices]),
+    )
+    return measured, behaviour_sentences(behaviour)
 
 
 def _paired(pairing: Pairing, *, of: int) -> Measured:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backslide.contract import Measure
-from backslide_detector.judgement import MetricChange
+from backslide_detector.judgement import Groups, MetricChange
 from backslide_detector.stats.comparison import Comparison
 
 ALPHA: Final = 0.05
@@ -22,6 +22,7 @@ class Measured:
         discordant: share of common examples on which the models disagree about being right.
         prior: spread of one retrain expected beforehand, where flips do not tell it.
         metrics: what else was measured.
+        groups: classes and slices as one test.
     """
 
     test: Comparison
@@ -37,3 +38,4 @@ class Measured:
     broken: int | None = None
     advice: str | None = None
     metrics: tuple[MetricChange, ...] = ()
+    groups: Groups | None = None

@@ -10,11 +10,13 @@ from backslide_detector.judgement import (
     Creeping,
     Dated,
     Expectation,
+    Group,
+    Groups,
     RetrainVerdict,
     Standing,
     Stream,
 )
-from backslide_detector.retrain.sentence import LOSSES, decimals, rate, size
+from backslide_detector.retrain.sentence import LOSSES, decimals, interval_words, rate, size
 
 
 def place_words(stream: Stream, verdict: RetrainVerdict) -> Iterator[str]:
@@ -24,14 +26,16 @@ def place_words(stream: Stream, verdict: RetrainVerdict) -> Iterator[str]:
         yield _discovery(standing)
         if standing.recipe is not None:
             yield _claim(standing.recipe)
+        if standing.groups is not None and verdict.groups is not None:
+            yield _groups(standing.groups, verdict.groups, verdict.measure)
     if stream.course is not None:
         yield from _expectations(stream.course, verdict.measure)
     if stream.anchor is not None and stream.anchor.run_id != verdict.compared_to:
-        yield _difference(stream.anchor)
+        yield difference_words(stream.anchor)
     if standing is not None:
         yield from _alarm(standing, stream.course, verdict.measure)
     if stream.creep is not None:
-        yield _creep(stream.creep, verdict.measure)
+        yield creep_words(stream.creep, verdict.measure)
     if standing is not None and stream.shelf_life is not None and verdict.margin:
         yield _life(standing.uses, stream.shelf_life, verdict.margin)
 
@@ -130,7 +134,37 @@ def _claim(claim: Claim) -> str:
     )
 
 
-def _difference(anchor: Anchor) -> str:
+def _groups(claim: Claim, groups: Groups, measure: Measure) -> str:
+    """Classes and slices, which alert only if this holds."""
+    if not claim.found_worse:
+        return (
+            f"No class or slice of {groups.count:,} is shown to be worse among all retrains "
+            f"(one-sided p = {claim.worse:.2g}, adjusted for their number, against a level of "
+            f"{claim.level_worse:.2g})."
+        )
+    named = "; ".join(group_words(group, measure) for group in worse_groups(claim, groups))
+    return (
+        f"A part of the test set got worse, under control as well: {named}. At most 5 % of "
+        "retrains of which this is said are expected to be false."
+    )
+
+
+def worse_groups(claim: Claim, groups: Groups) -> list[Group]:
+    """The classes and slices that the stream's level admits, clearest first."""
+    return [group for group in groups.suspects if group.pvalue <= claim.level_worse]
+
+
+def group_words(group: Group, measure: Measure) -> str:
+    """`region = south by 1.52 points (95 % interval 0.71 to 2.38 more; 2,499 examples)`."""
+    low, high = group.interval
+    places = decimals(high - low, measure)
+    by = size(group.effect, measure, places)
+    interval = interval_words(group.interval, places, measure)
+    return f"{group.name} by {by} (95 % interval {interval}; {group.n:,} examples)"
+
+
+def difference_words(anchor: Anchor) -> str:
+    """The difference to the reference of the alert channel."""
     model = anchor.model
     low, high = model.interval or (0.0, 0.0)
     return (
@@ -140,7 +174,8 @@ def _difference(anchor: Anchor) -> str:
     )
 
 
-def _creep(creep: Creeping, measure: Measure) -> str:
+def creep_words(creep: Creeping, measure: Measure) -> str:
+    """What the creep detector says of a lineage."""
     if creep.alarm is None:
         return (
             f"No creep in {creep.retrains} retrains since {creep.anchor} (detector at "

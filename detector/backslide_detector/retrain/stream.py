@@ -86,12 +86,13 @@ def stake(
         return None
     split = verdict.split or ""
     predictions = table_of(new.predictions, split)
-    recipes = one_sided(verdict.recipe)
+    recipes, groups = one_sided(verdict.recipe), verdict.groups
     common = Stake(
         worse=pvalues.worse,
         better=pvalues.better,
         frozen=frozen,
         recipe=None if recipes is None else (recipes.worse, recipes.better),
+        groups=None if groups is None else (groups.worse, groups.better),
         began=new.started,
         ended=new.ended,
         test_set=None if predictions is None else digest_of_examples(predictions),

@@ -15,6 +15,7 @@ from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import MOST_GROUPS
 from backslide_detector.retrain.overall import holm_adjusted, of_values, paired_row
 from backslide_detector.retrain.pairing import Pairing
+from backslide_detector.retrain.parts import of_losses
 from backslide_detector.retrain.sentence import count
 from backslide_detector.stats.dispersion import PRIOR_PHI
 from backslide_detector.stats.equivalence import equivalence_level
@@ -54,7 +55,8 @@ def measure_values(
     if within is not None:
         sizes += f", in {units:,} groups"
     others = [row for row in of_values(new, old, pairing, groups) if row.name != measure]
-    slices = _by_slice(new, old, pairing, measure, groups)
+    single = _by_slice(new, old, pairing, measure, groups)
+    slices = sorted(holm_adjusted(single), key=lambda row: (row.pvalue or 0.0, row.name))
     found = Measured(
         test=test,
         narrow=paired_mean_difference(ours, theirs, groups=within, level=level).interval,
@@ -65,6 +67,7 @@ def measure_values(
         measure=measure,
         prior=spread_beforehand(test.interval),
         metrics=(*others, *slices[:MOST_GROUPS]),
+        groups=of_losses(single, measure),
     )
     return found, tuple(_sentences(new, old, pairing, others, slices))
 
@@ -102,7 +105,7 @@ def spread_beforehand(interval: tuple[float, float]) -> float:
 def _by_slice(
     new: Predictions, old: Predictions, pairing: Pairing, measure: Measure, groups: Ints | None
 ) -> tuple[MetricChange, ...]:
-    """The mean loss in every slice, Holm-adjusted over all of them; clearest change first."""
+    """The mean loss in every slice, not adjusted."""
     ours, theirs = new.losses[pairing.rows[0]], old.losses[pairing.rows[1]]
     rows: list[MetricChange] = []
     for column, slices in slice_columns(new, pairing).items():
@@ -121,7 +124,7 @@ def _by_slice(
                 resample=False,
             )
             rows += [] if row is None else [replace(row, role="slice")]
-    return tuple(sorted(holm_adjusted(rows), key=lambda row: (row.pvalue or 0.0, row.name)))
+    return tuple(rows)
 
 
 def _sentences(

@@ -219,6 +219,7 @@ def _compare(
         changed=changed,
         leads=leads,
         behaviour=behaviour,
+        groups=measured.groups,
         metrics=(*rows, *logged_rows(new.series, old.series, rows)),
         advice=open_advice(verdict, measured, margin)
         or advice_on_causes(

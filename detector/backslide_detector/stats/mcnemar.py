@@ -63,6 +63,18 @@ def exact_pvalue(broken: int, fixed: int, alternative: Alternative = "two-sided"
     return float(stats.binomtest(broken, broken + fixed, 0.5, alternative=alternative).pvalue)
 
 
+def exact_pvalues(broken: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
+    """Exact one-sided p-values against "no more broken than fixed", elementwise.
+
+    Raises:
+        ValueError: a negative count.
+    """
+    b, c = np.asarray(broken), np.asarray(fixed)
+    if np.any(b < 0) or np.any(c < 0):
+        raise ValueError("counts must not be negative")
+    return np.asarray(stats.binom.sf(b - 1, b + c, 0.5), dtype=np.float64)
+
+
 def midp_pvalue(broken: ArrayLike, fixed: ArrayLike) -> NDArray[np.float64]:
     """Two-sided mid-p McNemar p-values, elementwise; 1 where nothing is discordant."""
     b, c = np.asarray(broken), np.asarray(fixed)
