@@ -2,7 +2,9 @@
 
 What it looks for:
     In a run that fails to learn: a gradient norm that grew to twenty times its early level
-    and stayed there, or one that is above a thousand from the first step.
+    and stayed there, or one that is above a thousand from the first step; or one layer whose
+    gradient grew as much by a steady trend (Mann-Kendall on block means) beyond what follows
+    the learning rate, at most 5 % false over all layers.
 
 Why it matters:
     Each step throws the weights further away; units die, the loss turns to NaN.
@@ -22,20 +24,24 @@ When it is wrong:
 
 References:
     Pascanu et al. (2013), On the difficulty of training recurrent neural networks, ICML.
+    Mann (1945), Econometrica 13:245-259.
 """
 
 import numpy as np
 
 from backslide_detector.checks.layers import FEW_SNAPSHOTS, norm, recent
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.checks.trends import furthest
+from backslide_detector.evidence import LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _GROWTH = 20.0
 _LARGE = 1e3
 
 
-def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
+def check(
+    gradients: LayerHistory, learning: Learning, learning_rate: Series | None = None
+) -> Found | Clear | Skipped:
     """Compares the gradient norm with its own start."""
     if len(gradients.steps) < FEW_SNAPSHOTS:
         return Skipped("fewer than three snapshots of the gradients")
@@ -50,7 +56,7 @@ def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skippe
     peak = float(norms[known].max())
     finite = bool((gradients.nonfinite_fraction[-1] == 0.0).all())
     if not (grown or large):
-        return Clear()
+        return _steadily(gradients, learning, learning_rate)
     if not learning.failing:
         return Clear(f"The gradient norm went from {start:.2g} to {peak:.2g}; the run learns.")
     high = norms > max(_GROWTH * start, _LARGE)
@@ -68,6 +74,24 @@ def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skippe
         since_step=int(gradients.steps[began]),
         numbers={"start": start, "peak": peak},
         stop=learning.diverged,
+    )
+
+
+def _steadily(
+    gradients: LayerHistory, learning: Learning, learning_rate: Series | None
+) -> Found | Clear:
+    """A single layer whose gradient grows all the while, in a run that fails."""
+    going = furthest(gradients, learning_rate, up=True) if learning.failing else None
+    if going is None or going.decades < np.log10(_GROWTH):
+        return Clear()
+    layer = gradients.module(going.index)
+    return Found(
+        Severity.WARNING,
+        f"The gradient of {layer} grows: {going.words()}. {learning.sentence}",
+        "Clip the gradient norm or lower the learning rate, and look at what feeds this layer.",
+        layer=layer,
+        since_step=going.since,
+        numbers={"decades": going.decades, "pvalue": going.trend.pvalue},
     )
 
 

@@ -1,9 +1,12 @@
 """Gradients fade away on their way to the first layers.
 
 What it looks for:
-    Weight gradients early in the run whose size (root mean square) falls from the last
-    layer to the first by more than a thousand times, down to less than 0.0001, in a run
-    that fails to learn. The slope over the depth is fitted by Theil-Sen.
+    In a run that does not learn: weight gradients early in the run whose size (root mean
+    square) falls from the last layer to the first by more than a thousand times, down to less
+    than 0.0001; among five layers of a kind or more, steadily so (Kendall's test and Theil-Sen
+    slope over the depth). Or, in one that is known to fail, a layer whose gradient fades over
+    the run to less than a hundredth, down to less than 0.0001: a trend of Mann and Kendall on
+    block means, beyond what follows the learning rate, at most 5 % false over all layers.
 
 Why it matters:
     The first layers hardly move, so the network computes with random features.
@@ -25,50 +28,95 @@ When it is wrong:
 
 References:
     Hochreiter (1991); Glorot & Bengio (2010), AISTATS. Limits: AutoTrainer (Zhang et al.
-    2021), which flags none of 34 healthy networks. Theil (1950); Sen (1968).
+    2021), which flags none of 34 healthy networks. Mann (1945); Theil (1950); Sen (1968).
 """
 
 import numpy as np
-from scipy.stats import theilslopes
 
-from backslide_detector.checks.layers import early, matrices
+from backslide_detector.checks.layers import early, matrices, recent
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.checks.trends import across_depth, furthest, times
+from backslide_detector.evidence import LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.stats.mann_kendall import Answer, Trend
 
 _RATIO = 1e-3
 _SIZE = 1e-4
+_FADED = 2.0  # decades over the run
+_ADVICE = (
+    "Add residual connections or normalisation, or use ReLU-like activations with He "
+    "initialisation."
+)
 
 
-def check(gradients: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
-    """Compares the first third of the weight matrices with the last one."""
+def check(
+    gradients: LayerHistory, learning: Learning, learning_rate: Series | None = None
+) -> Found | Clear | Skipped:
+    """Compares the first third of the weight matrices with the last one, then over time."""
     chosen = matrices(gradients)
-    sizes = early(gradients.rms[:, chosen])
-    alive = np.isfinite(sizes) & (sizes > 0.0)
-    layers = [index for index, ok in zip(chosen, alive, strict=True) if ok]
-    sizes = sizes[alive]
+    every = early(gradients.rms)
+    layers = [i for i in chosen if np.isfinite(every[i]) and every[i] > 0.0]
     if len(layers) < 3:
         return Skipped("fewer than three weight matrices have a gradient")
-    front = sizes[: max(1, len(sizes) // 3)]
-    smallest = int(front.argmin())
-    ratio = float(front[smallest] / sizes[-1])
-    if ratio >= _RATIO or front[smallest] >= _SIZE:
-        return Clear()
-    depth = gradients.depth[layers].astype(np.float64)
-    slope = float(theilslopes(np.log10(sizes), depth).slope) if np.ptp(depth) else float("nan")
-    layer = gradients.module(layers[smallest])
+    front = layers[: max(1, len(layers) // 3)]
+    smallest, last = min(front, key=lambda i: float(every[i])), layers[-1]
+    slope = across_depth(gradients, every, smallest)
+    small = every[smallest] < min(_SIZE, _RATIO * every[last])
+    if not small or (slope.answer is not Answer.TOO_SHORT and slope.slope <= 0.0):
+        return _faded(gradients, learning, learning_rate)
+    ratio = float(every[smallest] / every[last])
+    layer = gradients.module(smallest)
     text = (
-        f"The gradient of {layer} ({front[smallest]:.1e}) is {1.0 / ratio:.0e} times smaller "
-        f"than that of {gradients.module(layers[-1])} ({sizes[-1]:.1e})"
+        f"The gradient of {layer} ({every[smallest]:.1e}) is {1.0 / ratio:.0e} times smaller "
+        f"than that of {gradients.module(last)} ({every[last]:.1e})"
+        f"{_steadily(slope, gradients.kinds[smallest])}"
     )
     if learning.state is State.LEARNING:
         return Clear(f"{text}, but the run learns.")
+    numbers = {"ratio": ratio, "rms": float(every[smallest])}
+    if slope.answer is not Answer.TOO_SHORT:
+        low, high = slope.interval
+        numbers |= {"decades_per_layer": slope.slope, "low": low, "high": high}
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}, from the start. {learning.sentence}",
-        "Add residual connections or normalisation, or use ReLU-like activations with He "
-        "initialisation.",
+        _ADVICE,
         layer=layer,
         since_step=int(gradients.steps[0]),
-        numbers={"ratio": ratio, "rms": float(front[smallest]), "decades_per_layer": slope},
+        numbers=numbers,
+    )
+
+
+def _steadily(slope: Trend, kind: str) -> str:
+    """The slope over the depth in words, where there are layers enough."""
+    if slope.answer is Answer.TOO_SHORT:
+        return ""
+    low, high = (times(-bound) for bound in reversed(slope.interval))
+    return (
+        f": {times(-slope.slope)} from each of {slope.blocks} {kind} layers to the one before "
+        f"(95 % interval {low} to {high})"
+    )
+
+
+def _faded(
+    gradients: LayerHistory, learning: Learning, learning_rate: Series | None
+) -> Found | Clear:
+    """A layer whose gradient faded over a run that fails."""
+    if not learning.failing:
+        return Clear()
+    going = furthest(gradients, learning_rate, up=False)
+    if going is None or going.decades > -_FADED:
+        return Clear()
+    now = float(recent(gradients.rms[:, going.index], gradients.steps))
+    if not now < _SIZE:
+        return Clear()
+    layer = gradients.module(going.index)
+    return Found(
+        Severity.WARNING,
+        f"The gradient of {layer} faded to {now:.1e}: {going.words()}. {learning.sentence}",
+        "Look at what else changed in this layer since then: units that died, activations at "
+        "their bounds, weights that decay.",
+        layer=layer,
+        since_step=going.since,
+        numbers={"rms": now, "decades": going.decades, "pvalue": going.trend.pvalue},
     )
