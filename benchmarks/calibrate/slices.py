@@ -11,7 +11,7 @@ AGREE = 0.5
 """Share of their errors that two models of one recipe make on the same examples."""
 COLUMNS = {"light": 2, "lens": 4, "site": 5, "weather": 10}
 ALPHA = 0.05
-TIMES = 300
+TIMES = 200
 
 
 def examples(random, n):

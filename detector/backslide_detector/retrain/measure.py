@@ -51,10 +51,15 @@ def measure(
     )
     if not labels:
         apart = measure_apart(ours, theirs, error.measure)
-        return (None if apart is None else replace(apart, advice=advice)), ()
+        if apart is None:
+            return None, ()
+        return replace(apart, advice=advice, other_examples=True), ()
     mix = mix_sentence(ours, theirs)
     unpaired = replace(
-        _unpaired(error, before), metrics=apart_rows(ours, theirs), advice=advice
+        _unpaired(error, before),
+        metrics=apart_rows(ours, theirs),
+        advice=advice,
+        other_examples=True,
     )
     return unpaired, () if mix is None else (mix,)
 
@@ -101,7 +106,7 @@ def _unpaired(error: ErrorRate, before: ErrorRate) -> Measured:
     """Two error rates alone."""
     n_new, n_old = error.examples or 0, before.examples or 0
     wrong_new, wrong_old = round(error.rate * n_new), round(before.rate * n_old)
-    sizes = f"{n_new:,} examples" if n_new == n_old else f"{n_new:,} and {n_old:,} examples"
+    sizes = count(n_new, "example") if n_new == n_old else f"{n_new:,} and {n_old:,} examples"
     return Measured(
         test=unpaired_difference(wrong_new, n_new, wrong_old, n_old),
         narrow=newcombe_interval(

@@ -38,4 +38,5 @@ class Measured:
     broken: int | None = None
     advice: str | None = None
     metrics: tuple[MetricChange, ...] = ()
+    other_examples: bool = False
     groups: Groups | None = None

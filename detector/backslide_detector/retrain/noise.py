@@ -92,6 +92,7 @@ def compare_recipes(
     discordant: float | None,
     fleet: Dispersion = NO_REPEATS,
     prior: float | None = None,
+    other_examples: bool = False,
 ) -> RecipeAnswer:
     """Hold the difference of two recipes against the noise between retrains.
 
@@ -108,20 +109,23 @@ def compare_recipes(
         discordant: share of common examples on which the two models disagree; None if unpaired.
         fleet: what repeats in other lineages have shown.
         prior: spread of one retrain expected beforehand, where flips do not tell it.
+        other_examples: the two test sets are known to be different ones, whatever their sizes.
     """
     if new.error is None or old.error is None:
         return RecipeAnswer(Estimand(reason="a run states no error"))
     effect = new.error.rate - old.error.rate
-    if not new.error.examples or old.error.examples != new.error.examples:
+    examples = new.error.examples
+    resized = old.error.examples != examples
+    if not examples or resized or other_examples:
         return _open(
             effect,
-            "the two runs were tested on different numbers of examples, so retrains cannot be "
-            "told from test sets; test both on one set",
+            f"the two runs were tested on different {'numbers of ' * resized}examples, so "
+            "retrains cannot be told from test sets; test both on one set",
             _presumed(new, old, prior),
         )
     phi, weight = expected_phi(fleet)
     if prior is None:
-        prior = prior_sd(new.error.examples, old.error.rate, discordant, phi)
+        prior = prior_sd(examples, old.error.rate, discordant, phi)
     known = {run.run_id: run for run in (*history, old, new) if _comparable(run, new)}
 
     repeats: defaultdict[str, list[float]] = defaultdict(list)

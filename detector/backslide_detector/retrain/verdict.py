@@ -188,6 +188,7 @@ def _compare(
         discordant=measured.discordant,
         fleet=fleet,
         prior=measured.prior,
+        other_examples=measured.other_examples,
     )
     rows = (
         gate(quantity, model, measured.new_error, measured.old_error),

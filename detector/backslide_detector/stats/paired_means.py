@@ -38,7 +38,8 @@ def paired_mean_difference(
         resample: False for Student's interval at any size, where many are wanted at once.
 
     Raises:
-        ValueError: different lengths, values that are not finite, or fewer than two units.
+        ValueError: different lengths, values that are not finite or have no difference that
+            is, or fewer than two units.
     """
     require_share(level=level)
     ours, theirs = np.asarray(new, dtype=np.float64), np.asarray(old, dtype=np.float64)
@@ -47,6 +48,10 @@ def paired_mean_difference(
     if not (np.all(np.isfinite(ours)) and np.all(np.isfinite(theirs))):
         raise ValueError("losses must be finite; leave out examples without one")
     difference = ours - theirs
+    if not np.all(np.isfinite(difference)):
+        raise ValueError("losses are too large to be subtracted")
+    scale = float(np.max(np.abs(difference), initial=0.0)) or 1.0  # squares must not overflow
+    difference = difference / scale
     sums, counts = _units(difference, groups)
     if len(sums) < 2:
         raise ValueError("a paired comparison of means needs at least two examples or groups")
@@ -67,8 +72,8 @@ def paired_mean_difference(
     return Comparison(
         statistic=float(np.copysign(statistic, effect)) if constant else float(statistic),
         pvalue=float(2 * stats.t.sf(abs(statistic), units - 1)),
-        effect=effect,
-        interval=interval,
+        effect=scale * effect,
+        interval=(scale * interval[0], scale * interval[1]),
         n=len(difference),
         method=method if groups is None else f"{method}, by {units:,} groups",
     )

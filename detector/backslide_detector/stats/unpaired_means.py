@@ -29,6 +29,8 @@ def unpaired_mean_difference(
         raise ValueError("an unpaired comparison of means needs two values on each side")
     if not (np.all(np.isfinite(ours)) and np.all(np.isfinite(theirs))):
         raise ValueError("losses must be finite; leave out examples without one")
+    scale = float(max(np.abs(ours).max(), np.abs(theirs).max())) or 1.0  # squares: no overflow
+    ours, theirs = ours / scale, theirs / scale
     effect = float(ours.mean() - theirs.mean())
     parts = ours.var(ddof=1) / len(ours), theirs.var(ddof=1) / len(theirs)
     variance = float(sum(parts))
@@ -37,14 +39,14 @@ def unpaired_mean_difference(
         df, half = float(len(ours) + len(theirs) - 2), 0.0
     else:
         statistic = effect / variance**0.5
-        freedom = parts[0] ** 2 / (len(ours) - 1) + parts[1] ** 2 / (len(theirs) - 1)
-        df = variance**2 / float(freedom)
+        shares = [float(part) / variance for part in parts]
+        df = 1 / (shares[0] ** 2 / (len(ours) - 1) + shares[1] ** 2 / (len(theirs) - 1))
         half = float(stats.t.ppf((1 + level) / 2, df)) * variance**0.5
     return Comparison(
         statistic=statistic,
         pvalue=float(2 * stats.t.sf(abs(statistic), df)),
-        effect=effect,
-        interval=(effect - half, effect + half),
+        effect=scale * effect,
+        interval=(scale * (effect - half), scale * (effect + half)),
         n=min(len(ours), len(theirs)),
         method="Welch's t test and interval, unpaired",
     )

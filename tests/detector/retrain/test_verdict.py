@@ -93,6 +93,8 @@ def test_few_common_examples_are_not_enough_to_pair(make):
     assert "unpaired" in verdict.sentence
     assert verdict.model.fixed is None
     assert "100 test examples" in verdict.advice
+    assert verdict.recipe.interval is None, "another test set is no retrain noise"
+    assert "different examples" in verdict.recipe.reason
 
 
 def test_relabelled_examples_are_left_out(make):

@@ -226,3 +226,14 @@ def test_shapley_weights_are_averages_over_all_orders():
         expected[before | {"b"}] += 1 / 24
         expected[before] -= 1 / 24
     assert shapley_weights(factors, "b") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
+def test_means_of_any_size_are_compared(scale):
+    """The same numbers in another unit: squares of these are 0 or infinite."""
+    random = np.random.default_rng(7)
+    new, old = random.exponential(1.0, 50), random.exponential(1.2, 50)
+    for compare in (paired_mean_difference, unpaired_mean_difference):
+        plain, scaled = compare(new, old), compare(scale * new, scale * old)
+        assert scaled.pvalue == pytest.approx(plain.pvalue)
+        assert scaled.interval == pytest.approx([scale * end for end in plain.interval])
