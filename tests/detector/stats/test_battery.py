@@ -71,6 +71,7 @@ a, b = frozenset(["a"]), frozenset[str]()
 BATTERY = {
     mcnemar.mcnemar: FLIPS,
     mcnemar.exact_pvalue: PAIRS,
+    mcnemar.exact_pvalues: [*PAIRS, (EMPTY, EMPTY), ([1, -1], [0, 0])],
     mcnemar.midp_pvalue: [*PAIRS, (EMPTY, EMPTY), ([1, -1], [0, 0])],
     tango.tango_interval: FLIPS,
     tango.tango_intervals: [([b], [c], [n]) for b, c, n in FLIPS] + [(EMPTY, EMPTY, EMPTY)],

@@ -27,6 +27,7 @@ from backslide_detector.stats.linearised import (
     r2_terms,
     rmse_terms,
 )
+from backslide_detector.stats.mcnemar import exact_pvalue, exact_pvalues
 from backslide_detector.stats.paired_means import paired_mean_difference
 from backslide_detector.stats.power import mde_mean, mde_unpaired, standard_error
 from backslide_detector.stats.predictive import pooled_spread
@@ -41,6 +42,13 @@ def test_fisher_midp():
     """Perondi et al. 2004, and the lady tasting tea: tests of R's contingencytables."""
     assert fisher_midp_pvalue(7, 34, 1, 34) == pytest.approx(0.02966, abs=1e-5)
     assert fisher_midp_pvalue(3, 4, 1, 4) == pytest.approx(0.25714, abs=1e-5)
+
+
+def test_many_exact_pvalues_are_those_of_one():
+    """Reference: scipy.stats.binomtest, by way of the single table."""
+    tables = [(6, 16), (16, 6), (0, 0), (5, 0), (300, 250)]
+    many = exact_pvalues(*zip(*tables, strict=True))
+    assert many == pytest.approx([exact_pvalue(*table, "greater") for table in tables])
 
 
 def test_quasi_mcnemar_of_flips_that_are_not_overdispersed():
