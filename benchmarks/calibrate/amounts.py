@@ -5,7 +5,7 @@ from benchmarks.calibrate.rates import rate
 
 from backslide_detector.stats.learning_curve import learning_curve
 
-TIMES = 300
+TIMES = 200
 EXAMPLES, LUCK = 10_000, 0.001  # test examples; spread of retrains of one recipe
 
 

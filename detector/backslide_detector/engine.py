@@ -18,7 +18,7 @@ from backslide_detector.retrain.association import look_back
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.course import Noise, course, creeping
 from backslide_detector.retrain.history import PastRun
-from backslide_detector.retrain.more_data import UNKNOWN, more_data, said
+from backslide_detector.retrain.more_data import LONGER, UNKNOWN, more_data, said
 from backslide_detector.retrain.noise import prior_sd, repeats_of
 from backslide_detector.retrain.stream import against, placed, stake
 from backslide_detector.retrain.verdict import judge_retrain
@@ -144,11 +144,15 @@ def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:
     if case.live or health(results) is Health.FAILING:
         return ()
     read = read_errors(case.new, case.mapping)
+    whole = (f"{read.seen} {read.meaning}",) if read.seen else ()
     curve = more_data(PastRun.of(case.new), case.history)
-    if curve is not None and case.new.error is not None:
-        return (*read.sentences, said(curve, case.new.error.measure))
-    open_question = read.limit in {Limit.DATA, Limit.BOTH}
-    return (*read.sentences, *((UNKNOWN,) if open_question else ()))
+    if curve is None or case.new.error is None:
+        open_question = read.limit in {Limit.DATA, Limit.BOTH}
+        return (*whole, *((UNKNOWN,) if open_question else ()))
+    told = said(curve, case.new.error.measure)
+    if curve.interval[0] > 0.0 and read.limit in {Limit.CLOSE, Limit.FIT, Limit.NOTHING}:
+        return (read.seen, f"{told} {LONGER}")  # retrains know more than one of them
+    return (*whole, told)
 
 
 def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:

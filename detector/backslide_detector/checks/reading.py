@@ -69,18 +69,24 @@ _WORDS: Final[Mapping[Limit, tuple[str, str]]] = {
     ),
     Limit.CLOSE: (
         "Training and new data are learned alike",
-        "There is no gap for more data to close. A larger network or better inputs may lower "
-        "both errors; so much as the answers are noisy, nothing will.",
+        "There is no gap for more data to close. A larger network, more steps or better inputs "
+        "may lower both errors; where the answers themselves are noisy, nothing will.",
     ),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What holds a run back, if that can be said, and in words."""
+    """What holds a run back, if that can be said.
+
+    Attributes:
+        seen: both sides with their numbers, a sentence.
+        meaning: what would help then, as far as one run tells.
+    """
 
     limit: Limit | None = None
-    sentences: tuple[str, ...] = ()
+    seen: str = ""
+    meaning: str = ""
 
 
 def read_errors(run: RunEvidence, mapping: Mapping[str, str] = NO_MAPPING) -> Reading:
@@ -95,8 +101,8 @@ def read_errors(run: RunEvidence, mapping: Mapping[str, str] = NO_MAPPING) -> Re
         found = _limit(subject)
     if found is None:
         return Reading()
-    text, rest = _WORDS[found]
-    return Reading(found, (f"{text} ({_numbers(subject)}). {rest}",))
+    text, meaning = _WORDS[found]
+    return Reading(found, f"{text} ({_numbers(subject)}).", meaning)
 
 
 def _limit(subject: Subject) -> Limit | None:

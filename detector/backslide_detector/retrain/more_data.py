@@ -16,6 +16,10 @@ UNKNOWN: Final = (
     "How much more data would bring cannot be told from retrains on one amount of it: train "
     "once on half, with all else the same."
 )
+LONGER: Final = (
+    "The errors of this run alone do not show it: part of the gain may come from the longer "
+    "training that more data bring."
+)
 _TRAINING: Final = ("train rows", "training rows")
 
 

@@ -18,6 +18,8 @@ from tests.detector.checks.builders import (
 
 from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.engine import Case, judge
+from backslide_detector.evidence import ErrorRate
+from backslide_detector.retrain.history import PastRun
 
 FLAT = series(np.maximum(2.3 - np.arange(STEPS) / 40, 1.1) + noise())
 SLOW = series(2.3 - np.arange(STEPS) / 400 + noise(scale=0.01))
@@ -53,9 +55,9 @@ def errors(train, held, loss=FALLING):
 def test_the_limit_is_the_one_that_was_made(evidence, expected, word):
     found = read_errors(evidence)
     assert found.limit is expected
-    assert word in found.sentences[0]
+    assert word in f"{found.seen} {found.meaning}"
     for number in (evidence.series["train/error"].last, evidence.series["val/error"].last):
-        assert f"{number:.1%}" in found.sentences[0]
+        assert f"{number:.1%}" in found.seen
 
 
 def test_losses_are_compared_where_no_training_error_was_logged():
@@ -73,7 +75,7 @@ def test_smoothed_labels_are_no_lack_of_capacity():
 
 def test_one_side_alone_says_nothing():
     assert read_errors(run(predictions={})).limit is None
-    assert read_errors(run(predictions={})).sentences == ()
+    assert read_errors(run(predictions={})).seen == ""
     assert read_errors(failing(STUCK, series={"val/error": series([0.9] * 9)})).limit is None
 
 
@@ -82,6 +84,20 @@ def test_the_judgement_says_what_is_open_and_what_would_tell():
     said = judge(Case(gap)).judgement.outlook
     assert "held-out error 15.0%" in said[0]
     assert said[1].startswith("How much more data would bring cannot be told")
+
+
+def test_retrains_that_learned_from_more_data_overrule_what_one_run_shows():
+    alike = run(series={"val_loss": series([0.12] * 30)}, predictions=wrong(0.04))
+    rows = {"train": replace(alike.data["train"], rows=1_000)}
+    stated = ErrorRate("test", 0.04, 10_000, "predictions/test")
+    new = replace(alike, data=rows, error=stated)
+    assert read_errors(new).limit is Limit.CLOSE
+    few = {"train": replace(alike.data["train"], rows=250)}
+    old = PastRun.of(replace(new, run_id="old", data=few, error=replace(stated, rate=0.09)))
+    seen, told = judge(Case(new, history=(old,))).judgement.outlook
+    assert "no gap for more data" not in seen
+    assert told.startswith("More data would help")
+    assert "longer training" in told
 
 
 def test_a_failing_or_running_run_gets_no_outlook():
