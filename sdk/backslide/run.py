@@ -216,6 +216,8 @@ class Run:
 
         with nullcontext() if self._watch is None else self._watch.away():
             found = probe(self._model, inputs, targets, concepts, step=self._step)
+            if self._watch is not None:
+                self._watch.trace(inputs)
         self._recorder.probe(found)
 
     # --- what MLflow and the detector say

@@ -23,9 +23,10 @@ from backslide.measure.batches.batches import Batches, Capture
 from backslide.measure.batches.facts import Batch
 from backslide.measure.batches.undisturbed import fit
 from backslide.measure.cadence import Cadence
-from backslide.measure.instruments.activations import Activations, compiled
+from backslide.measure.graph.trace import trace_on
+from backslide.measure.instruments.activations import Activations
 from backslide.measure.instruments.graph import Graph
-from backslide.measure.instruments.names import sharded, unwrapped
+from backslide.measure.instruments.names import compiled, sharded, unwrapped
 from backslide.measure.instruments.parameters import Parameters
 from backslide.measure.instruments.start import Start
 from backslide.measure.instruments.steps import Steps
@@ -122,6 +123,7 @@ class Watch:
         self._problems: dict[str, None] = {}
         optimizers = list(optimizers)
         bare = None if model is None else unwrapped(model)
+        self._model = bare
         for target in (*optimizers, *(() if bare is None else (bare,))):
             earlier = _watching.get(target, lambda: None)()
             if earlier is not None:
@@ -155,7 +157,7 @@ class Watch:
 
     def graph(self) -> dict[str, object]:
         """What `backslide/graph.json` holds: modules in the order they ran, and the start."""
-        return {**self._graph.to_dict(), **self._start.to_dict()}
+        return {**self._graph.to_dict(self._model), **self._start.to_dict()}
 
     def step(self, step: int) -> list[Snapshot]:
         """Ends a training step; returns the snapshots that are complete, oldest first.
@@ -191,6 +193,16 @@ class Watch:
                 self._rest()
             self._meter.seconds += perf_counter() - now
         return ready
+
+    def trace(self, inputs: object) -> None:
+        """Runs the model on two examples, if nobody has yet, to see how modules are connected.
+
+        Args:
+            inputs: what the model is called with, one row an example.
+        """
+        model = self._model
+        if model is not None and not sharded(model):
+            self._graph.trace(lambda: trace_on(model, inputs), self._fail)
 
     @contextmanager
     def away(self) -> Iterator[None]:
@@ -235,6 +247,7 @@ class Watch:
             bare,
             self._steps.optimizers,
             trials=bare is model and fit(bare),
+            graph=self._graph,
             meter=self._meter,
             fail=self._fail,
         )

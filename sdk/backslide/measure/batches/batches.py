@@ -21,8 +21,9 @@ from backslide.measure.batches.pieces import (
     first_inputs,
     flat_answers,
 )
-from backslide.measure.batches.trial import Question, Reply, ask, question
+from backslide.measure.batches.trial import Question, Reply, ask, connected, question
 from backslide.measure.batches.undisturbed import fit
+from backslide.measure.instruments.graph import Graph
 from backslide.measure.instruments.hook import Hook
 from backslide.measure.instruments.tensors import in_backward
 from backslide.measure.meter import Meter
@@ -82,6 +83,7 @@ class Batches:
         model: is hooked as a whole; its parts are another instrument's.
         optimizers: trials are made before their steps.
         trials: whether the model may be run once more now and then.
+        graph: learns from the first trial how modules are connected.
         meter: told what the hooks cost, apart from trials.
         fail: told what could not be measured and why; a hook never raises.
     """
@@ -92,11 +94,13 @@ class Batches:
         optimizers: Iterable[Optimizer],
         *,
         trials: bool,
+        graph: Graph,
         meter: Meter,
         fail: Callable[[str], None],
     ) -> None:
         """Sets the hooks on the optimizers."""
         self._model = model
+        self._graph = graph
         self._meter = meter
         self._fail = fail
         self._trials = list(TRIALS) if trials else []
@@ -220,6 +224,7 @@ class Batches:
             if fit(self._model):
                 with torch.no_grad():
                     capture.reply = ask(self._model, asked)
+                self._graph.trace(lambda: connected(self._model, asked), self._fail)
             else:
                 self._trials.clear()
         except Exception:  # noqa: BLE001  # a model that runs only as its author calls it

@@ -19,6 +19,7 @@ from backslide.measure.batches.answers import Answers, losses
 from backslide.measure.batches.facts import NAN, Trial
 from backslide.measure.batches.pieces import Piece, first_answers, flat_answers, mapped, tensors
 from backslide.measure.batches.undisturbed import evaluate
+from backslide.measure.graph.trace import EXAMPLES, Traced, trace
 from backslide.measure.instruments.activations import observable
 from backslide.measure.instruments.tensors import first_floating
 
@@ -192,6 +193,19 @@ def ask(model: nn.Module, question: Question) -> Reply | None:
         [each[0] for each in heard] if changes else [],
         Piece(torch.stack(changes)) if len(changes) == len(heard) > 0 else None,
     )
+
+
+def connected(model: nn.Module, question: Question) -> Traced:
+    """How the model's modules are connected, seen on two of the examples."""
+
+    def few(tensor: Tensor) -> Tensor:
+        return tensor[:EXAMPLES] if tensor.ndim else tensor
+
+    args, kwargs = cast(
+        "tuple[tuple[object, ...], Mapping[str, object]]",
+        mapped((question.args, question.kwargs), few),
+    )
+    return trace(model, args, kwargs, device=question.device, autocast=question.autocast)
 
 
 Heard = list[tuple[Module, nn.Module, Tensor]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from backslide.measure.instruments.graph import Graph
-from backslide.measure.instruments.names import plain
+from backslide.measure.instruments.names import WHOLE, plain
 from backslide.measure.instruments.tap import Tap
 from backslide.measure.instruments.tensors import local
 from backslide.measure.meter import Meter
@@ -24,9 +24,6 @@ PASSING: Final = (
     nn.modules.dropout._DropoutNd,  # noqa: SLF001  # the one base of all kinds of dropout
 )
 """Modules that pass on or drop what another one computed: in the graph, but without a row."""
-
-WHOLE: Final = (nn.MultiheadAttention,)
-"""Modules that do their children's work themselves, so that the children's hooks never fire."""
 
 RECTIFIERS: Final = (nn.ReLU, nn.ReLU6, nn.Threshold, nn.Hardshrink, nn.Softshrink)
 SMOOTH_RECTIFIERS: Final = (nn.GELU, nn.Hardswish)
@@ -67,14 +64,6 @@ def observable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield plain(name) or type(module).__name__, module
         elif next(module.children(), None) is None:
             yield plain(name) or type(module).__name__, module
-
-
-def compiled(model: nn.Module) -> bool:
-    """Whether torch.compile holds the model or a part."""
-    return any(
-        hasattr(module, "_orig_mod") or getattr(module, "_compiled_call_impl", None) is not None
-        for module in model.modules()
-    )
 
 
 class Activations:

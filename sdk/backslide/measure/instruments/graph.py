@@ -1,25 +1,11 @@
 """The network as it ran: modules in the order of their first call."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
-
-@dataclass(frozen=True)
-class Node:
-    """One module that ran.
-
-    Attributes:
-        name: qualified name.
-        kind: class name.
-        parameters: number of elements of its own parameters.
-        output: shape of its first output.
-    """
-
-    name: str
-    kind: str
-    parameters: int
-    output: tuple[int, ...]
+from backslide.measure.graph.trace import Traced, tree
+from backslide.measure.graph.tracer import Node
 
 
 class Graph:
@@ -28,13 +14,16 @@ class Graph:
     def __init__(self) -> None:
         """Knows nothing yet."""
         self._nodes: dict[str, Node] = {}
+        self._traced: Traced | None = None
+        self._tried = False
         self._depths: dict[str, int] = {}
 
     def ran(self, name: str, module: nn.Module, output: tuple[int, ...]) -> None:
         """Notes a call; only the first of a module counts."""
         if name not in self._nodes:
             parameters = sum(tensor.numel() for tensor in module.parameters())
-            self._nodes[name] = Node(name, type(module).__name__, parameters, output)
+            kind = type(module).__name__
+            self._nodes[name] = Node(name, name, kind, "module", parameters, output)
             self._depths[name] = len(self._depths)
 
     def __contains__(self, name: str) -> bool:
@@ -58,16 +47,57 @@ class Graph:
             module = module.rpartition(".")[0]
         return 0
 
-    def to_dict(self) -> dict[str, list[dict[str, object]]]:
-        """What `backslide/graph.json` holds."""
-        nodes = [
-            {
-                "name": node.name,
-                "kind": node.kind,
-                "depth": self._depths[node.name],
-                "parameters": node.parameters,
-                "output": list(node.output),
-            }
-            for node in self._nodes.values()
+    def trace(self, trace: Callable[[], Traced], fail: Callable[[str], None]) -> None:
+        """Learns once how modules are connected; `fail` is told why they are not."""
+        if self._tried:
+            return
+        self._tried = True
+        try:
+            self._traced = trace()
+        except Exception as error:  # noqa: BLE001  # a model that runs only as its author calls it
+            fail(f"how modules are connected is not known: {error}")
+
+    def to_dict(self, model: nn.Module | None) -> dict[str, object]:
+        """What `backslide/graph.json` holds of the network.
+
+        Modules that ran in training but not when they were traced are there without edges.
+
+        Args:
+            model: whose modules are listed where none was seen to run.
+        """
+        traced = self._traced
+        if traced is None:
+            seen = tuple(self._nodes.values())
+            listed = seen if seen or model is None else tree(model)
+            return {"nodes": [_entry(node, at) for at, node in enumerate(listed)], "edges": []}
+        known = {node.name for node in traced.nodes if node.type == "module"}
+        late = tuple(node for name, node in self._nodes.items() if name not in known)
+        ran = [node for node in (*traced.nodes, *late) if node.type != "ghost"]
+        places = {node.name: place for place, node in reversed([*enumerate(ran)])}
+        entries = [
+            _entry(node, at, traced.calls.get(node.name, 1)) for at, node in enumerate(ran)
         ]
-        return {"nodes": nodes, "edges": []}
+        for node in traced.nodes:
+            if node.type == "ghost" and not _within(node.name, self._nodes):
+                above = node.name.rpartition(".")[0]
+                beside = (at for name, at in places.items() if _within(above, [name]))
+                entries.append(_entry(node, min(beside, default=0), 0))
+        return {"nodes": entries, "edges": [list(edge) for edge in traced.edges]}
+
+
+def _entry(node: Node, depth: int, calls: int = 1) -> dict[str, object]:
+    return {
+        "id": node.id,
+        "name": node.name,
+        "kind": node.kind,
+        "type": node.type,
+        "depth": depth,
+        "parameters": node.parameters,
+        "output": list(node.output),
+        "calls": 1 if node.type in ("operation", "input", "output") else calls,
+    }
+
+
+def _within(name: str, names: Iterable[str]) -> bool:
+    """Whether any of the names is this one's, or of something inside it."""
+    return any(each == name or each.startswith(name + ".") or not name for each in names)

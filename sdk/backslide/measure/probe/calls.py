@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from backslide.measure.batches.pieces import tensors
-from backslide.measure.instruments.activations import WHOLE
-from backslide.measure.instruments.names import plain
+from backslide.measure.instruments.names import modules
 from backslide.measure.instruments.tensors import first_floating, in_backward
 
 
@@ -112,19 +111,6 @@ def listening(model: nn.Module) -> Iterator[Listener]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def modules(model: nn.Module) -> Iterator[tuple[str, nn.Module, bool]]:
-    """Names and modules that can be hooked, and whether each is a leaf."""
-    within: set[int] = set()
-    for name, module in model.named_modules():
-        if id(module) in within or isinstance(module, torch.jit.ScriptModule):
-            continue
-        whole = isinstance(module, WHOLE)
-        if whole:
-            within.update(id(child) for child in module.modules())
-        leaf = whole or next(module.children(), None) is None
-        yield plain(name) or type(module).__name__, module, leaf
 
 
 Before = Callable[[nn.Module, tuple[object, ...], Mapping[str, object]], None]

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from backslide.measure.instruments.names import modules
 from backslide.measure.instruments.tensors import first_floating, in_backward, local
-from backslide.measure.probe.calls import modules
 from backslide.measure.probe.examples import Examples
 from backslide.measure.probe.layers import Layer
 from backslide.record.calls import called, moved

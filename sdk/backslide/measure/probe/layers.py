@@ -14,7 +14,8 @@ from typing import Final
 import numpy as np
 from torch import Tensor, nn
 
-from backslide.measure.instruments.activations import CHANNELS_FIRST, PASSING, WHOLE
+from backslide.measure.instruments.activations import CHANNELS_FIRST, PASSING
+from backslide.measure.instruments.names import WHOLE
 from backslide.measure.probe.calls import Call
 
 Shape = tuple[int, ...]

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from backslide.contract import PROBE_EXAMPLES, PROBE_LAYERS, PROBE_SCHEMAS, Probe
+from backslide.measure.batches.guest import guest
 from backslide.measure.instruments.names import sharded, unwrapped
 from backslide.measure.probe import tables
 from backslide.measure.probe.answers import Said, said
@@ -21,7 +22,6 @@ from backslide.measure.probe.calls import Call, listening
 from backslide.measure.probe.collect import Collected, collect
 from backslide.measure.probe.concepts import Concepts, ask
 from backslide.measure.probe.examples import Examples
-from backslide.measure.probe.guest import guest
 from backslide.measure.probe.layers import Layer, choose, thinned
 from backslide.measure.probe.summary import problem, summary
 from backslide.measure.probe.tables import Seen

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from backslide.measure.batches.undisturbed import evaluation
-from backslide.measure.instruments.activations import compiled
+from backslide.measure.instruments.names import compiled
 
 
 @contextmanager

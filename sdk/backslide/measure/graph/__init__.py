@@ -1,0 +1,1 @@
+"""The network as it ran: what was called, and what flowed where."""
