@@ -6,8 +6,7 @@ from typing import Final, Literal, assert_never
 
 from backslide.contract import Cause
 from backslide_detector.judgement import Judgement
-from backslide_detector.report.phrases import CAUSES, brief, plain, shorten
-from backslide_detector.retrain.cause import changed_kinds
+from backslide_detector.report.phrases import plain, shorten
 from backslide_detector.retrain.place import creep_words, difference_words, group_words
 from backslide_detector.retrain.place import worse_groups as admitted
 
@@ -19,7 +18,7 @@ TITLE: Final = 200
 NAME: Final = 60
 """Characters of a title, and of a name in it."""
 NAMED: Final = 3
-"""Changes that are named as places to look at first."""
+"""Checks and parts of the test set in a title."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +97,9 @@ def _next(judgement: Judgement, reason: Reason) -> Iterator[str]:
     retrain, run = judgement.retrain, shorten(judgement.run_id, NAME)
     match reason:
         case "regressed":
-            yield plain(retrain.advice) if retrain.advice else _look(judgement)
+            luck = retrain.cause[:1] == (Cause.NOISE,)
+            otherwise = "Train once more with another seed." if luck else "Open the report."
+            yield plain(retrain.advice or otherwise)
         case "alarm":
             yield (
                 "Keep the reference in use and find what changed since it; "
@@ -115,22 +116,6 @@ def _next(judgement: Judgement, reason: Reason) -> Iterator[str]:
             yield plain(judgement.findings[0][1].advice)
         case _:
             return
-
-
-def _look(judgement: Judgement) -> str:
-    """Where to look where nothing is open: at what changed, if anything is known to have."""
-    retrain = judgement.retrain
-    kinds = [kind for kind in retrain.cause if kind in changed_kinds(retrain.changed)]
-    if not kinds:
-        luck = retrain.cause[:1] == (Cause.NOISE,)
-        return "Train once more with another seed." if luck else "Open the report."
-    named = [
-        f"{change.what} ({brief(change.old or 'absent')} → {brief(change.new or 'absent')})"
-        for change in retrain.changed
-        if change.kind is kinds[0]
-    ]
-    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
-    return f"Look at the {CAUSES[kinds[0]]} first: {', '.join(named[:NAMED])}{more}."
 
 
 def _parts(judgement: Judgement) -> str:

@@ -72,7 +72,7 @@ def shorten(text: str, limit: int) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """A share as `3.0 %`, with two significant digits below 1 %."""
+    """A share as `3.0 %` or `3.02 %`, with two significant digits below 1 %."""
     if fraction is None or not math.isfinite(fraction):
         return "unknown"
     return f"{_digits(fraction * 100)} %"
@@ -177,10 +177,10 @@ def estimate(estimand: Estimand, measure: Measure = "error") -> str:
 
 
 def _decimals(size: float) -> int:
-    """Digits behind the point: one from 1 upwards, two significant ones below."""
-    if not math.isfinite(size) or size == 0 or size >= 0.995:
+    """Digits behind the point: one from 10 upwards, two below, or two significant ones."""
+    if not math.isfinite(size) or size == 0 or size >= 9.95:
         return 1
-    return min(6, 1 - math.floor(math.log10(size)))
+    return min(6, max(2, 1 - math.floor(math.log10(size))))
 
 
 def _scientific(value: float, digits: int) -> str:
@@ -194,8 +194,8 @@ def _scientific(value: float, digits: int) -> str:
 
 def _digits(value: float, decimals: int | None = None) -> str:
     text = f"{value:.{_decimals(abs(value)) if decimals is None else decimals}f}"
-    if decimals is None and text.endswith("0") and not text.endswith(".0"):
-        text = text.rstrip("0")
+    while decimals is None and text.endswith("0") and not text.endswith(".0"):
+        text = text[:-1]
     return text.replace("-", "−")
 
 

@@ -11,6 +11,11 @@ from backslide_detector.retrain.history import SEED_NAMES
 KINDS = (Cause.DATA, Cause.CONFIG, Cause.CODE, Cause.ENVIRONMENT)
 """What a person can change, in the order in which it usually explains a retrain."""
 
+NAMED = 3
+"""Changes that are named as places to look at first."""
+SHORT = 24
+"""Characters of a value in a sentence."""
+
 PACKAGE = "package "
 """Before the name of a package that differs."""
 
@@ -107,6 +112,25 @@ def advice_on_causes(
             f"stays, {names[0]} is the cause."
         )
     return None
+
+
+def look_first(cause: Sequence[Cause], changed: Sequence[Change]) -> str | None:
+    """Where to look for what made a model worse; None where no change is named as the cause."""
+    found = [change for change in changed if cause and change.kind is cause[0]]
+    if not found or found[0].kind is Cause.NOISE:
+        return None
+    named = [
+        f"{change.what} ({_side(change.old)} → {_side(change.new)})" for change in found[:NAMED]
+    ]
+    more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+    return f"Look at the {found[0].kind.value} first: {', '.join(named)}{more}."
+
+
+def _side(value: str | None) -> str:
+    """One side of a change, cut to what tells it apart."""
+    if value is None:
+        return "absent"
+    return value if len(value) <= SHORT else f"{value[:SHORT]}…"
 
 
 def changed_kinds(changed: Sequence[Change]) -> tuple[Cause, ...]:

@@ -13,6 +13,7 @@ from backslide_detector.retrain.cause import (
     causes,
     changed_kinds,
     changes,
+    look_first,
     provenance_known,
 )
 from backslide_detector.retrain.data_shift import data_shifts
@@ -223,9 +224,8 @@ def _compare(
         groups=measured.groups,
         metrics=(*rows, *logged_rows(new.series, old.series, rows)),
         advice=open_advice(verdict, measured, margin)
-        or advice_on_causes(
-            cause, changed, beyond_noise=recipe.beyond_noise, run_id=new.run_id
-        ),
+        or advice_on_causes(cause, changed, beyond_noise=recipe.beyond_noise, run_id=new.run_id)
+        or (look_first(cause, changed) if verdict is Verdict.REGRESSED else None),
     )
 
 

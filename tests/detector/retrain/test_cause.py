@@ -163,3 +163,15 @@ def test_an_open_verdict_with_changes_has_an_unknown_cause(make):
     new, old = make.pair(1_000, 35, fixed=17, broken=12)
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old)
     assert verdict.cause == (Cause.UNKNOWN,)
+
+
+def test_a_regression_with_a_cause_says_where_to_look_first(make):
+    new, old = make.pair(10_000, 350, fixed=80, broken=220)
+    history = [
+        replace(PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same", error=rate)
+        for n, error in enumerate(0.035 + np.linspace(-0.0018, 0.0018, 10))
+        for rate in [ErrorRate("test", float(error), 10_000, "test/error")]
+    ]
+    verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
+    assert verdict.cause == (Cause.CONFIG,)
+    assert verdict.advice == "Look at the config first: parameter lr (0.1 → 0.2)."
