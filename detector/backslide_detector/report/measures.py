@@ -84,6 +84,7 @@ def _row(row: MetricChange, *, share: bool) -> MeasureRow:
             return "–"
         return phrases.fine(value) if share else phrases.number(value)
 
+    half = ", held half" if row.role == "discovered" else ""
     interval = _why(row)
     if row.interval is not None:
         interval = " to ".join(phrases.signed(end, _places(row, share=share), share=share)
@@ -92,7 +93,7 @@ def _row(row: MetricChange, *, share: bool) -> MeasureRow:
     if row.effect is not None:
         difference = phrases.signed(row.effect, _places(row, share=share), share=share)
     return MeasureRow(
-        name=_NAMES.get(row.name, row.name),
+        name=_NAMES.get(row.name, row.name) + half,
         better=row.better or "neither",
         shown=_shown(row),
         old=level(row.old),

@@ -16,6 +16,8 @@ NAMED = 3
 SHORT = 24
 """Characters of a value in a sentence."""
 
+_WORDS = {kind: kind.value for kind in KINDS} | {Cause.CONFIG: "settings"}
+
 PACKAGE = "package "
 """Before the name of a package that differs."""
 
@@ -100,7 +102,7 @@ def advice_on_causes(
             "Log what the runs are made from (backslide.start with params, run.log_data), "
             "so that the next verdict can name a cause."
         )
-    names = [kind.value for kind in kinds]
+    names = [_WORDS[kind] for kind in kinds]
     commands = f"`backslide attribute {run_id}` prints the runs that tell"
     if len(names) > 1:
         listed = f"{', '.join(names[:-1])} and {names[-1]}"
@@ -123,7 +125,7 @@ def look_first(cause: Sequence[Cause], changed: Sequence[Change]) -> str | None:
         f"{change.what} ({_side(change.old)} → {_side(change.new)})" for change in found[:NAMED]
     ]
     more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
-    return f"Look at the {found[0].kind.value} first: {', '.join(named)}{more}."
+    return f"Look at the {_WORDS[found[0].kind]} first: {', '.join(named)}{more}."
 
 
 def _side(value: str | None) -> str:

@@ -174,4 +174,4 @@ def test_a_regression_with_a_cause_says_where_to_look_first(make):
     ]
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
     assert verdict.cause == (Cause.CONFIG,)
-    assert verdict.advice == "Look at the config first: parameter lr (0.1 → 0.2)."
+    assert verdict.advice == "Look at the settings first: parameter lr (0.1 → 0.2)."
