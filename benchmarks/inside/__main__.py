@@ -22,62 +22,61 @@ FIRST_SEED = 5_000
 """Of the reported runs; limits were set on seeds below 1,000."""
 
 
-def results(network: Network, seed: int, rounds: int) -> list[dict[str, object]]:
-    """Every retrain of one network with what was found."""
+def results(network: Network, start: int) -> list[dict[str, object]]:
+    """Every retrain of one base of a network, with what was found."""
     data = digits()
     rows: list[dict[str, object]] = []
-    for turn in range(rounds):
-        start = seed + 100 * turn
-        base = fresh(network, data, start)
-        old = run_of("base", base, data, 100)
-        cold = tuple(
-            run_of(f"cold-{i}", fresh(network, data, start + 1 + i), data, i).inside
-            for i in range(REFERENCES)
+    base = fresh(network, data, start)
+    old = run_of("base", base, data, 100)
+    cold = tuple(
+        run_of(f"cold-{i}", fresh(network, data, start + 1 + i), data, i).inside
+        for i in range(REFERENCES)
+    )
+    healthy = [
+        Retrain("healthy", "", True, s, again(base, data, s))
+        for s in range(start + 20, start + 20 + HEALTHY_WARM)
+    ] + [
+        Retrain("healthy", "", False, s, fresh(network, data, s))
+        for s in range(start + 30, start + 30 + HEALTHY_COLD)
+    ]
+    for each in (*healthy, *planted(network, base, data, start + 50)):
+        new = run_of(each.fault, each.model, data, 200, parent=old.run_id if each.warm else "")
+        found = findings(new, old, () if each.warm else cold)
+        rows.append(
+            {
+                "network": network.name,
+                "fault": each.fault,
+                "start": "warm" if each.warm else "cold",
+                "place": each.place,
+                "seed": each.seed,
+                "error": round(new.error.rate, 4) if new.error else None,
+                "error_before": round(old.error.rate, 4) if old.error else None,
+                "found": found,
+            }
         )
-        healthy = [
-            Retrain("healthy", "", True, s, again(base, data, s))
-            for s in range(start + 20, start + 20 + HEALTHY_WARM)
-        ] + [
-            Retrain("healthy", "", False, s, fresh(network, data, s))
-            for s in range(start + 30, start + 30 + HEALTHY_COLD)
-        ]
-        for each in (*healthy, *planted(network, base, data, start + 50)):
-            new = run_of(
-                each.fault, each.model, data, 200, parent=old.run_id if each.warm else ""
-            )
-            found = findings(new, old, () if each.warm else cold)
-            rows.append(
-                {
-                    "network": network.name,
-                    "fault": each.fault,
-                    "start": "warm" if each.warm else "cold",
-                    "place": each.place,
-                    "seed": each.seed,
-                    "error": round(new.error.rate, 4) if new.error else None,
-                    "error_before": round(old.error.rate, 4) if old.error else None,
-                    "found": found,
-                }
-            )
-            print(json.dumps(rows[-1]), file=sys.stderr)
+        print(json.dumps(rows[-1]), file=sys.stderr)
     return rows
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", action="append", help="only these")
+    parser.add_argument("--round", action="append", type=int, help="only these")
     parser.add_argument("--limits", action="store_true", help="the networks for setting limits")
     parser.add_argument("--table", action="store_true", help="only write the page")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     if asked.limits:
         for network in LIMITS_FROM:
-            results(network, 0, 1)
+            if asked.network is None or network.name in asked.network:
+                results(network, 0)
         return
     for network in () if asked.table else REPORTED:
         if asked.network is None or network.name in asked.network:
-            rows = results(network, FIRST_SEED, ROUNDS)
-            lines = "".join(json.dumps(row) + "\n" for row in rows)
-            (HERE / f"{network.name}.jsonl").write_text(lines)
+            for turn in range(ROUNDS) if asked.round is None else asked.round:
+                rows = results(network, FIRST_SEED + 100 * turn)
+                lines = "".join(json.dumps(row) + "\n" for row in rows)
+                (HERE / f"{network.name}-{turn}.jsonl").write_text(lines)
     (HERE / "README.md").write_text(page(sorted(HERE.glob("*.jsonl"))))
 
 

@@ -22,19 +22,26 @@ from backslide_detector.report.phrases import plain, shorten
 from backslide_detector.report.section import Absent, Section
 from backslide_detector.report.sections.activations import activations
 from backslide_detector.report.sections.classes import classes
+from backslide_detector.report.sections.confusion import confusion
 from backslide_detector.report.sections.curves import curves
+from backslide_detector.report.sections.examples import examples
 from backslide_detector.report.sections.gradients import gradients
+from backslide_detector.report.sections.inside import inside
 from backslide_detector.report.sections.lineage import lineage
 from backslide_detector.report.sections.metrics import metrics
 from backslide_detector.report.sections.network import network
+from backslide_detector.report.sections.parameters import updates, weights
 from backslide_detector.report.sections.trends import trends
 
-SECTIONS = (lineage, metrics, curves, classes, gradients, activations, trends)
+SECTIONS = (
+    lineage, metrics, curves, classes, confusion, examples, gradients, activations, weights,
+    updates, trends,
+)  # fmt: skip
 LONGEST = 2_000
 """Characters of one piece of text at most."""
 
 
-INSIDE = (network,)
+INSIDE = (network, inside)
 """Sections about what is inside, which healthy runs say something of as well."""
 
 

@@ -34,7 +34,7 @@ class Block:
     A block with a `fold` opens on a click and is named by it.
     """
 
-    layout: Literal["wide", "panels", "small"]
+    layout: Literal["wide", "panels", "small", "tiles"]
     figures: tuple[Figure, ...]
     title: str = ""
     legend: tuple[tuple[str, str], ...] = ()

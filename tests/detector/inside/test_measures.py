@@ -219,3 +219,12 @@ def test_a_skip_that_is_gone_is_a_difference():
     skip = Graph(CHAIN.nodes, (*CHAIN.edges, ("fc1", "fc2")))
     assert graph_diff(CHAIN, skip).parted == (("fc1", "fc2"),)
     assert graph_diff(skip, CHAIN).joined == (("fc1", "fc2"),)
+
+
+def test_outputs_in_the_order_of_the_classes_make_no_warm_start():
+    """Every classifier's logits are alike, channel by channel, wherever it started from."""
+    one, other = (
+        probe({"fc1": outputs("fc1", seed=seed), "head": ONE_HOT.T * 4}) for seed in (1, 2)
+    )
+    assert same_units(one.layer("head"), other.layer("head")) == 1.0
+    assert Pair(inside(of=one), inside("old", other)).parent is None

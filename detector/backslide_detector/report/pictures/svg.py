@@ -1,5 +1,6 @@
 """SVG as text: elements, attributes and escaping."""
 
+from base64 import b64encode
 from collections.abc import Iterable
 
 import numpy as np
@@ -123,6 +124,20 @@ def image(
         width=width,
         height=height,
         preserveAspectRatio="none",
+        class_="pixels",
+    )
+
+
+def picture(content: bytes, box: tuple[float, float, float, float]) -> Markup:
+    """A PNG of somebody else, in its own proportions, inside (x, y, width, height)."""
+    x, y, width, height = box
+    return tag(
+        "image",
+        href="data:image/png;base64," + b64encode(content).decode("ascii"),
+        x=x,
+        y=y,
+        width=width,
+        height=height,
         class_="pixels",
     )
 

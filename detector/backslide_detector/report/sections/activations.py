@@ -15,6 +15,7 @@ from backslide_detector.report.sections.tensors import (
     Tensor,
     flags,
     histograms,
+    left_out,
     table,
     tensors,
 )
@@ -47,6 +48,7 @@ def activations(
     if np.isfinite(history.dead_fraction).any():
         tables.insert(0, _dead(chosen, history, before))
     blocks += histograms(chosen, history, before, "activations")
+    lead += left_out(chosen, history)
     return Section("activations", TITLE, lead, tuple(blocks), tuple(tables))
 
 

@@ -15,6 +15,7 @@ from backslide_detector.report.sections.tensors import (
     UNMEASURED,
     flags,
     histograms,
+    left_out,
     table,
     tensors,
 )
@@ -56,4 +57,5 @@ def gradients(
         *histograms(chosen, history, before, "gradients"),
     )
     tables = (table(chosen, history, before, "gradients"),)
+    lead += left_out(chosen, history)
     return Section("gradients", TITLE, lead, blocks, tables)

@@ -64,6 +64,17 @@ def every_tensor(history: LayerHistory, flagged: Mapping[str, str]) -> list[Tens
     ]
 
 
+def left_out(chosen: list[Tensor], history: LayerHistory) -> str:
+    """What to say where not every layer is drawn; "" where all are."""
+    every = len({history.module(index) for index in range(len(history.layers))})
+    if len(chosen) == every:
+        return ""
+    return (
+        f" Drawn: {len(chosen)} of {every:,} layers, evenly spread, with those that a finding "
+        "points at."
+    )
+
+
 def spread(every: list[Tensor], most: int) -> list[Tensor]:
     """At most `most` of them: the flagged ones and an even choice of the others."""
     if len(every) <= most:
