@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from backslide_detector.checks.layers import matrices
+from backslide_detector.checks.layers import matrices, typical
 from backslide_detector.evidence import Floats, Ints, LayerHistory, Series
 from backslide_detector.stats.mann_kendall import Answer, Trend, depth_slope, layer_trends
 
@@ -19,7 +19,7 @@ class Going:
     Attributes:
         index: place of its tensor in the history.
         trend: of the logarithm (base 10) of its size.
-        decades: change over the run, below zero where it falls: the smaller of what the slope
+        decades: change over the run, below zero where it fades: the smaller of what the slope
             amounts to and of what was measured between the first and the last tenth.
         since: step at which it began.
     """
@@ -39,26 +39,48 @@ class Going:
         )
 
 
-def furthest(history: LayerHistory, learning_rate: Series | None, *, up: bool) -> Going | None:
-    """The weight matrix whose size grows most (or fades most), by the trends of all of them.
+def furthest(
+    history: LayerHistory,
+    learning_rate: Series | None,
+    least: float,
+    *,
+    against_others: bool = False,
+) -> Going | None:
+    """The weight matrix whose size changes most in one direction, by the trends of all of them.
 
     At most 5 % of the layers called trending are not, whatever their number. None where no
     trend can be told, where it may only follow the learning rate, and where it ended out of
     range, which nan-or-inf tells.
+
+    Args:
+        history: of gradients, for instance.
+        learning_rate: what follows its logarithm is taken out.
+        least: decades over the run that count; below zero for layers that fade.
+        against_others: sizes are held against the median of all layers at the same step.
     """
     chosen = matrices(history)
     if len(history.steps) < FEW_SNAPSHOTS or not chosen:
         return None
     if (history.nonfinite_fraction[:, chosen] > 0.0).any():
         return None
-    pace = None if learning_rate is None else _decades(learning_rate.at(history.steps))
     sizes = _decades(history.rms[:, chosen])
-    found = layer_trends(history.steps, sizes, pace)
+    if against_others:
+        sizes -= typical(sizes.T)[:, None]
+    seen = _change(history.steps, sizes)
+    far = np.flatnonzero(seen / least >= 1.0)
+    if not len(far):
+        return None
+    pace = None if learning_rate is None else _decades(learning_rate.at(history.steps))
+    # Layers that hardly changed have no part in it but count among those that were looked at.
+    looked = np.zeros_like(sizes)
+    looked[:, far] = sizes[:, far]
+    found = layer_trends(history.steps, looked, pace)
+    span = float(history.steps[-1] - history.steps[0])
     going = [
-        Going(index, trend, _change(history.steps, column, trend.slope), round(trend.began))
-        for index, column, trend in zip(chosen, sizes.T, found, strict=True)
-        if trend.answer is Answer.TREND and trend.began is not None
-        if (trend.slope > 0.0) is up
+        Going(chosen[i], found[i], min(seen[i] / least, told) * least, round(began))
+        for i in far.tolist()
+        if found[i].answer is Answer.TREND and (began := found[i].began) is not None
+        if (told := found[i].slope * span / least) >= 1.0
     ]
     return max(going, key=lambda each: abs(each.decades), default=None)
 
@@ -80,17 +102,10 @@ def times(decades: float) -> str:
     return f"×{10.0 ** min(max(decades, -99.0), 99.0):.2g}"
 
 
-def _change(steps: Ints, sizes: Floats, slope: float) -> float:
-    """Decades from the first to the last tenth of the steps, no more than the slope gives."""
-    span = float(steps[-1] - steps[0])
-    known = np.isfinite(sizes)
-    done = (steps - steps[0]) / span
-    first, last = sizes[known & (done <= 0.1)], sizes[known & (done >= 0.9)]
-    told = slope * span
-    if not (len(first) and len(last)):
-        return told
-    seen = float(np.median(last) - np.median(first))
-    return told if abs(told) < abs(seen) else float(np.copysign(seen, told))
+def _change(steps: Ints, sizes: Floats) -> Floats:
+    """Decades from the first to the last tenth of the steps, (s, l) to (l,); 0 if not known."""
+    done = (steps - steps[0]) / max(float(steps[-1] - steps[0]), 1.0)
+    return np.nan_to_num(typical(sizes[done >= 0.9]) - typical(sizes[done <= 0.1]))
 
 
 def _decades(values: Floats) -> Floats:

@@ -58,6 +58,13 @@ def test_a_trend_in_a_run_that_learns_is_no_finding(name, course):
     assert isinstance(outcome(name, run(gradients=over_time(course))), Clear)
 
 
+def test_a_layer_that_fades_alone_in_a_run_that_learns_is_a_note():
+    alone = outcome("vanishing-gradient", run(gradients=over_time(FADE)))
+    assert "Held against the other layers, the gradient of 2 fades" in alone.note
+    together = run(gradients=over_time(FADE[:, [1]]))
+    assert outcome("vanishing-gradient", together) == Clear()
+
+
 def test_what_only_follows_the_learning_rate_is_no_finding():
     done = np.arange(STEPS) / STEPS
     falling = series(10.0 ** (-4.0 * done))
@@ -73,7 +80,8 @@ def test_what_only_follows_the_learning_rate_is_no_finding():
 def test_500_layers_without_a_trend_are_left_alone():
     many = {f"{i}.weight": "Linear" for i in range(500)}
     still = over_time(-2.0, many, seed=5)
-    assert furthest(still, None, up=True) is furthest(still, None, up=False) is None
+    assert furthest(still, None, 0.01) is furthest(still, None, -0.01) is None
+    assert furthest(still, None, -0.01, against_others=True) is None
     for name in ("vanishing-gradient", "exploding-gradient"):
         assert isinstance(outcome(name, failing(gradients=still)), Clear)
 

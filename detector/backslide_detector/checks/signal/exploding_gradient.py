@@ -81,8 +81,9 @@ def _steadily(
     gradients: LayerHistory, learning: Learning, learning_rate: Series | None
 ) -> Found | Clear:
     """A single layer whose gradient grows all the while, in a run that fails."""
-    going = furthest(gradients, learning_rate, up=True) if learning.failing else None
-    if going is None or going.decades < np.log10(_GROWTH):
+    least = float(np.log10(_GROWTH))
+    going = furthest(gradients, learning_rate, least) if learning.failing else None
+    if going is None:
         return Clear()
     layer = gradients.module(going.index)
     return Found(

@@ -6,7 +6,8 @@ What it looks for:
     than 0.0001; among five layers of a kind or more, steadily so (Kendall's test and Theil-Sen
     slope over the depth). Or, in one that is known to fail, a layer whose gradient fades over
     the run to less than a hundredth, down to less than 0.0001: a trend of Mann and Kendall on
-    block means, beyond what follows the learning rate, at most 5 % false over all layers.
+    block means, beyond what follows the learning rate, at most 5 % false over all layers. In
+    a run that does not fail, a layer that fades so against the others is a note.
 
 Why it matters:
     The first layers hardly move, so the network computes with random features.
@@ -42,7 +43,7 @@ from backslide_detector.stats.mann_kendall import Answer, Trend
 
 _RATIO = 1e-3
 _SIZE = 1e-4
-_FADED = 2.0  # decades over the run
+_FADED = -2.0  # decades over the run
 _ADVICE = (
     "Add residual connections or normalisation, or use ReLU-like activations with He "
     "initialisation."
@@ -101,16 +102,18 @@ def _steadily(slope: Trend, kind: str) -> str:
 def _faded(
     gradients: LayerHistory, learning: Learning, learning_rate: Series | None
 ) -> Found | Clear:
-    """A layer whose gradient faded over a run that fails."""
+    """A layer whose gradient fades over the run: in one that fails, or alone among others."""
+    going = furthest(gradients, learning_rate, _FADED, against_others=not learning.failing)
+    if going is None:
+        return Clear()
+    layer = gradients.module(going.index)
     if not learning.failing:
-        return Clear()
-    going = furthest(gradients, learning_rate, up=False)
-    if going is None or going.decades > -_FADED:
-        return Clear()
+        return Clear(
+            f"Held against the other layers, the gradient of {layer} fades: {going.words()}."
+        )
     now = float(recent(gradients.rms[:, going.index], gradients.steps))
     if not now < _SIZE:
         return Clear()
-    layer = gradients.module(going.index)
     return Found(
         Severity.WARNING,
         f"The gradient of {layer} faded to {now:.1e}: {going.words()}. {learning.sentence}",

@@ -101,7 +101,7 @@ def _counted(what: str, courses: list[Course]) -> str:
     )
     ways = [f"{count} {way}" for count, way in counts if count] or ["none has a trend"]
     short = len(courses) - len(told)
-    more = f" ({short} more could not be told)" if short else ""
+    more = f" ({short} more wander too slowly for a run of this length)" if short else ""
     return f"The {what} of {len(told)} layers: {', '.join(ways)}{more}."
 
 
