@@ -5,6 +5,7 @@ from typing import Final
 
 from backslide_detector.evidence import ErrorRate, Predictions, RunEvidence
 from backslide_detector.names import table_of
+from backslide_detector.retrain.apart import apart_rows
 from backslide_detector.retrain.behaviour import (
     behaviour_sentences,
     compare_behaviour,
@@ -12,7 +13,6 @@ from backslide_detector.retrain.behaviour import (
 )
 from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import metric_changes
-from backslide_detector.retrain.overall import apart_rows
 from backslide_detector.retrain.pairing import Pairing, pair
 from backslide_detector.retrain.parts import of_flips
 from backslide_detector.retrain.sentence import count

@@ -20,7 +20,6 @@ from backslide_detector.stats.linearised import (
 )
 from backslide_detector.stats.multiplicity import holm
 from backslide_detector.stats.paired_means import paired_mean_difference
-from backslide_detector.stats.unpaired_means import unpaired_mean_difference
 
 LINEARISED: Final = ", linearised"
 """Of metrics that are no means: see `stats/linearised.py`."""
@@ -119,7 +118,7 @@ def _areas(
         return None
     positive = truth == classes[1]
     ranks = [
-        _ranking(said == classes[1], said == classes[0], score)
+        ranking(said == classes[1], said == classes[0], score)
         for said, score in zip(answers[1:], scores, strict=True)
     ]
     if ranks[0] is None or ranks[1] is None:
@@ -127,7 +126,7 @@ def _areas(
     return auc_terms(positive, ranks[0]), auc_terms(positive, ranks[1])
 
 
-def _ranking(
+def ranking(
     said_yes: NDArray[np.bool_], said_no: NDArray[np.bool_], score: Floats
 ) -> Floats | None:
     """How positive each example looks; None where the scores do not tell.
@@ -176,35 +175,6 @@ def of_values(
         yield paired_row("bias", None, (now, then), within)
 
     return holm_adjusted([row for row in rows() if row is not None])
-
-
-def apart_rows(new: Predictions, old: Predictions) -> tuple[MetricChange, ...]:
-    """Loss and confidence of two classifiers on different examples."""
-    rows = []
-    for name, better, ours, theirs in (
-        ("loss", "lower", new.loss, old.loss),
-        ("confidence", None, new.score, old.score),
-    ):
-        if ours is None or theirs is None:
-            continue
-        here, there = ours[np.isfinite(ours)], theirs[np.isfinite(theirs)]
-        if min(len(here), len(there)) < 2:
-            continue
-        found = unpaired_mean_difference(here, there)
-        rows.append(
-            MetricChange(
-                name,
-                better,
-                found.n,
-                old=float(there.mean()),
-                new=float(here.mean()),
-                effect=found.effect,
-                interval=found.interval,
-                pvalue=found.pvalue,
-                method=found.method,
-            )
-        )
-    return holm_adjusted(rows)
 
 
 def holm_adjusted(rows: Sequence[MetricChange]) -> tuple[MetricChange, ...]:

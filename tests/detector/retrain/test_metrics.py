@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import f1_score, roc_auc_score
 from tests.detector.report.html_reader import Page
 
 from backslide_detector.engine import Case, judge
@@ -149,3 +149,36 @@ def test_page_and_terminal_show_every_metric_with_its_direction(make):
     assert "error lower worse 3.50 % 6.00 % +2.50 points" in shown.replace("\u00a0", " ")
     assert "recall/a higher" in shown
     assert "Shown to be worse: error" in shown
+
+
+def test_on_other_examples_each_metric_is_compared_by_itself(make):
+    random = np.random.default_rng(4)
+    runs, expected = [], []
+    for name, started, wrong, first in (("old", 0.0, 0.05, 0), ("new", 10.0, 0.20, 9_000)):
+        n = 2_000
+        truth = np.where(random.random(n) < 0.3, "yes", "no").astype(object)
+        right = random.random(n) >= np.where(truth == "yes", wrong, 0.05)
+        said = np.where(right, truth, np.where(truth == "yes", "no", "yes")).astype(object)
+        score = np.where(right, random.uniform(0.7, 1.0, n), random.uniform(0.5, 0.8, n))
+        table = make.predictions(
+            right, targets=truth, score=score, ids=[f"id{first + i}" for i in range(n)]
+        )
+        runs.append(make.run(name, started=started, preds=replace(table, predictions=said)))
+        yes = np.where(said == "yes", score, 1 - score)
+        expected.append(
+            {
+                "auc": roc_auc_score(truth == "yes", yes),
+                "f1_macro": f1_score(truth.astype(str), said.astype(str), average="macro"),
+                "recall/yes": right[truth == "yes"].mean(),
+                "recall/no": right[truth == "no"].mean(),
+            }
+        )
+    rows = {row.name: row for row in judge_retrain(runs[1], runs[0]).metrics}
+    assert {"error", "confidence", "calibration_error", *expected[0]} <= set(rows)
+    for name, before in expected[0].items():
+        assert rows[name].old == pytest.approx(before)
+        assert rows[name].new == pytest.approx(expected[1][name])
+        assert rows[name].interval[0] <= rows[name].effect <= rows[name].interval[1]
+    assert rows["recall/yes"].pvalue < 1e-6 < rows["recall/no"].pvalue
+    assert rows["recall/yes"].better == "higher"
+    assert "Newcombe-Wilson" in rows["recall/yes"].method

@@ -103,9 +103,6 @@ def _frame(plot: _Plot, mark: str) -> Iterator[Markup]:
         written = f"{tick:g}" if up.log else label(tick, up)
         yield svg.words(LEFT - 6, up(tick) + 4, f"{written} {mark}".strip(), "tick", "end")
     yield svg.line(LEFT, BOTTOM, RIGHT, BOTTOM, "axis")
-    yield svg.words(
-        plot.across(len(plot.course.retrains)), BOTTOM - 6, "next", "tick", "middle"
-    )
 
 
 def _levels(up: Scale) -> list[float]:
@@ -121,6 +118,7 @@ def _numbers(across: Scale, count: int, y: float) -> Iterator[Markup]:
     stride = max(1, math.ceil(count / 20))
     for place in range(0, count, stride):
         yield svg.words(across(place), y, f"{place + 1}", "tick", "middle")
+    yield svg.words(across(count), y, "next", "tick", "middle")
 
 
 def _expectations(plot: _Plot) -> Iterator[Markup]:
