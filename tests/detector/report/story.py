@@ -71,7 +71,7 @@ def history(
         steps=np.arange(snapshots) * 10,
         mean=unknown,
         std=unknown,
-        rms=unknown,
+        rms=2.0**middle,
         abs_max=unknown,
         zero_fraction=histogram[..., ZERO_BIN] / np.maximum(histogram.sum(-1), 1),
         nonfinite_fraction=nonfinite,
