@@ -18,6 +18,7 @@ from backslide_detector.retrain.association import look_back
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.course import Noise, course, creeping
 from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.more_capacity import more_capacity
 from backslide_detector.retrain.more_data import LONGER, UNKNOWN, more_data, said
 from backslide_detector.retrain.noise import prior_sd, repeats_of
 from backslide_detector.retrain.stream import against, placed, stake
@@ -143,16 +144,19 @@ def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:
     """What would help: more data, capacity or time; nothing before a failing run is mended."""
     if case.live or health(results) is Health.FAILING:
         return ()
-    read = read_errors(case.new, case.mapping)
-    whole = (f"{read.seen} {read.meaning}",) if read.seen else ()
-    curve = more_data(PastRun.of(case.new), case.history)
-    if curve is None or case.new.error is None:
-        open_question = read.limit in {Limit.DATA, Limit.BOTH}
-        return (*whole, *((UNKNOWN,) if open_question else ()))
-    told = said(curve, case.new.error.measure)
-    if curve.interval[0] > 0.0 and read.limit in {Limit.CLOSE, Limit.FIT, Limit.NOTHING}:
-        return (read.seen, f"{told} {LONGER}")  # retrains know more than one of them
-    return (*whole, told)
+    new, read = PastRun.of(case.new), read_errors(case.new, case.mapping)
+    capacity = more_capacity(new, case.history)
+    told = [] if capacity is None else [capacity]
+    seen, meaning = read.seen, read.meaning
+    curve = more_data(new, case.history)
+    if curve is not None and new.error is not None:
+        data = said(curve, new.error.measure)
+        if curve.interval[0] > 0.0 and read.limit in {Limit.CLOSE, Limit.FIT, Limit.NOTHING}:
+            data, meaning = f"{data} {LONGER}", ""  # retrains know more than one of them
+        told.insert(0, data)
+    elif read.limit in {Limit.DATA, Limit.BOTH}:
+        told.insert(0, UNKNOWN)
+    return (*([f"{seen} {meaning}".strip()] if seen else []), *told)
 
 
 def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:

@@ -27,6 +27,7 @@ class PastRun:
             the reference; "first" when it shared no examples with the reference.
         made_from: what it said of its recipe, by kind and name, for comparison only.
         alarmed: the alert channel showed with it that the lineage got worse.
+        weights: trainable weights of its network; None when they were not recorded.
     """
 
     run_id: str
@@ -45,6 +46,7 @@ class PastRun:
     lead: Literal["better", "first"] | None = None
     made_from: Mapping[Cause, Mapping[str, str]] = field(default_factory=dict)
     alarmed: bool = False
+    weights: int | None = None
 
     @classmethod
     def of(
@@ -68,6 +70,7 @@ class PastRun:
             seed=run.provenance.seed,
             decision=decision,
             made_from=ingredients(run),
+            weights=None if run.weights is None else int(run.weights.count.sum()) or None,
         )
 
     @property

@@ -1,12 +1,19 @@
 """Would more data help? What earlier retrains on other amounts of data say."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from backslide.contract import Cause, Measure
-from backslide_detector.retrain.history import PARAMETER, PastRun
+from backslide_detector.retrain.alike import (
+    Said,
+    differing,
+    is_parameter,
+    measured_alike,
+    of_training_data,
+)
+from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.sentence import count, decimals, size
 from backslide_detector.stats.learning_curve import FEW_REPEATS, LearningCurve, learning_curve
 
@@ -95,34 +102,19 @@ def _rows(run: PastRun) -> int | None:
 def _alike(new: PastRun, run: PastRun) -> bool:
     """Do two retrains differ in the amount of training data at most?"""
     mine, its = _rows(new), _rows(run)
-    if not run.finished or run.error is None or new.error is None or not mine or not its:
+    if not mine or not its or not measured_alike(new, run):
         return False
-    comparable = run.error.possible and run.error.place == new.error.place
-    if not comparable or (run.test_set and new.test_set and run.test_set != new.test_set):
-        return False
-    one, other = dict(_fixed(new)), dict(_fixed(run))
-    if one.keys() != other.keys():
-        return False
-    return all(
-        value == other[key] or _in_step(key[1], value, other[key], its / mine)
-        for key, value in one.items()
+    found = differing(new, run)
+    return found is not None and all(
+        of_training_data(said) or _in_step(said, one, other, its / mine)
+        for said, (one, other) in found.items()
     )
 
 
-def _fixed(run: PastRun) -> Iterator[tuple[tuple[Cause, str], str]]:
-    """All that a run was made from, apart from its training data."""
-    for kind, entries in run.made_from.items():
-        yield from (
-            ((kind, name), value)
-            for name, value in entries.items()
-            if not (kind is Cause.DATA and name.startswith(("train ", "training ")))
-        )
-
-
-def _in_step(name: str, mine: str, its: str, ratio: float) -> bool:
+def _in_step(said: Said, mine: str, its: str, ratio: float) -> bool:
     """Is it a parameter that is as many times larger as there are more examples?"""
     try:
         one, other = float(mine), float(its)
     except ValueError:
         return False
-    return name.startswith(PARAMETER) and one > 0.0 and abs(other / one / ratio - 1.0) < 0.02
+    return is_parameter(said) and one > 0.0 and abs(other / one / ratio - 1.0) < 0.02

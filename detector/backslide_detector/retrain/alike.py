@@ -1,0 +1,45 @@
+"""Which retrains differ in one thing alone, so that their errors say what it does."""
+
+from collections.abc import Iterator
+
+from backslide.contract import Cause
+from backslide_detector.retrain.history import PARAMETER, PastRun
+
+Said = tuple[Cause, str]
+"""A kind of ingredient and its name."""
+_TRAINING = ("train ", "training ")
+
+
+def measured_alike(new: PastRun, run: PastRun) -> bool:
+    """Were two finished retrains measured by the same error on the same test set?"""
+    if not run.finished or run.error is None or new.error is None:
+        return False
+    if run.test_set and new.test_set and run.test_set != new.test_set:
+        return False
+    return run.error.possible and run.error.place == new.error.place
+
+
+def differing(new: PastRun, run: PastRun) -> dict[Said, tuple[str, str]] | None:
+    """What two retrains were made from differently, this one's and the other's, by name.
+
+    None where one says something that the other is silent about.
+    """
+    mine, its = dict(_ingredients(new)), dict(_ingredients(run))
+    if mine.keys() != its.keys():
+        return None
+    return {said: (one, its[said]) for said, one in mine.items() if one != its[said]}
+
+
+def of_training_data(said: Said) -> bool:
+    """Is it said of the training data?"""
+    return said[0] is Cause.DATA and said[1].startswith(_TRAINING)
+
+
+def is_parameter(said: Said) -> bool:
+    """Is it a parameter?"""
+    return said[1].startswith(PARAMETER)
+
+
+def _ingredients(run: PastRun) -> Iterator[tuple[Said, str]]:
+    for kind, entries in run.made_from.items():
+        yield from (((kind, name), value) for name, value in entries.items())
