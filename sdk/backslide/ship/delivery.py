@@ -16,6 +16,7 @@ from backslide.ship.records import Records
 from backslide.ship.remote import AwayError, GoneError, RejectedError, Remote
 from backslide.ship.shipment import Shipment
 from backslide.ship.siblings import siblings, take_up
+from backslide.ship.twins import Doubt
 from backslide.spool.job import WRITER_LOCK, Job, RunState, held
 from backslide.spool.segments import segments
 
@@ -58,6 +59,7 @@ class Delivery:
         """Takes up where the last shipper of this spool stopped."""
         self._folder = folder
         self._shipment = Shipment(folder, job, remote)
+        self._doubt = Doubt(folder.parent, job)
         self._records, self._packing = Records(self._shipment), Packing(self._shipment)
         self._records_pause, self._packing_pause = Pause(), Pause()
         self._connected = False
@@ -115,7 +117,11 @@ class Delivery:
         # Looked at before the server is: what another shipper sends in between is then known.
         undecided = shipment.joined and shipment.cursor.base is None
         beside = siblings(shipment.job, self._folder) if undecided else []
-        found = shipment.remote.connect(shipment.job, self.state.run_id)
+        known = self.state.run_id
+        if not shipment.joined and known is None:
+            self._doubt.asking()
+        found = shipment.remote.connect(shipment.job, known)
+        self._doubt.answered(found.run_id)
         if shipment.cursor.base is None:
             shipment.cursor.base = take_up(shipment.job, beside, found.step)
             shipment.save()  # before the run is ours and before any row: it must never change

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from backslide.ship.twins import settle
 from backslide.spool.job import CALLS, HANDOVER, SHIPPER_LOCK, WRITER_LOCK, Job, Lock, held
 
 TICK: Final = 1.0
@@ -26,7 +27,7 @@ def ship(folder: Path) -> None:
     """Ships a spool until it is empty and its run has ended; waits for a shipper before it."""
     # Imported here: mlflow takes seconds, and it reads its settings when it is.
     from backslide.ship.delivery import Delivery  # noqa: PLC0415
-    from backslide.ship.tracking import Tracking  # noqa: PLC0415
+    from backslide.ship.tracking import Tracking, delete_twins  # noqa: PLC0415
 
     try:
         lock = Lock(folder / SHIPPER_LOCK)
@@ -48,6 +49,7 @@ def ship(folder: Path) -> None:
         _sleep(TICK if alive else TICK / 4, folder, alive=alive)
         if not alive and (folder / HANDOVER).exists():
             return  # somebody at a terminal takes over
+    settle(folder.parent, delete_twins)
     deadline = time.monotonic() + LINGER_SECONDS
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.05)  # the trainer reads the last state and removes the folder

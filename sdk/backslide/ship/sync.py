@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from backslide.ship.twins import NOTES, Note, settle
 from backslide.spool.job import (
     CALLS,
     HANDOVER,
@@ -62,6 +64,7 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
         raise click.ClickException(f"{folder} is no folder")
     spools = sorted((path.parent for path in root.rglob(JOB)), key=_started)
     if not spools:
+        _settle({root}, tracking_uri)
         click.echo(f"Nothing to ship in {root}.")
         return
     outcomes = []
@@ -75,6 +78,7 @@ def sync(folder: Path | None, tracking_uri: str | None) -> None:
                 continue
             why = error if isinstance(error, LeftError) else f"cannot be read: {error}"
             click.echo(f"{spool}: {why}", err=True)
+    _settle({root, *(spool.parent for spool in spools)}, tracking_uri)
     left = len(spools) - len(outcomes)
     if left:
         raise click.ClickException(f"{left} of {len(spools)} spools still hold something")
@@ -95,6 +99,20 @@ def _started(spool: Path) -> int:
         return Job.read(spool).started
     except (OSError, ValueError, TypeError):  # told later, when it is its turn
         return 0
+
+
+def _settle(roots: set[Path], uri: str | None) -> None:
+    """Deletes empty twins of runs whose creation was carried out twice."""
+    for root in roots:
+        if (root / NOTES).exists():
+            settle(root, lambda note: _delete_twins(note, uri))
+
+
+def _delete_twins(note: Note, uri: str | None) -> None:
+    os.environ.update(CALLS)
+    from backslide.ship.tracking import delete_twins  # noqa: PLC0415  # mlflow takes seconds
+
+    delete_twins(replace(note, uri=uri or note.uri))
 
 
 def _ship(spool: Path, uri: str | None, label: str) -> _Outcome:

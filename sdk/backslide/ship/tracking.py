@@ -19,6 +19,7 @@ from backslide.contract import Tag
 from backslide.ship.answers import answers, missing
 from backslide.ship.cursor import Row
 from backslide.ship.remote import AwayError, Found, GoneError, RejectedError
+from backslide.ship.twins import Note
 from backslide.spool.job import Job
 
 VERDICT_SECONDS: Final = 1.0
@@ -96,11 +97,8 @@ class Tracking:
     def _twins(self, experiment: str, view: int) -> list[Any]:
         """Runs created for this job, the one to use first."""
         assert self._job is not None  # noqa: S101  # connect comes first
-        found = self._client.search_runs(
-            [experiment], f"tags.`{Tag.CLIENT}` = '{self._job.client}'", view
-        )
         return sorted(
-            found,
+            _created_for(self._client, experiment, self._job.client, view),
             key=lambda run: (
                 run.info.lifecycle_stage == "deleted",
                 not run.data.metrics,
@@ -174,18 +172,10 @@ class Tracking:
             self._run = self._client.get_run(self._run_id)
             orphan = status == "KILLED" and self._run.info.status == "RUNNING"
             ours = job.run_id is None or job.ours or orphan
-            if not ours or self._owner() not in (None, job.client):
-                return
-            self._client.set_terminated(self._run_id, status, ended)
+            if ours and self._owner() in (None, job.client):
+                self._client.set_terminated(self._run_id, status, ended)
             if job.run_id is None:
-                self._delete_twins(job)
-
-    def _delete_twins(self, job: Job) -> None:
-        """Deletes empty runs that came into being when the answer to create-run was lost."""
-        for twin in self._twins(self._run.info.experiment_id, ViewType.ACTIVE_ONLY):
-            same = twin.info.start_time == job.started and twin.info.status == "RUNNING"
-            if twin.info.run_id != self._run_id and same and not twin.data.metrics:
-                self._client.delete_run(twin.info.run_id)
+                delete_twins(Note(self._uri, job.client, job.started, 0.0, self._run_id))
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
@@ -204,6 +194,27 @@ class Tracking:
             if run.info.lifecycle_stage == "deleted":
                 raise GoneError from None
             raise
+
+
+def delete_twins(note: Note) -> None:
+    """Deletes runs created for the same job that nothing was ever written to.
+
+    Raises:
+        AwayError: the server did not answer; RejectedError when it refused.
+    """
+    client = MlflowClient(note.uri)
+    with answers():
+        experiment = client.get_run(note.run_id).info.experiment_id
+        for twin in _created_for(client, experiment, note.client, ViewType.ACTIVE_ONLY):
+            empty = not (twin.data.metrics or twin.data.params or twin.inputs.dataset_inputs)
+            same = twin.info.start_time == note.started
+            if twin.info.run_id != note.run_id and same and empty:
+                client.delete_run(twin.info.run_id)
+
+
+def _created_for(client: MlflowClient, experiment: str, job: str, view: int) -> list[Any]:
+    """Runs that carry the tag of a job's client."""
+    return list(client.search_runs([experiment], f"tags.`{Tag.CLIENT}` = '{job}'", view))
 
 
 def run_url(uri: str, experiment_id: str, run_id: str) -> str | None:
