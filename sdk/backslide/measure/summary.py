@@ -121,7 +121,7 @@ class Summary:
     def finish(self) -> Transfer:
         """Starts the copies to the host, one a device, and forgets what was queued."""
         queues, self._queues = self._queues, {}
-        return Transfer([Parcel.send(queue) for queue in queues.values()])
+        return Transfer([Parcel.send(queue) for queue in queues.values() if queue.entries])
 
 
 def flatten(tensor: Tensor) -> Tensor:
