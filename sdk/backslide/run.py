@@ -102,10 +102,12 @@ class Run:
         self._step += 1
         if self._watch is not None:
             for snapshot in self._watch.step(self._step):
+                start = time.perf_counter()
                 recorder.snapshot(snapshot)
                 self._snapshots += 1
                 if self._snapshots == DESCRIBED_AFTER:
                     recorder.network(self._watch.graph())
+                self._watch.charge(time.perf_counter() - start)
         if scalars:
             recorder.scalars(self._step, scalars)
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from backslide.measure.entries import Entry
+from backslide.measure.timing import Timing
 from backslide.measure.transfer import Parcel, Queue, Scaled, Transfer
 
 SAMPLE: Final = 4096
@@ -46,11 +47,15 @@ class Summary:
 
     Args:
         turn: number of this snapshot; moves the sample, so that successive ones differ.
+
+    Attributes:
+        timing: what its work costs the devices.
     """
 
     def __init__(self, turn: int = 0) -> None:
         """Starts empty."""
         self._turn = turn
+        self.timing = Timing()
         self._queues: dict[torch.device, Queue] = {}
 
     def add(
@@ -121,7 +126,12 @@ class Summary:
     def finish(self) -> Transfer:
         """Starts the copies to the host, one a device, and forgets what was queued."""
         queues, self._queues = self._queues, {}
-        return Transfer([Parcel.send(queue) for queue in queues.values() if queue.entries])
+        parcels = []
+        for device, queue in queues.items():
+            if queue.entries:
+                with self.timing.on(device):
+                    parcels.append(Parcel.send(queue))
+        return Transfer(parcels)
 
 
 def flatten(tensor: Tensor) -> Tensor:

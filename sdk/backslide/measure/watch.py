@@ -7,9 +7,9 @@ starts one copy of all results to the host. In other steps nothing is hooked int
 
 import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Final
 
@@ -19,10 +19,11 @@ from torch.optim import Optimizer
 
 from backslide.contract import Role
 from backslide.measure.assemble import Assembler
-from backslide.measure.batches.batches import Batches, Capture
+from backslide.measure.batches.batches import Batches
 from backslide.measure.batches.facts import Batch
 from backslide.measure.batches.undisturbed import fit
 from backslide.measure.cadence import Cadence
+from backslide.measure.flight import Flight, Sample
 from backslide.measure.graph.trace import trace_on
 from backslide.measure.instruments.activations import Activations
 from backslide.measure.instruments.graph import Graph
@@ -35,7 +36,6 @@ from backslide.measure.layout import Layout
 from backslide.measure.meter import Meter
 from backslide.measure.snapshot import Snapshot
 from backslide.measure.summary import Summary
-from backslide.measure.transfer import Transfer
 
 PATIENCE: Final = 64
 """Calls of `step` that a sampled step waits for an optimizer's step: gradient accumulation, or
@@ -56,44 +56,6 @@ _watching: weakref.WeakKeyDictionary[nn.Module | Optimizer, weakref.ref["Watch"]
     weakref.WeakKeyDictionary()
 )
 """Who watches what: a notebook cell that is run again replaces its hooks."""
-
-
-@dataclass(eq=False)
-class _Sample:
-    """A sampled step that is not over yet.
-
-    Attributes:
-        summary: what was measured in it.
-        calls: calls of `step` it has lasted for.
-        cost: seconds it has cost.
-    """
-
-    summary: Summary
-    calls: int = 0
-    cost: float = 0.0
-
-
-@dataclass(frozen=True, eq=False)
-class _Flight:
-    """Results of a sampled step on their way to the host.
-
-    Attributes:
-        step: its number.
-        wall_time: epoch seconds.
-        transfer: of the tensors' summaries.
-        rates: learning rates by metric key.
-        capture: of the batch, if there was one.
-    """
-
-    step: int
-    wall_time: float
-    transfer: Transfer
-    rates: Mapping[str, float]
-    capture: Capture | None
-
-    def arrived(self) -> bool:
-        """Whether everything is there; never waits."""
-        return self.transfer.ready() and (self.capture is None or self.capture.ready())
 
 
 class Watch:
@@ -144,8 +106,9 @@ class Watch:
         self._activations = None if bare is None else self._outputs(bare)
         self._batches = None if model is None or bare is None else self._inputs(model, bare)
         self._turn = 0
-        self._flying: list[_Flight] = []
-        self._sample: _Sample | None = None
+        self._hidden = self._surcharge = 0.0
+        self._flying: list[Flight] = []
+        self._sample: Sample | None = None
         self._closed = False
         self._last = perf_counter()
         self._begin()
@@ -183,8 +146,9 @@ class Watch:
         if sample is not None:
             aside = 0.0 if self._batches is None else self._batches.take_trial_seconds()
             sample.cost += cost - aside
-            price = sample.cost if self._sample is None else None
-        due = self._cadence.step(now - self._last, cost, price)
+            price = sample.cost + self._surcharge if self._sample is None else None
+        hidden, self._hidden = self._hidden, 0.0
+        due = self._cadence.step(now - self._last, cost + hidden, price)
         self._last = now
         if self._sample is None:
             if due and len(self._flying) < IN_FLIGHT:
@@ -209,6 +173,10 @@ class Watch:
         """What the model does meanwhile, in evaluation mode, is no part of a step."""
         with nullcontext() if self._batches is None else self._batches.away():
             yield
+
+    def charge(self, seconds: float) -> None:
+        """Counts what it cost to keep the snapshots as part of watching."""
+        self._meter.seconds += seconds
 
     def close(self) -> list[Snapshot]:
         """Takes all hooks away and returns what is left, waiting for copies under way."""
@@ -262,7 +230,7 @@ class Watch:
     def _begin(self) -> None:
         """Opens a sampled step."""
         summary = Summary(self._turn)
-        self._sample = _Sample(summary)
+        self._sample = Sample(summary)
         self._steps.begin(summary, self._turn)
         self._turn += 1
         if self._batches is not None:
@@ -285,7 +253,7 @@ class Watch:
         if self._batches is not None:
             self._batches.end()
 
-    def _over(self, sample: _Sample) -> bool:
+    def _over(self, sample: Sample) -> bool:
         """Whether a sampled step has seen what it waits for: with optimizers, one's step."""
         sample.calls += 1
         if self._steps.seen or not self._steps.optimizers:
@@ -298,7 +266,7 @@ class Watch:
         return True
 
     @torch.no_grad()
-    def _send(self, step: int, sample: _Sample) -> None:
+    def _send(self, step: int, sample: Sample) -> None:
         """Starts the copy of a sampled step's results."""
         if not self._steps.optimizers:
             for parameter in self._parameters.trained():
@@ -306,7 +274,9 @@ class Watch:
                 sample.summary.add(row, local(parameter.detach()))
         capture = None if self._batches is None else self._batches.take()
         self._flying.append(
-            _Flight(step, time.time(), sample.summary.finish(), self._steps.rates, capture)
+            Flight(
+                step, time.time(), sample, sample.summary.finish(), self._steps.rates, capture
+            )
         )
         if self._activations is not None:
             self._listen(self._activations)
@@ -336,6 +306,8 @@ class Watch:
         while self._flying and (wait or self._flying[0].arrived()):
             flight = self._flying.pop(0)
             rows = flight.transfer.rows()
+            self._surcharge = flight.hidden()
+            self._hidden += self._surcharge
             snapshot = self._assembler.snapshot(
                 flight.step, flight.wall_time, rows, self._cadence.share
             )
@@ -343,7 +315,7 @@ class Watch:
             ready.append(replace(snapshot, scalars=scalars, batch=self._batch(flight)))
         return ready
 
-    def _batch(self, flight: _Flight) -> Batch | None:
+    def _batch(self, flight: Flight) -> Batch | None:
         """What the network was fed and answered, if it can be told."""
         if flight.capture is None:
             return None

@@ -166,13 +166,14 @@ class Activations:
         if isinstance(module, PASSING):
             return
         call = self._calls[name] = self._calls.get(name, 0) + 1
-        self._summary.add(
-            self._key_of(name, type(module).__name__),
-            local(tensor),
-            units=self._units(name, module, tensor),
-            # A module called a thousand times in a step must not keep a thousand full samples.
-            sample=max(64, SAMPLE // call),
-        )
+        with self._summary.timing.on(tensor.device):
+            self._summary.add(
+                self._key_of(name, type(module).__name__),
+                local(tensor),
+                units=self._units(name, module, tensor),
+                # Called a thousand times in a step, it must not keep a thousand full samples.
+                sample=max(64, SAMPLE // call),
+            )
 
     def _units(self, name: str, module: nn.Module, tensor: Tensor) -> Units | None:
         """How the output divides into units, if it matters for this kind of module."""

@@ -142,9 +142,10 @@ class Steps:
             scaled = scaling(optimizer)
             # With a closure, the gradients at hand are those of the step before.
             closure = has_closure(args, kwargs)
-            if not closure:
-                gradients(sample.summary, parameters, named, scaled, self._clips)
-            old = self._updates[optimizer].before(parameters, sample.turn, scaled)
+            with sample.summary.timing.over(parameters):
+                if not closure:
+                    gradients(sample.summary, parameters, named, scaled, self._clips)
+                old = self._updates[optimizer].before(parameters, sample.turn, scaled)
             sample.begun[optimizer] = _Begun(parameters, named, old, closure)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"gradients could not be measured: {error}")
@@ -161,10 +162,11 @@ class Steps:
         try:
             begun = sample.begun.get(optimizer)
             if begun is not None:
-                if begun.closure:
-                    gradients(sample.summary, begun.parameters, begun.named, None, self._clips)
-                updates = self._updates[optimizer]
-                updates.after(sample.summary, begun.parameters, begun.named, begun.old)
+                summary, parameters, named = sample.summary, begun.parameters, begun.named
+                with summary.timing.over(parameters):
+                    if begun.closure:
+                        gradients(summary, parameters, named, None, self._clips)
+                    self._updates[optimizer].after(summary, parameters, named, begun.old)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"updates could not be measured: {error}")
         self._meter.seconds += perf_counter() - start
