@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter, thread_time
+from time import perf_counter, process_time
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ class Times:
 
     Attributes:
         wall: elapsed.
-        cpu: of the training thread alone, to which other programs add little.
+        cpu: of the whole process, to which other programs add little; with what the block left
+            for the background to do.
     """
 
     wall: NDArray[np.float64]
@@ -90,12 +91,12 @@ def race(
             for name in names[number % len(names) :] + names[: number % len(names)]:
                 step = steps[name]
                 step()  # the others have had the caches
-                wall, cpu = perf_counter(), thread_time()
+                wall, cpu = perf_counter(), process_time()
                 for _ in range(size):
                     step()
                 walls[name][number] = (perf_counter() - wall) / size
-                cpus[name][number] = (thread_time() - cpu) / size
                 watchers[name].settle()
+                cpus[name][number] = (process_time() - cpu) / size
         for watcher in watchers.values():
             watcher.close()
     return {name: Times(walls[name], cpus[name]) for name in names}
