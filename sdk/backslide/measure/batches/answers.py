@@ -146,7 +146,7 @@ def _cross_entropy(output: Floats, gradient: Floats, targets: Floats) -> float:
     scale = off.sum(1) / expected.sum(1)
     if output.shape[1] == 2:
         # One number fits any other; only over examples of a class can there be a shape.
-        for label in (0, 1):
+        for label in np.unique(targets):
             scale[targets == label] = np.median(scale[targets == label])
     apart = np.abs(off - scale[:, None] * expected).sum(1)
     balanced = np.abs(gradient.sum(1)) <= EVEN * np.abs(gradient).sum(1)
