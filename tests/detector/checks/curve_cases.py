@@ -59,8 +59,9 @@ A_LITTLE = series(2.3 - TIME / 2_000 + noise())
 
 SMALL = history({"0.weight": "Linear", "0.bias": "Linear"})
 SMALL = replace(SMALL, count=np.array([20, 10]))
-NARROW = history({"0.weight": "Linear", "0.bias": "Linear", "2.weight": "Linear"})
-NARROW = replace(NARROW, count=np.array([128, 2, 20]), depth=np.array([0, 0, 2]))
+NARROW = history(dict.fromkeys(("0.weight", "0.bias", "2.weight", "2.bias"), "Linear"))
+NARROW = replace(NARROW, count=np.array([128, 2, 20, 10]), depth=np.array([0, 0, 2, 2]))
+GATE = replace(NARROW, count=np.array([128, 2, 640, 10]))
 MANY = {"train": replace(COUNTS["train"], rows=1_000)}
 AT_GUESS = each_epoch([np.log(10)] * EPOCHS)
 SOME_OF_EACH = list(np.random.default_rng(3).integers(0, 10, 300).astype(str))
@@ -141,6 +142,7 @@ CLEAR = {
     "underfitting": [
         run(series={"val_loss": SURE}),
         failing(STUCK, data=MANY, series={"val_loss": AT_GUESS}),
+        run(DONE, predictions=HALF, weights=GATE, series={"val_loss": each_epoch([1.35] * 30)}),
         run(DONE, weights=NARROW, data=MANY, series={"val_loss": each_epoch([1.35] * EPOCHS)}),
         failing(
             STUCK,

@@ -6,7 +6,7 @@ What it looks for:
     validation loss beside it, although the weights move and there are fewer of them than
     training examples. Or one that ends far from its aim (a
     quarter or more left to learn) behind a layer with fewer than a third as many units as
-    there are classes.
+    there are classes, which are all that the next layer gets.
 
 Why it matters:
     It cannot do better, however long it trains and however much data it gets.
@@ -32,6 +32,7 @@ References:
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 from scipy.stats import theilslopes
@@ -145,14 +146,23 @@ def _moves(updates: LayerHistory | None, weights: LayerHistory) -> bool:
 
 
 def _narrowest(weights: LayerHistory, classes: int) -> tuple[str, int] | None:
-    """The narrowest hidden layer and its units (from its bias), where that is narrow."""
-    last = max((int(weights.depth[i]) for i in matrices(weights)), default=0)
-    widths = [
-        (int(weights.count[i]), weights.module(i))
-        for i, name in enumerate(weights.layers)
-        if name.endswith(".bias") and weights.kinds[i] == "Linear" and weights.depth[i] < last
+    """The narrowest hidden layer and its units (from its bias), where that is narrow.
+
+    Only where the next layer takes these units and no others: gates are narrow on purpose.
+    """
+    linear = [i for i in range(len(weights.layers)) if weights.kinds[i] == "Linear"]
+    widths = {
+        int(weights.depth[i]): (int(weights.count[i]), weights.module(i))
+        for i in linear
+        if weights.layers[i].endswith(".bias")
+    }
+    sizes = {int(weights.depth[i]): int(weights.count[i]) for i in matrices(weights)}
+    narrow = [
+        (width, layer)
+        for (depth, (width, layer)), after in pairwise(sorted(widths.items()))
+        if sizes.get(after[0]) == width * after[1][0]
     ]
-    if not widths or min(widths)[0] >= _NARROW * classes:
+    if not narrow or min(narrow)[0] >= _NARROW * classes:
         return None
-    width, layer = min(widths)
+    width, layer = min(narrow)
     return layer, width

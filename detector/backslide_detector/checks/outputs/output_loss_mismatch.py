@@ -35,6 +35,8 @@ References:
 """
 
 import math
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -51,7 +53,10 @@ _FEW_BATCHES: Final = 10
 _FEW_LOSSES: Final = 20
 _NEARLY_ALL: Final = 0.95
 _REACHED: Final = 0.95
-_SQUASHING: Final = ("Softmax", "Sigmoid", "Tanh", "Softsign")
+_SQUASHING: Final[Mapping[str, float]] = MappingProxyType(
+    {"Softmax": 0.0, "Sigmoid": 0.0, "Tanh": -1.0, "Softsign": -1.0}
+)
+"""Lowest output of what squashes, by class."""
 
 
 def check(
@@ -87,7 +92,7 @@ def _squashed(
     lows, highs = numbers["output_low"][told], numbers["output_high"][told]
     low, high = float(lows.min()), float(highs.max())
     kind, last = "", None
-    if activations is not None and activations.kinds and activations.kinds[-1] in _SQUASHING:
+    if activations is not None and low >= _SQUASHING.get(activations.kinds[-1], np.inf):
         kind, last = activations.kinds[-1], activations.layers[-1]
     # Without a module that says so: outputs that reach a bound, and never pass it.
     late = np.fmax(-lows, highs)[told.sum() // 2 :]

@@ -1,7 +1,7 @@
 """The weights start out far too large.
 
 What it looks for:
-    In a run that learns poorly, or does so on held-out data: a loss that in the very first step
+    In a run that learns poorly: a loss that in the very first step
     is three times what a constant guess would cost, with outputs to match, or activations that
     grow more than a thousandfold from the first to the last layer in the first snapshot.
 
@@ -61,7 +61,7 @@ def check(
     if not parts:
         return Clear()
     text = ". ".join(parts)
-    if not learning.lags:
+    if not learning.poor:
         return Clear(f"{text}. The run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
