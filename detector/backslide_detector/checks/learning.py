@@ -36,6 +36,7 @@ _STUCK_ERROR: Final = 0.10
 _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
 _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several times over
+_LOW: Final = 0.6  # guessing between two classes costs ln 2
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 _POOR: Final = 0.75
 _BAD_START: Final = 3.0
@@ -208,7 +209,8 @@ class _Facts:
             )
             if skill is not None
         ]
-        state = State.FAILING if all(stuck) and self._long_enough() else State.UNKNOWN
+        failing = all(stuck) and self._long_enough() and not self._perhaps_done()
+        state = State.FAILING if failing else State.UNKNOWN
         return self.answer(state, self._told(), skill=max(0.0, *heard))
 
     def _best(self, heard: list[float]) -> float:
@@ -274,6 +276,13 @@ class _Facts:
     def _long_enough(self) -> bool:
         """Are there enough steps to speak of failure? Errors alone come once an epoch."""
         return self.shape is None or self.shape.n >= FEW_STEPS
+
+    def _perhaps_done(self) -> bool:
+        """Is there nothing but a loss, lower from the start than classes cost by guessing?
+
+        It may have begun with good weights, which leave little to lower.
+        """
+        return self.blind and self.shape is not None and self.shape.initial < _LOW
 
     def _told(self) -> str:
         """The evidence in a sentence."""
