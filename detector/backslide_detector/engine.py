@@ -184,10 +184,13 @@ def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     )
     if settled is None or not settled.sentences:
         return retrain
+    luck = settled.guilty == (Cause.NOISE,)  # what the first look made likely no longer holds
+    now = " ".join((settled.sentences[0], *_still_open(case.new, settled)))
     return replace(
         retrain,
+        sentence=f"{retrain.sentence} {now}" if luck else retrain.sentence,
         cause=settled.guilty or (Cause.UNKNOWN,),
-        advice=" ".join((settled.sentences[0], *_still_open(case.new, settled))),
+        advice=None if luck else now,
         leads=(*settled.sentences, *retrain.leads),
         shares=settled.shares,
     )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from backslide.contract import Cause, Verdict
+from backslide_detector.engine import Case, judge
 from backslide_detector.evidence import DataSummary, ErrorRate, Provenance
 from backslide_detector.judgement import Estimand
 from backslide_detector.retrain.cause import advice_on_causes, causes, changes
@@ -175,3 +176,20 @@ def test_a_regression_with_a_cause_says_where_to_look_first(make):
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
     assert verdict.cause == (Cause.CONFIG,)
     assert verdict.advice == "Look at the settings first: parameter lr (0.1 → 0.2)."
+
+
+def test_once_fresh_seeds_have_shown_luck_the_sentence_takes_its_word_back(make):
+    old = make.run("old", error=0.050, examples=2_000)
+    new = make.run("new", error=0.090, examples=2_000, started=10.0, params={"lr": "0.2"})
+    fresh = tuple(
+        (mix, PastRun.of(make.run(f"f{n}", error=error, examples=2_000, started=20.0 + n)))
+        for n, (mix, error) in enumerate(
+            (mix, error)
+            for mix in (frozenset(), frozenset({Cause.CONFIG}))
+            for error in (0.0690, 0.0700, 0.0710)
+        )
+    )
+    verdict = judge(Case(new, old, extra=fresh)).judgement.retrain
+    assert verdict.cause == (Cause.NOISE,)
+    assert verdict.sentence.endswith("it was luck, and there is nothing left to explain.")
+    assert verdict.advice is None
