@@ -7,7 +7,7 @@ from typing import Final
 
 from backslide.contract import Health, Verdict
 from backslide_detector.act.channels import Channel
-from backslide_detector.act.telling import Reason, Telling, all_clear, telling
+from backslide_detector.act.telling import Reason, Telling, all_clear, confirmed, telling
 from backslide_detector.errors import DeliveryError
 from backslide_detector.judgement import Judgement
 from backslide_detector.ledger.outbox import CLEARED, RETRY_SECONDS, Alert, Outbox, Told
@@ -119,15 +119,6 @@ def _put_off(outbox: Outbox, alert: Alert, error: DeliveryError) -> None:
     log.warning("alert %s to %s not delivered: %s; %s", alert.id, alert.channel, error, then)
 
 
-def _confirmed(judgement: Judgement) -> bool:
-    """Whether "worse" also holds among all retrains; a regression is told anyway."""
-    standing = judgement.retrain.stream.standing
-    if standing is None:
-        return False
-    part = standing.groups is not None and standing.groups.found_worse
-    return standing.model.found_worse or standing.alarmed or part
-
-
 def _payload(
     judgement: Judgement, links: Links, why: Sequence[str], message: Telling
 ) -> dict[str, object]:
@@ -143,7 +134,7 @@ def _payload(
         "health": judgement.health.value,
         "summary": judgement.summary,
         "compared_to": judgement.retrain.compared_to,
-        "confirmed": _confirmed(judgement),
+        "confirmed": confirmed(judgement),
         "findings": [
             {"name": name, "severity": found.severity.value, "sentence": found.sentence}
             for name, found in judgement.findings

@@ -29,6 +29,15 @@ class Telling:
     text: str
 
 
+def confirmed(judgement: Judgement) -> bool:
+    """Whether "worse" also holds among all retrains; a regression is told anyway."""
+    standing = judgement.retrain.stream.standing
+    if standing is None:
+        return False
+    part = standing.groups is not None and standing.groups.found_worse
+    return standing.model.found_worse or standing.alarmed or part
+
+
 def telling(judgement: Judgement, reasons: Sequence[Reason]) -> Telling:
     """The message about a run for these reasons, gravest first."""
     title = _title(judgement, _headline(judgement, reasons[0]))
@@ -77,6 +86,11 @@ def _said(judgement: Judgement, reason: Reason) -> Iterator[str]:
     match reason:
         case "regressed":
             yield plain(retrain.sentence)
+            if stream.standing is not None and not confirmed(judgement):
+                yield (
+                    "The stream of all retrains does not confirm it yet: of those that are as "
+                    "good as before, one in 40 looks like this."
+                )
         case "alarm" if stream.anchor is not None:
             yield difference_words(stream.anchor)
         case "creep" if stream.creep is not None:

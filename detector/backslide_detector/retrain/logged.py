@@ -31,6 +31,8 @@ _HIGHER: Final = frozenset(
     }
 )  # fmt: skip
 """`f1`, `r2` and `top5` come as a word and a number."""
+_OF_TRAINING: Final = frozenset({"accuracy", "acc", "r", "f", "top", "hit", "map", "reward"})
+"""Without the name of a split these are of training, as Keras means them, or of anything."""
 _NO_QUALITY: Final = frozenset(
     {
         "examples", "samples", "lr", "epoch", "runtime", "time", "second", "seconds", "steps",
@@ -90,7 +92,7 @@ def _of_interest(key: str) -> bool:
     words = set(words_of(key))
     if key.startswith(_FOREIGN) or words & _NO_QUALITY or words & {"train", "training"}:
         return False
-    return bool(words & _HELD_OUT) or bool(words & (_HIGHER - {"r", "f", "top", "hit", "map"}))
+    return bool(words & _HELD_OUT) or bool(words & _HIGHER - _OF_TRAINING)
 
 
 def _stated(row: MetricChange, before: float, after: float) -> bool:

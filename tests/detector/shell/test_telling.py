@@ -90,3 +90,11 @@ def test_foreign_text_neither_breaks_the_line_nor_the_limit(text):
         assert not set("\n\x00\x1b\u202e\ud800") & set(said)
     assert len(message.title) <= TITLE
     assert len(message.text) <= LONGEST
+
+
+@pytest.mark.parametrize("claim", [FOUND, replace(FOUND, found_worse=False)])
+def test_a_regression_that_the_stream_does_not_confirm_says_so(claim):
+    stream = replace(JUDGEMENT.retrain.stream, standing=Standing(3, "addis", claim))
+    judgement = replace(JUDGEMENT, retrain=replace(JUDGEMENT.retrain, stream=stream))
+    text = telling(judgement, ["regressed"]).text
+    assert ("does not confirm it yet" in text) == (not claim.found_worse)
