@@ -93,7 +93,8 @@ def test_what_was_only_logged_is_compared_without_an_interval(make):
         values = {
             "val_f1": 0.9, "test/bleu": 30.0, "eval_wer": 0.2, "test/oddity": 1.0,
             "train_accuracy": 0.99, "accuracy": 0.99, "lr": 0.1, "test_examples": 400.0,
-            "gradient/norm": 3.0, "backslide/error_delta": 0.0, "val_runtime": 9.0, "system/gpu_recall": 1.0,
+            "gradient/norm": 3.0, "backslide/error_delta": 0.0, "val_runtime": 9.0,
+            "system/gpu_recall": 1.0,
         }  # fmt: skip
         found = {key: series(value * factor) for key, value in values.items()}
         stated = {"test_accuracy": series(1 - error), "test_error": series(error)}
