@@ -90,6 +90,22 @@ def test_the_verdict_says_where_the_retrain_stands_among_all(ledger):
     assert "discovery under control" in store.artifacts[f"{1:032x}"][Artifact.REPORT]
 
 
+def test_an_alarm_is_dated_and_later_retrains_remember_it(ledger):
+    store = a_store(a_tested_run(0, FIRST), a_tested_run(1, WORSE), a_tested_run(2, SAME))
+    list(scan(a_detector(store, ledger)))
+    first, worse, same = (document(store, n)["stream"]["course"] for n in range(3))
+    assert first == {"retrains": 1, "expected": None, "next": None, "changes": []}
+    for course in (worse, same):
+        (change,) = course["changes"]
+        assert (change["run"], change["shown_by"]) == (f"{1:032x}", "alarm")
+        assert change["shift"] > 0.03
+    low, high = same["next"]["interval"]
+    assert low < 98 / EXAMPLES < high < 300 / EXAMPLES, "a refused run is not expected again"
+    report = store.artifacts[f"{2:032x}"][Artifact.REPORT]
+    assert report.count('class="signal worse"') == 1
+    assert "No history yet" in store.artifacts[f"{0:032x}"][Artifact.REPORT]
+
+
 def test_small_regressions_add_up_against_the_last_run_shown_to_be_good(ledger):
     """Each is inconclusive alone; were each the measure of the next, none would be seen."""
     runs = [a_tested_run(0, FIRST)]
