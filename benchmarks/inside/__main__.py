@@ -77,7 +77,8 @@ def main() -> None:
                 rows = results(network, FIRST_SEED + 100 * turn)
                 lines = "".join(json.dumps(row) + "\n" for row in rows)
                 (HERE / f"{network.name}-{turn}.jsonl").write_text(lines)
-    (HERE / "README.md").write_text(page(sorted(HERE.glob("*.jsonl"))))
+    limits = ", ".join(network.name for network in LIMITS_FROM)
+    (HERE / "README.md").write_text(page(sorted(HERE.glob("*.jsonl")), limits))
 
 
 if __name__ == "__main__":

@@ -11,11 +11,15 @@ from benchmarks.inside.networks import Data
 from torch import nn
 
 from backslide.contract import Tag
+from backslide.measure.graph.trace import trace_on
+from backslide.measure.instruments.graph import Graph as Traced
 from backslide.measure.probe.probe import probe as measure
 from backslide_detector.engine import Case, judge
 from backslide_detector.evidence import ErrorRate, Predictions, RunEvidence
 from backslide_detector.finding import Found
+from backslide_detector.graph import Graph
 from backslide_detector.probe import Inside, Probe
+from backslide_detector.store.graph import read_graph
 from backslide_detector.store.probe import MANIFEST, read_probe
 
 
@@ -32,6 +36,17 @@ def probed(model: nn.Module, data: Data) -> Probe:
     if probe is None or problems:
         raise RuntimeError(f"the probe was not read: {problems}")
     return probe
+
+
+def traced(model: nn.Module, data: Data) -> Graph | None:
+    """The network as it ran, through its JSON."""
+    graph = Traced()
+    graph.trace(lambda: trace_on(model, data.probe[0]), _fail)
+    return read_graph(json.loads(json.dumps(graph.to_dict(model))), [])
+
+
+def _fail(why: str) -> None:
+    raise RuntimeError(why)
 
 
 def run_of(
@@ -59,6 +74,7 @@ def run_of(
         tags={Tag.PARENT: parent} if parent else {},
         predictions={"test": tested},
         error=ErrorRate("test", float(1 - right.mean()), len(y), "predictions/test"),
+        graph=traced(model, data),
         probe=probed(model, data),
     )
 

@@ -34,15 +34,15 @@ class GraphDiff:
 
 
 def graph_diff(new: Graph, old: Graph) -> GraphDiff:
-    """Compares what both graphs tell: one written without operations tells of modules alone.
+    """Compares what both graphs tell: one without connections tells of modules alone.
 
     Shapes without their first dimension, which counts the examples.
     """
-    told = {n.type for n in new.nodes} & {n.type for n in old.nodes} | {"module", "ghost"}
+    traced = bool(new.edges and old.edges)
+    told = {"module"} | ({n.type for n in (*new.nodes, *old.nodes)} if traced else set())
     here = {n.id: n for n in new.nodes if n.type in told}
     there = {n.id: n for n in old.nodes if n.type in told}
     common = here.keys() & there.keys()
-    traced = bool(new.edges and old.edges)
     mine = {e for e in new.edges if common.issuperset(e)} if traced else set()
     theirs = {e for e in old.edges if common.issuperset(e)} if traced else set()
     return GraphDiff(

@@ -4,7 +4,7 @@ What it looks for:
     Groups of channels that were active together in the predecessor (found by non-negative
     matrix factorisation, and again after a restart) and whose activity can no longer be read
     linearly from the same layer: far below what at least eight healthy runs show. With fewer
-    of them only after a warm retrain, and only a loss of most of it.
+    of them only after a warm retrain, and only by a stated limit.
 
 Why it matters:
     A pruned or dead group takes with it what it stood for, and the examples that needed it.
@@ -35,7 +35,7 @@ from backslide_detector.stats.multiplicity import holm
 
 _FAR = -4.0
 _LEVEL = 0.01
-_LOST = 0.4
+_LOST = 0.15
 """Loss of R squared that is named without a spread, after a warm retrain."""
 _GONE = 0.3
 """R squared below which a group cannot be read from any layer."""

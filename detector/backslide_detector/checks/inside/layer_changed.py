@@ -42,7 +42,7 @@ from backslide_detector.stats.multiplicity import holm
 
 _BELOW_USUAL = 0.2
 _RETRAINS = 3
-_WITHOUT_HISTORY = 0.5
+_WITHOUT_HISTORY = 0.6
 """The share below which a layer is named when there are fewer earlier warm retrains."""
 _FAR = 5.0
 _LEVEL = 0.01
@@ -73,7 +73,7 @@ def _warm(parent: Inside, kept: tuple[KeptUnits, ...]) -> Found | Clear:
     usual = (
         f"usual are {found.usual:.0%} (mean of {found.retrains} warm retrains)"
         if found.usual is not None and found.retrains >= _RETRAINS
-        else "fewer than half is the limit as long as there are no three earlier warm retrains"
+        else f"{_WITHOUT_HISTORY:.0%} is the limit until there are three earlier warm retrains"
     )
     earlier = min((each.share for each in kept[:index]), default=None)
     upstream = "" if earlier is None else f"; in the layers before it at least {earlier:.0%}"
