@@ -15,17 +15,20 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from backslide.contract import NOTE_BEGIN, NOTE_END, Health, Tag, Verdict
+from backslide_detector.act.addresses import links
 from backslide_detector.act.alerts import deliver
+from backslide_detector.act.showing import show
 from backslide_detector.checks import load_checks
 from backslide_detector.engine import Case, judge
 from backslide_detector.errors import DetectorError, UserError
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.insides import insides
 from backslide_detector.ledger import Left
 from backslide_detector.past import from_head
 from backslide_detector.report.document import document
+from backslide_detector.report.page import page
 from backslide_detector.report.terminal import comparison
 from backslide_detector.retrain.ablation import belongs_to
-from backslide_detector.retrain.history import PastRun
 from backslide_detector.scan import Outcome
 from backslide_detector.scan import scan as one_pass
 from backslide_detector.service import detector as opened
@@ -120,14 +123,33 @@ def scan(tracking_uri: str | None, state: str | None, as_json: bool) -> None:
 @click.argument("run_b")
 @tracking_uri_option
 @_json
-def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> None:
+@click.option("--open", "opening", is_flag=True, help="Show the report in the browser.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write the report to this file.",
+)
+def compare(
+    run_a: str,
+    run_b: str,
+    *,
+    tracking_uri: str | None,
+    as_json: bool,
+    opening: bool,
+    output: Path | None,
+) -> None:
     """Say whether RUN_B, the newer one, is better than RUN_A."""
     log_to_stderr(logging.WARNING)
     settings = load(tracking_uri=tracking_uri)
     store = open_store(settings)
-    old, new = (store.read(find_run(store, run)) for run in (run_a, run_b))
-    case = Case(new, old, margin=settings.margin, mapping=settings.metrics)
-    judgement = judge(replace(case, history=_history(store, settings, new))).judgement
+    heads = tuple(find_run(store, run) for run in (run_a, run_b))
+    old, new = (store.read(head) for head in heads)
+    case = _case(store, settings, heads, (old, new))
+    judgement = judge(case).judgement
+    if opening or output is not None:
+        place = (old.experiment_id, old.run_id)
+        where = links(settings.tracking_uri, heads[1], place)
+        show(page(judgement, new, old, where, case.pair), output, opening=opening)
     if as_json:
         click.echo(json.dumps(document(judgement), indent=2))
         return
@@ -139,11 +161,26 @@ def compare(run_a: str, run_b: str, tracking_uri: str | None, as_json: bool) -> 
             console.print(part)
 
 
-def _history(store: MlflowStore, settings: Settings, run: RunEvidence) -> tuple[PastRun, ...]:
-    """Earlier runs of the lineage as the server lists them: they tell the retrain noise."""
-    heads = store.lineage(run.lineage) if run.lineage is not None else []
-    listed = [from_head(h, settings.metrics) for h in heads if belongs_to(h.tags) is None]
-    return tuple(past for past in listed if past.finished and past.started < run.started)
+def _case(
+    store: MlflowStore,
+    settings: Settings,
+    heads: tuple[RunHead, ...],
+    runs: tuple[RunEvidence, RunEvidence],
+) -> Case:
+    """Two runs, with earlier ones of the lineage as the server lists them.
+
+    These tell the noise between retrains, and what is usual inside.
+    """
+    old, new = runs
+    listed = store.lineage(new.lineage) if new.lineage is not None else []
+    past = [from_head(h, settings.metrics) for h in listed if belongs_to(h.tags) is None]
+    history = tuple(run for run in past if run.finished and run.started < new.started)
+    case = Case(new, old, margin=settings.margin, mapping=settings.metrics, history=history)
+    if new.probe is None or old.probe is None:
+        return case
+    known = {head.run_id: head for head in listed}
+    healthy, parent = insides(store, heads[1], heads[0], (known, history))
+    return replace(case, healthy=healthy, parent=parent)
 
 
 @click.command(cls=Command)

@@ -3,26 +3,23 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from backslide.contract import Health, Metric, Tag, Verdict
 from backslide_detector.detector import Detector
 from backslide_detector.engine import Case
 from backslide_detector.errors import RunGoneError
 from backslide_detector.evidence import RunEvidence, RunHead
+from backslide_detector.insides import insides
 from backslide_detector.ledger import Lease, Stage
 from backslide_detector.names import table_of
 from backslide_detector.past import from_head, from_memory, of_late, recalled
-from backslide_detector.probe import Inside
 from backslide_detector.retrain.ablation import belongs_to
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import choose_predecessor
 from backslide_detector.retrain.reference import choose_anchor, choose_reference
 from backslide_detector.retrain.stream import digest_of_examples
-
-HEALTHY_RUNS: Final = 16
-"""Of about a megabyte each; from eight on their spread says what is usual inside."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +66,7 @@ def read(
     baseline, old = chosen
     case = replace(case, old=old, frozen=release is not None)
     if new.probe is not None and old.probe is not None:
-        healthy, parent = _insides(detector, head, baseline, heads, history)
+        healthy, parent = insides(detector.store, head, baseline, (heads, history))
         case = replace(case, healthy=healthy, parent=parent)
     fixed = head.tags.get(Tag.BASELINE, release)
     reference = choose_reference(this, runs, fixed)
@@ -104,39 +101,6 @@ def _baseline(
         if old is not None:
             return head, old
         runs.remove(choice.run)
-
-
-def _insides(
-    detector: Detector,
-    head: RunHead,
-    baseline: RunHead,
-    heads: Mapping[str, RunHead],
-    history: tuple[PastRun, ...],
-) -> tuple[tuple[Inside, ...], Inside | None]:
-    """What is inside the newest healthy runs beside the baseline, and the run's parent."""
-    well = [
-        heads[run.run_id]
-        for run in sorted(history, key=lambda run: (run.started, run.run_id))
-        if run.run_id in heads
-        and run.run_id != baseline.run_id
-        and run.lineage == head.lineage
-        and run.accepted
-        and run.health is Health.HEALTHY
-    ]
-    named = head.tags.get(Tag.PARENT)
-    healthy = [_inside(detector, each) for each in well[-HEALTHY_RUNS:]]
-    parent = None
-    if named is not None and named != baseline.run_id:
-        found = [heads[named]] if named in heads else detector.store.heads([named])
-        parent = _inside(detector, found[0]) if found else None
-    return tuple(each for each in healthy if each is not None), parent
-
-
-def _inside(detector: Detector, head: RunHead) -> Inside | None:
-    try:
-        return detector.store.inside(head)
-    except RunGoneError:
-        return None
 
 
 def _release(

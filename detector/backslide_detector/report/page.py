@@ -1,8 +1,9 @@
 """The report: one HTML file that needs nothing else.
 
 MLflow shows it in a frame without an origin; it also reads from a disk, in a mail, on paper.
-No script runs in it: the policy in its head allows the one style sheet, by its hash, and
-pictures that lie in the file itself, nothing more.
+The policy in its head allows the one style sheet and the one script, by their hashes, and
+pictures that lie in the file itself, nothing more. The script shows numbers under the pointer;
+where none runs, nothing is missing.
 """
 
 import re
@@ -66,13 +67,14 @@ def page(
     parts = [build(judgement, new, old) for build in SECTIONS]
     parts += [build(judgement, new, pair) for build in INSIDE]
     sections = [part for part in parts if isinstance(part, Section)]
-    css = _stylesheet()
+    css, script = _own("report.css"), _own("hover.js")
     return (
         _environment()
         .get_template("report.html.j2")
         .render(
             css=css,
-            policy=_policy(css),
+            script=script,
+            policy=_policy(css, script),
             contents=view.contents(judgement, sections),
             sections=sections,
             gaps=view.gaps(
@@ -97,11 +99,13 @@ def page(
     )
 
 
-def _policy(css: str) -> str:
-    digest = b64encode(sha256(css.encode()).digest()).decode("ascii")
+def _policy(css: str, script: str) -> str:
+    style, code = (
+        b64encode(sha256(text.encode()).digest()).decode("ascii") for text in (css, script)
+    )
     return (
-        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'sha256-{style}'; script-src 'sha256-{code}'; "
+        "img-src data:; base-uri 'none'; form-action 'none'"
     )
 
 
@@ -118,10 +122,10 @@ def _environment() -> Environment:
 
 
 @cache
-def _stylesheet() -> Markup:
+def _own(name: str) -> Markup:
     loader = _environment().loader
     assert loader is not None  # noqa: S101  # given right above
-    source, _, _ = loader.get_source(_environment(), "report.css")
+    source, _, _ = loader.get_source(_environment(), name)
     return Markup(source)  # noqa: S704  # the package's own file
 
 

@@ -1,5 +1,6 @@
 """The page in a real browser, inside a frame like MLflow's artifact view."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -129,7 +130,29 @@ def test_nothing_runs_and_nothing_is_asked_for_whatever_people_wrote(browser):
     assert shown.dialogs == []
     assert shown.foreign == []
     assert shown.complaints == []
-    assert shown.frame.locator("script").count() == 0
+    assert shown.frame.locator("script").count() == 1
+
+
+def test_numbers_stand_under_the_pointer(opened):
+    frame = Framed(opened(), page(JUDGEMENT, NEW, OLD, LINKS)).frame
+    picture = frame.locator("svg[data-hover]").first
+    picture.scroll_into_view_if_needed()
+    picture.hover()
+    tip = frame.locator("#tip")
+    assert tip.is_visible()
+    assert re.fullmatch(r"step [\d,]+: median \S+, zeros \d+%", tip.inner_text())
+    frame.locator("h2").first.hover()
+    assert not tip.is_visible()
+
+
+def test_everything_is_there_where_no_script_runs(chromium):
+    context = chromium.new_context(java_script_enabled=False)
+    shown = context.new_page()
+    shown.set_content(page(JUDGEMENT, NEW, OLD, LINKS))
+    assert shown.locator("#tip").count() == 0
+    assert shown.get_by_role("heading", name="Gradients, layer by layer").is_visible()
+    assert shown.locator("svg[role=img]").count() > 10
+    context.close()
 
 
 def test_the_same_frame_would_run_a_script(opened):

@@ -85,8 +85,18 @@ def test_policy_allows_the_style_sheet_by_hash_and_nothing_foreign():
     assert "unsafe" not in policy
 
 
+def test_the_one_script_is_the_one_of_the_policy():
+    policy = next(a["content"] for _, a in PAGE.elements if "http-equiv" in a)
+    script = re.search(r"<script>(.*?)</script>", HTML, re.DOTALL)[1]
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    for dangerous in ("innerHTML", "eval", "fetch", "outerHTML", "document.write"):
+        assert dangerous not in script
+
+
 def test_loads_nothing():
-    assert not ELEMENTS & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert [tag for tag, _ in PAGE.elements].count("script") == 1  # our own, by its hash
+    assert not ELEMENTS & {"link", "img", "iframe", "object", "embed", "base", "form"}
     assert "style" not in ATTRIBUTES  # the policy would refuse it
     assert not PAGE.values("src")
     pictures = [a["href"] for tag, a in PAGE.elements if tag == "image"]

@@ -9,14 +9,21 @@ from numpy.typing import NDArray
 
 from backslide.contract import EXPONENT_MIN, MAGNITUDE_BINS, ZERO_BIN
 from backslide_detector.evidence import Ints
-from backslide_detector.report.phrases import power
+from backslide_detector.report.phrases import magnitude, power
 from backslide_detector.report.pictures import png, svg
-from backslide_detector.report.pictures.columns import columns, magnitudes, median_exponent
+from backslide_detector.report.pictures.columns import (
+    Columns,
+    columns,
+    magnitudes,
+    median_exponent,
+)
 from backslide_detector.report.pictures.scale import Scale
 
 WIDTH, HEIGHT, LEFT, RIGHT, STRIP, TOP, BOTTOM = 250.0, 150.0, 38.0, 246.0, 3.0, 12.0, 132.0
 _DENSITY = [*png.fade(37, 99, 235), png.NOTHING]
 _ZEROS = [*png.fade(120, 128, 140), png.NOTHING]
+HOVERS = 32
+"""Columns at most whose numbers the page's script can show."""
 _LOG10_2 = math.log10(2)
 
 
@@ -81,7 +88,23 @@ def histogram(
         parts.append(_median(old, across, up, "median old"))
     middle = (np.arange(len(grid.spans)) + 0.5) / len(grid.spans) * (right - left) + left
     parts.append(svg.polyline(middle, up.places(median_exponent(counts)), "median new"))
-    return svg.drawing(WIDTH, HEIGHT, name, *parts, class_="small")
+    hover = _hover(grid, counts, (left, right))
+    return svg.drawing(WIDTH, HEIGHT, name, *parts, class_="small", hover=hover)
+
+
+def _hover(grid: Columns, counts: Ints, ends: tuple[float, float]) -> str:
+    """The numbers of some columns, for the page's script."""
+    chosen = np.unique(np.linspace(0, len(counts) - 1, min(len(counts), HOVERS)).round())
+    steps = np.linspace(grid.first, grid.last, len(counts))
+    sizes = median_exponent(counts)
+    zeros = _zeros(counts)[0]
+    said = [f"{svg.coordinate(ends[0])} {svg.coordinate(ends[1])}"]
+    for column in chosen.astype(int).tolist():
+        known = np.isfinite(zeros[column])
+        size = "all zero" if np.isnan(sizes[column]) else magnitude(2.0 ** sizes[column])
+        numbers = f"median {size}, zeros {zeros[column]:.0%}" if known else "not measured"
+        said.append(f"step {steps[column]:,.0f}: {numbers}")
+    return "|".join(said)
 
 
 def _density(counts: Ints, reach: tuple[int, int]) -> NDArray[np.float64]:

@@ -32,8 +32,19 @@ def tag(name: str, *children: str, **attributes: Attribute) -> Markup:
     return Markup(f"<{name}{written}>{inside}</{name}>" if inside else f"<{name}{written}/>")  # noqa: S704
 
 
-def drawing(width: float, height: float, label: str, *children: str, class_: str) -> Markup:
-    """The outermost element; `label` is what a screen reader says in place of the picture."""
+def drawing(
+    width: float,
+    height: float,
+    label: str,
+    *children: str,
+    class_: str,
+    hover: str | None = None,
+) -> Markup:
+    """The outermost element; `label` is what a screen reader says in place of the picture.
+
+    `hover` is what the page's script shows under the pointer: the left and right ends of the
+    columns, then the text of each, parted by bars.
+    """
     return tag(
         "svg",
         *children,
@@ -41,6 +52,7 @@ def drawing(width: float, height: float, label: str, *children: str, class_: str
         role="img",
         aria_label=plain(label),
         class_=class_,
+        data_hover=hover,
     )
 
 
