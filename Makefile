@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test lint demo bench calibrate history zoo clean
+.PHONY: help setup test lint demo bench calibrate history zoo inside clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ history: setup ## Kill trainers, shippers and servers, fill disks, and count wha
 
 zoo: setup ## False alarms and misses of the checks, on small networks
 	$(BIN)/python -m tests.zoo
+
+inside: setup ## Changes planted inside networks, and how many are found
+	$(BIN)/python -m benchmarks.inside
 
 clean: ## Remove .venv and what the demo left
 	rm -rf $(VENV) .demo

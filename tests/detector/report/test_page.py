@@ -21,6 +21,7 @@ from tests.detector.report.story import (
     history,
     said_by,
 )
+from tests.detector.report.test_network import deep
 
 from backslide.contract import Health, Verdict
 from backslide_detector.evidence import Series
@@ -131,6 +132,9 @@ def test_fifty_layers_and_five_hundred_snapshots_stay_below_two_megabytes():
         NEW,
         activations=history(50, 500),
         gradients=history(50, 500, suffix=".weight"),
+        weights=history(50, 500, suffix=".weight", seed=1),
+        updates=history(50, 500, suffix=".weight", seed=2),
+        graph=deep(84),
     )
     html = page(JUDGEMENT, new, new, LINKS)
     assert len(html.encode()) < 2_000_000

@@ -8,7 +8,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from backslide.contract import EXPONENT_MIN, MAGNITUDE_BINS, ZERO_BIN
-from backslide_detector.evidence import Ints
+from backslide_detector.evidence import Floats, Ints
 from backslide_detector.report.phrases import magnitude, power
 from backslide_detector.report.pictures import png, svg
 from backslide_detector.report.pictures.columns import (
@@ -22,8 +22,10 @@ from backslide_detector.report.pictures.scale import Scale
 WIDTH, HEIGHT, LEFT, RIGHT, STRIP, TOP, BOTTOM = 250.0, 150.0, 38.0, 246.0, 3.0, 12.0, 132.0
 _DENSITY = [*png.fade(37, 99, 235), png.NOTHING]
 _ZEROS = [*png.fade(120, 128, 140), png.NOTHING]
-HOVERS = 32
+HOVERS = 24
 """Columns at most whose numbers the page's script can show."""
+POINTS = 80
+"""Points of a line at most."""
 _LOG10_2 = math.log10(2)
 
 
@@ -87,7 +89,7 @@ def histogram(
     if old is not None:
         parts.append(_median(old, across, up, "median old"))
     middle = (np.arange(len(grid.spans)) + 0.5) / len(grid.spans) * (right - left) + left
-    parts.append(svg.polyline(middle, up.places(median_exponent(counts)), "median new"))
+    parts.append(_line(middle, up.places(median_exponent(counts)), "median new"))
     hover = _hover(grid, counts, (left, right))
     return svg.drawing(WIDTH, HEIGHT, name, *parts, class_="small", hover=hover)
 
@@ -133,9 +135,15 @@ def _median(track: Track, across: Scale, up: Scale, class_: str) -> Markup:
     grid = columns(track.steps)
     steps = np.linspace(grid.first, grid.last, len(grid.spans))
     inside = np.where(steps <= across.high, steps, np.nan)
-    return svg.polyline(
+    return _line(
         across.places(inside), up.places(median_exponent(grid.total(track.counts))), class_
     )
+
+
+def _line(x: Floats, y: Floats, class_: str) -> Markup:
+    """A line through at most `POINTS` of the points: a picture of 200 pixels shows no more."""
+    stride = -(-len(x) // POINTS)
+    return svg.polyline(x[::stride].round(1), y[::stride].round(1), class_)
 
 
 def _axes(up: Scale, last_step: int) -> list[Markup]:
