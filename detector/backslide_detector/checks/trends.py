@@ -29,10 +29,29 @@ class Going:
     decades: float
     since: int
 
+    @property
+    def confounded(self) -> bool:
+        """The learning rate went the same way throughout: either may be the cause."""
+        return self.trend.answer is Answer.CONFOUNDED
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Decades in all, and every 1,000 steps with their 95 % interval."""
+        slope, (low, high) = self.trend.slope, self.trend.interval
+        return {
+            "decades": self.decades,
+            "decades_per_1000_steps": 1_000 * slope,
+            "low": 1_000 * low,
+            "high": 1_000 * high,
+            "pvalue": self.trend.pvalue,
+        }
+
     def words(self) -> str:
         """How fast, how surely, since when, and what was taken out."""
         low, high = (times(1_000 * bound) for bound in self.trend.interval)
         rate = ", beyond what the learning rate explains" if self.trend.adjusted else ""
+        if self.confounded:
+            rate = ", confounded with the learning rate, which goes the same way"
         return (
             f"{times(1_000 * self.trend.slope)} every 1,000 steps "
             f"(95 % interval {low} to {high}) since step {self.since}{rate}"
@@ -48,9 +67,9 @@ def furthest(
 ) -> Going | None:
     """The weight matrix whose size changes most in one direction, by the trends of all of them.
 
-    At most 5 % of the layers called trending are not, whatever their number. None where no
-    trend can be told, where it may only follow the learning rate, and where it ended out of
-    range, which nan-or-inf tells.
+    At most 5 % of the layers called trending are not, whatever their number. One that may only
+    follow the learning rate is given where there is no other. None where no trend can be told,
+    and where it ended out of range, which nan-or-inf tells.
 
     Args:
         history: of gradients, for instance.
@@ -79,10 +98,10 @@ def furthest(
     going = [
         Going(chosen[i], found[i], min(seen[i] / least, told) * least, round(began))
         for i in far.tolist()
-        if found[i].answer is Answer.TREND and (began := found[i].began) is not None
+        if (began := found[i].began) is not None
         if (told := found[i].slope * span / least) >= 1.0
     ]
-    return max(going, key=lambda each: abs(each.decades), default=None)
+    return max(going, key=lambda g: (not g.confounded, abs(g.decades)), default=None)
 
 
 def across_depth(history: LayerHistory, sizes: Floats, like: int) -> Trend:

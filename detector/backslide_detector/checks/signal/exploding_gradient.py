@@ -86,13 +86,15 @@ def _steadily(
     if going is None:
         return Clear()
     layer = gradients.module(going.index)
+    if going.confounded:
+        return Clear(f"The gradient of {layer} grows: {going.words()}.")
     return Found(
         Severity.WARNING,
         f"The gradient of {layer} grows: {going.words()}. {learning.sentence}",
         "Clip the gradient norm or lower the learning rate, and look at what feeds this layer.",
         layer=layer,
         since_step=going.since,
-        numbers={"decades": going.decades, "pvalue": going.trend.pvalue},
+        numbers=going.numbers,
     )
 
 

@@ -114,6 +114,8 @@ def _faded(
     now = float(recent(gradients.rms[:, going.index], gradients.steps))
     if not now < _SIZE:
         return Clear()
+    if going.confounded:
+        return Clear(f"The gradient of {layer} faded to {now:.1e}: {going.words()}.")
     return Found(
         Severity.WARNING,
         f"The gradient of {layer} faded to {now:.1e}: {going.words()}. {learning.sentence}",
@@ -121,5 +123,5 @@ def _faded(
         "their bounds, weights that decay.",
         layer=layer,
         since_step=going.since,
-        numbers={"rms": now, "decades": going.decades, "pvalue": going.trend.pvalue},
+        numbers={"rms": now} | going.numbers,
     )
