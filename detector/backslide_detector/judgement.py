@@ -268,6 +268,7 @@ class Course:
         next: what is expected of the one after it.
         changes: in order of time.
         elsewhere: runs of the lineage that were tested on other examples, and are not shown.
+        earlier: retrains before the first that is shown.
     """
 
     retrains: tuple[Retrain, ...]
@@ -278,6 +279,7 @@ class Course:
     next: Expectation | None = None
     changes: tuple[Dated, ...] = ()
     elsewhere: int = 0
+    earlier: int = 0
 
 
 @dataclass(frozen=True, slots=True)

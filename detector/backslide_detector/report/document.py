@@ -122,7 +122,7 @@ def _stream(stream: Stream) -> dict[str, object]:
 def _course(course: Course) -> dict[str, object]:
     """The lineage, without the errors themselves: those lie on the runs."""
     return {
-        "retrains": len(course.retrains),
+        "retrains": course.earlier + len(course.retrains),
         "expected": _expectation(course.expected),
         "next": _expectation(course.next),
         "changes": [

@@ -88,6 +88,7 @@ def course(
         expected=expected(before, noise),
         next=expected(runs, noise),
         elsewhere=len(others) - len(earlier),
+        earlier=max(len(retrains) - SHOWN, 0),
     )
     return replace(found, changes=dated(found.retrains, creep))
 

@@ -51,6 +51,15 @@ def test_everything_known_is_drawn_once():
     }  # fmt: skip
 
 
+def test_of_a_long_lineage_the_newest_are_shown_under_their_own_numbers():
+    stream = a_course(200, signal=False)
+    seen = shown(replace(stream, course=replace(stream.course, earlier=323)))
+    assert "The newest 200 of 523 retrains on this test set" in seen.said()
+    assert "The newest 50 of 523 retrains" in seen.said()
+    drawn = Page(str(lineage(replace(stream.course, earlier=323), "error", None)))
+    assert "324" in drawn.text
+
+
 def test_without_a_history_it_says_so_and_draws_no_expectation():
     course = a_course(1, signal=False).course
     course = replace(course, expected=None, next=None)

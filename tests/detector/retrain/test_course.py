@@ -81,6 +81,7 @@ def test_a_long_lineage_keeps_its_newest_retrains():
     seen = course(past(900, 0.03), runs, None, PRIOR)
     assert len(seen.retrains) == 200
     assert seen.retrains[-1].run_id == "r900"
+    assert seen.earlier == 301
 
 
 def marked(errors, **signals):

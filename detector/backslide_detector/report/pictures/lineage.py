@@ -74,7 +74,7 @@ def lineage(course: Course, measure: Measure, threshold: float | None) -> Markup
     parts.append(
         svg.words((LEFT + RIGHT) / 2, last + 33, "retrain, oldest first", "tick", "middle")
     )
-    parts += _numbers(across, count, last + 16)
+    parts += _numbers(plot, last + 16)
     return svg.drawing(WIDTH, height, _spoken(course, measure), *parts, class_="wide")
 
 
@@ -114,10 +114,13 @@ def _levels(up: Scale) -> list[float]:
     return [tick for tick in every if up.low <= tick <= up.high]
 
 
-def _numbers(across: Scale, count: int, y: float) -> Iterator[Markup]:
+def _numbers(plot: _Plot, y: float) -> Iterator[Markup]:
+    count, across = len(plot.course.retrains), plot.across
     stride = max(1, math.ceil(count / 20))
     for place in range(0, count, stride):
-        yield svg.words(across(place), y, f"{place + 1}", "tick", "middle")
+        yield svg.words(
+            across(place), y, f"{plot.course.earlier + place + 1}", "tick", "middle"
+        )
     yield svg.words(across(count), y, "next", "tick", "middle")
 
 
@@ -156,7 +159,7 @@ def _changes(plot: _Plot, bottom: float) -> Iterator[Markup]:
         end = x > RIGHT - LABEL
         written = x - LABEL if end else x
         shift = phrases.change(change.shift, plot.measure)
-        said = f"{shift} from {order[change.run_id] + 1} on"
+        said = f"{shift} from {course.earlier + order[change.run_id] + 1} on"
         anchor, gap = ("end", -5) if end else ("start", 5)
         yield svg.words(x + gap, TOP - 18, said, "tick changed-name", anchor)
 

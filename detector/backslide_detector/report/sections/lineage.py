@@ -35,6 +35,10 @@ def lineage(
 def _lead(course: Course, creep: Creeping | None, of: Measure) -> str:
     count = len(course.retrains)
     said = [f"{count:,} retrain{'s' if count > 1 else ''} on this test set."]
+    if course.earlier:
+        said = [
+            f"The newest {count:,} of {course.earlier + count:,} retrains on this test set."
+        ]
     if course.elsewhere:
         said.append(
             f"{course.elsewhere:,} more had another number of test examples, no error or no "
@@ -104,11 +108,14 @@ def _legend(course: Course) -> tuple[tuple[str, str], ...]:
 
 
 def _table(course: Course, of: Measure) -> Table:
-    numbered = list(enumerate(course.retrains, start=1))[-ROWS:]
+    numbered = list(enumerate(course.retrains, start=course.earlier + 1))[-ROWS:]
     rows = tuple(_row(number, retrain, course, of) for number, retrain in reversed(numbered))
     head = ("number", "retrain", "verdict", "started (UTC)", "error", "95 % interval", "creep")
     return Table(
-        f"The newest {len(rows)} of {len(course.retrains):,} retrains", head, rows, words=3
+        f"The newest {len(rows)} of {course.earlier + len(course.retrains):,} retrains",
+        head,
+        rows,
+        words=3,
     )
 
 
