@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup test lint demo bench calibrate history zoo inside clean
+.PHONY: help setup test lint demo bench calibrate history smalldata zoo inside clean
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ calibrate: setup ## False-alarm rates and power of every test, by simulation
 
 history: setup ## Kill trainers, shippers and servers, fill disks, and count what is stored
 	$(BIN)/python -m tests.history
+
+smalldata: setup ## How often the small-data test is right, on planted faults
+	$(BIN)/python -m benchmarks.smalldata
 
 zoo: setup ## False alarms and misses of the checks, on small networks
 	$(BIN)/python -m tests.zoo

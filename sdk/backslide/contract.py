@@ -21,6 +21,8 @@ class Tag:
     BASELINE: Final = "backslide.baseline"
     PARENT: Final = "backslide.parent"
     SEED: Final = "backslide.seed"
+    SMALL_DATA: Final = "backslide.small_data"
+    """What the small-data test said: its kind, and the cause after a colon."""
     CLIENT: Final = "backslide.client"
     """A unique id made by the client beforehand, so that the run is never created twice."""
     ATTRIBUTION: Final = "backslide.attribution"
@@ -138,6 +140,7 @@ class Artifact:
     SKETCH: Final = ".sketch.parquet"
     """After the name of a data set, beside its summary."""
     PROVENANCE: Final = "backslide/provenance.json"
+    SMALL_DATA: Final = "backslide/small-data.json"
     REPORT: Final = "backslide/report.html"
     VERDICT: Final = "backslide/verdict.json"
 

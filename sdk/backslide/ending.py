@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 SIGNALLED: Final = frozenset(128 + number for number in (signal.SIGINT, signal.SIGTERM))
 """Exit codes by which handlers of signals say what they handled."""
 
-_live: "set[Run]" = set()
-"""Held here, because a run that its user has let go of is still to be finished."""
+_live: "dict[Run, None]" = {}
+"""Held here, because a run that its user has let go of is still to be finished. In the order in
+which they began."""
 _exit = sys.exit
 _said: SystemExit | None = None
 _earlier: BaseException | None = None
@@ -33,12 +34,17 @@ def opened(run: "Run") -> None:
     _earlier, _said = getattr(sys, "last_value", None), None
     if sys.exit is not _noted_exit:
         sys.exit = _noted_exit
-    _live.add(run)
+    _live[run] = None
 
 
 def closed(run: "Run") -> None:
     """The run has been finished."""
-    _live.discard(run)
+    _live.pop(run, None)
+
+
+def newest() -> "Run | None":
+    """The open run that began last."""
+    return next(reversed(_live), None)
 
 
 def others(model: object) -> list["Run"]:

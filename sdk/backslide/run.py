@@ -4,6 +4,7 @@ The loop's thread only writes to the spool; everything slow happens on the keepe
 the shipper's process. After the start nothing here raises.
 """
 
+import json
 import logging
 import shutil
 import time
@@ -14,6 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from backslide import ending
+from backslide.contract import Artifact, Tag
 from backslide.guard import Faults, guarded, logger
 from backslide.judged import JudgedRun, wait_for_verdict
 from backslide.record import data
@@ -221,6 +223,13 @@ class Run:
             if self._watch is not None:
                 self._watch.trace(inputs)
         self._recorder.probe(found)
+
+    @guarded(None)
+    def small_data(self, document: Mapping[str, object]) -> None:
+        """Records what a small-data test in this process has found, as JSON values."""
+        if self._recorder is not None:
+            self._recorder.attach(Artifact.SMALL_DATA, json.dumps(document).encode())
+            self._recorder.append(Kind.TAGS, {Tag.SMALL_DATA: document["title"]})
 
     # --- what MLflow and the detector say
 

@@ -5,12 +5,17 @@ Beside the package, not in it: the command is listed and explained where torch i
 
 import importlib
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import click
+
+if TYPE_CHECKING:
+    from backslide.smalldata import SmallDataVerdict
 
 PARTS: Final = ("model_fn", "opt_fn", "step_fn", "train", "heldout")
 
@@ -25,12 +30,19 @@ PARTS: Final = ("model_fn", "opt_fn", "step_fn", "train", "heldout")
     metavar="NAME",
     help="Parameters or modules that may stay as they are, as shell patterns; repeatable.",
 )
+@click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    metavar="URI",
+    help="Also keep the verdict in MLflow; default: MLFLOW_TRACKING_URI, else nowhere.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the verdict as one JSON object.")
-def small_data(
+def small_data(  # noqa: PLR0917  # the options of the command, as they come
     target: str,
     per_class: int | None,
     steps: int | None,
     expect_frozen: tuple[str, ...],
+    tracking_uri: str | None,
     as_json: bool,
 ) -> None:
     """Tell a code defect from a data defect in seconds.
@@ -38,6 +50,9 @@ def small_data(
     MODULE:FUNCTION returns what small_data_test takes: a mapping with model_fn, opt_fn,
     step_fn, train and heldout, or a tuple of them in this order. A mapping may hold
     per_class, steps and expect_frozen too; options win.
+
+    With a tracking server, the verdict is kept in a run of its own (in MLFLOW_EXPERIMENT_NAME,
+    if that is set), or in the run that MLFLOW_RUN_ID names.
 
     Exits with 0 if nothing was found, 1 if something was, 2 if the test could not be run.
     """
@@ -58,7 +73,22 @@ def small_data(
     except (TypeError, ValueError) as error:
         raise click.UsageError(f"{target}: {error}") from error
     click.echo(json.dumps(verdict.to_dict()) if as_json else str(verdict))
+    if tracking_uri:
+        _keep(verdict, tracking_uri, target)
     raise SystemExit(0 if verdict.ok else 1)
+
+
+def _keep(verdict: "SmallDataVerdict", uri: str, target: str) -> None:
+    """Into MLflow; a server that is away changes no verdict."""
+    from backslide.smalldata.record import send  # noqa: PLC0415  # imports torch
+
+    named = os.environ.get("MLFLOW_RUN_ID", "")
+    try:
+        run = send(verdict, uri, run_id=named, name=f"small-data {target}")
+    except (ValueError, OSError, subprocess.SubprocessError) as error:
+        click.echo(f"the verdict is not in MLflow: {error}", err=True)
+    else:
+        click.echo(f"kept in run {run} on {uri}", err=True)
 
 
 def _load(target: str) -> Callable[[], object]:

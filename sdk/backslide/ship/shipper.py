@@ -64,18 +64,27 @@ def _sleep(seconds: float, folder: Path, *, alive: bool) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """`SPOOL`, or `--verdict URI RUN` to print the run's tags once it has a verdict."""
+    """`SPOOL`, or an errand to MLflow that is run in a process of its own.
+
+    `--verdict URI RUN` prints the run's tags once it has a verdict; `--small-data URI RUN NAME`
+    writes a small-data verdict from stdin onto a run, or a new one, and prints its id.
+    """
     os.environ.update(CALLS)
     match arguments:
         case ["--verdict", uri, run_id]:
             from backslide.ship.tracking import wait_for_verdict  # noqa: PLC0415  # as above
 
             json.dump(wait_for_verdict(uri, run_id), sys.stdout)
+        case ["--small-data", uri, run_id, name]:
+            from backslide.ship.tracking import put_small_data  # noqa: PLC0415  # as above
+
+            sys.stdout.write(put_small_data(uri, run_id, name, json.load(sys.stdin)))
         case [folder]:
             ship(Path(folder))
         case _:
             raise SystemExit(
-                "usage: python -m backslide.ship.shipper SPOOL | --verdict URI RUN"
+                "usage: python -m backslide.ship.shipper SPOOL | --verdict URI RUN | "
+                "--small-data URI RUN NAME"
             )
 
 

@@ -4,8 +4,10 @@ Metrics carry the time at which they were recorded, so MLflow's own key makes a 
 rows; parts and files keep their names and are overwritten.
 """
 
+import json
+import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +17,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag, View
 from mlflow.entities import Metric as MetricRow
 from mlflow.exceptions import MlflowException
 
-from backslide.contract import Tag
+from backslide.contract import Artifact, Tag
 from backslide.ship.answers import answers, missing
 from backslide.ship.cursor import Row
 from backslide.ship.remote import AwayError, Found, GoneError, RejectedError
@@ -235,3 +237,30 @@ def wait_for_verdict(uri: str, run_id: str) -> dict[str, str]:
                 url = run_url(uri, run.info.experiment_id, run_id) or ""
                 return {**run.data.tags, "url": url}
         time.sleep(VERDICT_SECONDS)
+
+
+def put_small_data(uri: str, run_id: str, name: str, document: Mapping[str, Any]) -> str:
+    """Writes a small-data verdict onto a run, or onto a new one that ends at once; its id.
+
+    A new run goes into the experiment that MLflow's environment names.
+    """
+    client = MlflowClient(uri)
+    try:
+        with answers():
+            new = None if run_id else client.create_run(_chosen(client), run_name=name)
+            target = run_id if new is None else str(new.info.run_id)
+            client.log_text(target, json.dumps(document, indent=2) + "\n", Artifact.SMALL_DATA)
+            client.set_tag(target, Tag.SMALL_DATA, document["title"])
+            if new is not None:
+                client.set_terminated(target)
+    except (AwayError, RejectedError) as why:
+        raise SystemExit(str(why)) from why
+    return target
+
+
+def _chosen(client: MlflowClient) -> str:
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME")
+    if not name:
+        return os.environ.get("MLFLOW_EXPERIMENT_ID") or "0"
+    found = client.get_experiment_by_name(name)
+    return str(client.create_experiment(name) if found is None else found.experiment_id)

@@ -1,5 +1,6 @@
 """Do the labels mean anything? A model that learns must beat targets dealt out at random."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -7,12 +8,13 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from backslide.smalldata.data import Examples, tensors
+from backslide.smalldata.data import Examples
 from backslide.smalldata.forward import observe
 from backslide.smalldata.memorise import adam
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.swap import RATES
-from backslide.smalldata.task import Task
+from backslide.smalldata.task import Task, Values
+from backslide.smalldata.trees import Tree
 from backslide.smalldata.verdict import Defect, Kind
 
 EPOCHS: Final = 60
@@ -22,6 +24,11 @@ PERMUTATIONS: Final = 200
 INFORMATIVE: Final = 3.0
 BEYOND_DOUBT: Final = 6.0
 """Training ends at this z. It is far above `INFORMATIVE`, as looking often favours chance."""
+CLEARLY: Final = 0.1
+"""Share of the error of a constant answer by which knowing the inputs makes it smaller."""
+CONTROLS: Final = 4
+T_95: Final = 2.353
+"""One-sided 95 % point of Student's t, three degrees of freedom: one new value against four."""
 NEIGHBOURS: Final = 5
 FEATURES: Final = 2_048
 MAPPED: Final = 0.5
@@ -61,6 +68,7 @@ class _Learner:
     heldout: Examples
     task: Task
     epochs: int = 0
+    limit: int = EPOCHS
 
     def learn(
         self,
@@ -72,7 +80,8 @@ class _Learner:
         self.optimizer = (optimizer_of or self.recipe.opt_fn)(self.model)
         shuffler = torch.Generator().manual_seed(0)
         found = Agreement(0.0, 0.0, 0.0)
-        for self.epochs in range(1, EPOCHS + 1):
+        last = self.limit
+        for self.epochs in range(1, last + 1):
             order = torch.randperm(len(self.train), generator=shuffler)
             for rows in _batches(order):
                 # A last batch of one example upsets batch norm in any training loop.
@@ -80,7 +89,7 @@ class _Learner:
                     self.recipe.step(self.model, self.optimizer, self.train.take(rows))
             if self.epochs % LOOK_EVERY == 0:
                 found = self.agreement()
-                if found.z >= BEYOND_DOUBT:
+                if found.z >= BEYOND_DOUBT and self.limit == EPOCHS:
                     break
         return found
 
@@ -125,9 +134,48 @@ def control(
         f"{task.association_name} over {len(heldout)} examples is {found}."
     )
     numbers = {"heldout": found.score, "heldout_chance": found.chance, "heldout_z": found.z}
-    if found.z >= INFORMATIVE:
+    if found.z < INFORMATIVE:
+        return _explain(own, found), sentence, numbers
+    if _informed(own):
         return None, sentence, numbers
-    return _explain(own, found), sentence, numbers
+    return _lucky(own, found), sentence, numbers
+
+
+def _informed(own: _Learner) -> bool:
+    """Whether the held-out answers are better than those of whoever knows no inputs at all.
+
+    Agreement alone may be luck: a model that knows four clusters and nothing else is right or
+    wrong about whole clusters, and a line is about its sign. That luck does not reach the size
+    of errors.
+    """
+    output = own.predict(own.heldout)
+    targets = own.heldout.take(range(len(output))).targets
+    if isinstance(own.task, Values):
+        score = own.task.score(output, targets)
+        return score is not None and score >= CLEARLY
+    loss, ignorant = own.task.loss(output, targets), own.task.ignorance(targets)
+    return loss is not None and ignorant is not None and float(loss) <= (1 - CLEARLY) * ignorant
+
+
+def _lucky(own: _Learner, found: Agreement) -> Defect | None:
+    """A defect if trainings on permuted targets agree with the held-out ones as well."""
+    scores = []
+    for seed in range(1, CONTROLS + 1):
+        shuffler = torch.Generator().manual_seed(seed)
+        order = torch.randperm(len(own.train), generator=shuffler)
+        train = own.train.with_targets(own.train.targets_of(order))
+        other = _Learner(own.recipe, train, own.heldout, own.task, limit=own.epochs)
+        scores.append(other.learn().score)
+    null = torch.tensor(scores, dtype=torch.float64)
+    spread = float(null.std()) * math.sqrt(1 + 1 / CONTROLS)
+    if found.score - float(null.mean()) > T_95 * max(spread, 1e-12):
+        return None
+    shown = ", ".join(f"{score:.2f}" for score in scores)
+    sentence = (
+        f"Held-out {own.task.association_name} is {found.score:.2f}, and {shown} after "
+        "training on permuted targets: that much is luck."
+    )
+    return Defect(Kind.DATA, "labels-carry-no-information", sentence)
 
 
 def agreement(task: Task, output: Tensor, examples: Examples) -> Agreement:
@@ -223,20 +271,36 @@ def nearest(task: Task, train: Examples, heldout: Examples) -> Agreement:
     centre, spread = reference.mean(0), reference.std(0).clamp_min(1e-6)
     distance = torch.cdist((query - centre) / spread, (reference - centre) / spread)
     near = distance.topk(min(NEIGHBOURS, len(train)), largest=False).indices
-    return agreement(task, _vote(task, train, near), heldout)
+
+    def score(targets: Tree) -> float:
+        return task.association(_vote(task, targets, near), heldout.targets)
+
+    shuffler = torch.Generator().manual_seed(0)
+    null = torch.tensor(
+        [
+            score(train.targets_of(torch.randperm(len(train), generator=shuffler)))
+            for _ in range(PERMUTATIONS)
+        ],
+        dtype=torch.float64,
+    )
+    found, chance, spread = score(train.targets), float(null.mean()), float(null.std())
+    return Agreement(found, chance, (found - chance) / spread if spread > 1e-12 else 0.0)
 
 
-def _vote(task: Task, train: Examples, near: Tensor) -> Tensor:
-    groups = task.groups(train.targets)
+def _vote(task: Task, targets: Tree, near: Tensor) -> Tensor:
+    groups = task.groups(targets)
     if groups is not None and task.association_name == "accuracy":
         groups = groups.cpu()
         return nn.functional.one_hot(groups, int(groups.max()) + 1).double()[near].mean(1)
-    values = torch.as_tensor(train.targets).cpu().double()
+    values = torch.as_tensor(targets).cpu().double()
     return values.reshape(len(values), -1)[near].mean(1)
 
 
 def _features(examples: Examples) -> Tensor | None:
-    columns = [t.detach().cpu().double().reshape(len(t), -1) for t in tensors(examples.inputs)]
+    n = len(examples)
+    columns = [
+        t.detach().cpu().double().reshape(n, -1) for t in examples.features if len(t) == n
+    ]
     if not columns:
         return None
     flat = torch.cat(columns, dim=1)

@@ -1,16 +1,25 @@
 """Training data in any usual form, as examples that can be picked by index."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, Self, TypeAlias, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, default_collate
 
-Tree: TypeAlias = Any
-"""Tensors, arrays or lists with one row an example, in tuples, lists and mappings of them."""
+from backslide.smalldata.trees import (
+    Tree,
+    columns,
+    held,
+    joined,
+    label,
+    record,
+    taken,
+    tensors,
+    with_held,
+)
 
 ARRAY_LIMIT: Final = 5_000
 DECODED_LIMIT: Final = 600
@@ -19,31 +28,57 @@ DECODED_LIMIT: Final = 600
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs and targets with one row an example."""
+    """Inputs and targets with one row an example.
+
+    Attributes:
+        inputs: what the step is given as `x`.
+        targets: what it is given as `y`; None where a batch holds none that can be told.
+        inside: the name of the targets in `inputs`, where they lie there.
+    """
 
     inputs: Tree
     targets: Tree
+    inside: str | None = None
 
     def __len__(self) -> int:
         """The number of examples."""
-        return len(next(leaves(self.inputs)))
+        return len(columns(self.inputs)[0])
+
+    @property
+    def features(self) -> list[Tensor]:
+        """The tensors of the inputs, without targets among them."""
+        inputs = self.inputs
+        if self.inside is not None:
+            inputs = with_held(inputs, self.inside, None)
+        return list(tensors(inputs))
 
     def take(self, indices: Sequence[int] | Tensor) -> Self:
         """A copy of some examples, in the order asked for."""
         rows = torch.as_tensor(indices, dtype=torch.long).cpu()
-        return type(self)(_take(self.inputs, rows), _take(self.targets, rows))
+        inputs = taken(self.inputs, rows)
+        inside = self.inside
+        targets = taken(self.targets, rows) if inside is None else held(inputs, inside)
+        return replace(self, inputs=inputs, targets=targets)
 
     def targets_of(self, rows: Tensor) -> Tree:
         """A copy of the targets of some examples."""
-        return _take(self.targets, rows)
+        return taken(self.targets, rows)
+
+    def with_targets(self, targets: Tree) -> Self:
+        """The same inputs with other targets."""
+        if self.inside is None:
+            return replace(self, targets=targets)
+        inputs = with_held(self.inputs, self.inside, targets)
+        return replace(self, inputs=inputs, targets=targets)
 
 
 def read(data: object, generator: torch.Generator) -> Examples:
     """Draws examples at random from whatever `data` is, and leaves `data` as it was.
 
     Args:
-        data: A pair (inputs, targets) of tensors or trees of them; a map-style dataset of such
-            pairs; a `DataLoader`; or any iterable of batches that can be iterated again.
+        data: A pair (inputs, targets) of tensors or trees of them; a map-style dataset; a
+            `DataLoader`; any iterable of batches that can be iterated again; or one batch. See
+            `examples_of` for what a batch may be.
         generator: Decides which examples are drawn.
 
     Raises:
@@ -51,90 +86,75 @@ def read(data: object, generator: torch.Generator) -> Examples:
         ValueError: If it holds no examples, or their lengths disagree.
     """
     match data:
-        case (inputs, (Tensor() | np.ndarray() | Mapping()) as targets):
-            examples = _checked(inputs, targets)
-            order = torch.randperm(len(examples), generator=generator)
-            return examples.take(order[:ARRAY_LIMIT])
         case DataLoader(dataset=dataset, batch_sampler=sampler) if sampler and _mapped(dataset):
             # Its workers, its sampler and their random state stay untouched.
             return _from_dataset(dataset, data.collate_fn, generator)
         case Dataset() if _mapped(data):
             return _from_dataset(data, default_collate, generator)
+        case (Mapping() as one, Mapping() as other) if one.keys() == other.keys():
+            return _from_batches((one, other))
+        case _ if _one_batch(data):
+            return _drawn(examples_of(data), generator)
         case Iterable() if iter(data) is not data:
             return _from_batches(data)
         case _:
             raise TypeError(
                 f"cannot read examples from {type(data).__name__}; pass (inputs, targets) "
-                "tensors, a dataset, a DataLoader or a list of (inputs, targets) batches"
+                "tensors, a dataset, a DataLoader or a list of batches"
             )
 
 
-def leaves(tree: Tree) -> Iterator[Any]:
-    """The tensors, arrays and lists of a tree."""
-    match tree:
-        case Mapping():
-            for value in tree.values():
-                yield from leaves(value)
-        case tuple() | list() if _is_branch(tree):
-            for value in tree:
-                yield from leaves(value)
+def examples_of(batch: object) -> Examples:
+    """What a step is given of a batch: `x` and `y`.
+
+    A pair is (x, y); of a longer tuple or list the last is `y`, the others together are `x`.
+    A mapping or an object that holds its targets is `x` as a whole, and they are `y` as well,
+    under one of the names in `trees.LABELS`. A batch without targets is `x`, and `y` is None.
+
+    Raises:
+        TypeError: If it holds no columns.
+        ValueError: If it holds no examples, or their lengths disagree.
+    """
+    match batch:
+        case (tuple() | list()) as parts if len(parts) == 1:
+            return examples_of(parts[0])
+        case (tuple() | list()) as parts if len(parts) == 2:
+            return _checked(Examples(parts[0], parts[1]))
+        case (tuple() | list()) as parts if len(parts) > 2:
+            return _checked(Examples(type(parts)(parts[:-1]), parts[-1]))
+        case _ if (name := label(batch)) is not None:
+            return _checked(Examples(batch, held(batch, name), name))
         case _:
-            yield tree
+            return _checked(Examples(batch, None))
 
 
-def tensors(tree: Tree) -> Iterator[Tensor]:
-    """The tensors and numeric arrays of a tree."""
-    for leaf in leaves(tree):
-        if isinstance(leaf, Tensor):
-            yield leaf
-        elif isinstance(leaf, np.ndarray) and leaf.dtype.kind in "biuf":
-            yield torch.from_numpy(leaf)
-
-
-def _map(function: Callable[[Any], Any], tree: Tree) -> Tree:
-    match tree:
-        case Mapping():
-            mapped = {key: _map(function, value) for key, value in tree.items()}
-            return mapped if type(tree) is dict else type(tree)(mapped)  # type: ignore[call-arg]  # mappings are built from mappings
-        case tuple() if _is_branch(tree) and hasattr(tree, "_fields"):
-            return type(tree)(*(_map(function, value) for value in tree))
-        case tuple() | list() if _is_branch(tree):
-            return type(tree)([_map(function, value) for value in tree])
+def _one_batch(data: object) -> bool:
+    """Whether it is all of the data at once, rather than several batches."""
+    match data:
+        case (_, (Tensor() | np.ndarray() | Mapping())) | Tensor() | np.ndarray() | Mapping():
+            return True
+        case tuple() if len(data) > 2:
+            return all(isinstance(column, Tensor | np.ndarray) for column in data)
         case _:
-            return function(tree)
+            return record(data)
 
 
-def _is_branch(values: Sequence[Any]) -> bool:
-    """Whether a sequence holds columns; a list of words or numbers is itself a column."""
-    return any(
-        isinstance(value, Tensor | np.ndarray | Mapping | tuple | list) for value in values
-    )
-
-
-def _take(tree: Tree, rows: Tensor) -> Tree:
-    def pick(leaf: Any) -> Any:  # noqa: ANN401  # a column of any type
-        match leaf:
-            case Tensor():
-                return leaf.detach()[rows.to(leaf.device)]
-            case np.ndarray():
-                return leaf[rows.numpy()]
-            case _:
-                return type(leaf)(leaf[row] for row in rows.tolist())
-
-    return _map(pick, tree)
-
-
-def _checked(inputs: Tree, targets: Tree) -> Examples:
-    columns = [*leaves(inputs), *leaves(targets)]
-    if not all(isinstance(c, Tensor | np.ndarray | list | tuple) for c in columns):
-        odd = next(c for c in columns if not isinstance(c, Tensor | np.ndarray | list | tuple))
+def _checked(examples: Examples) -> Examples:
+    found = columns(examples.inputs)
+    if not found or (examples.targets is not None and not columns(examples.targets)):
+        odd = examples.targets if found else examples.inputs
         raise TypeError(f"cannot pick examples out of {type(odd).__name__}; use tensors")
-    lengths = {len(column) for column in columns}
+    lengths = {len(column) for column in [*found, *columns(examples.targets)]}
     if len(lengths) != 1:
         raise ValueError(f"inputs and targets differ in their first axis: {sorted(lengths)}")
     if lengths == {0}:
         raise ValueError("there are no examples")
-    return Examples(inputs, targets)
+    return examples
+
+
+def _drawn(examples: Examples, generator: torch.Generator) -> Examples:
+    order = torch.randperm(len(examples), generator=generator)
+    return examples.take(order[:ARRAY_LIMIT])
 
 
 def _mapped(dataset: object) -> bool:
@@ -164,9 +184,7 @@ def _from_batches(batches: Iterable[Any]) -> Examples:
     by_shape: dict[object, list[Examples]] = {}
     count = 0
     for batch in batches:
-        if not isinstance(batch, tuple | list) or len(batch) != 2:
-            raise TypeError("a batch must be a pair (inputs, targets)")
-        examples = _checked(*batch)
+        examples = examples_of(batch)
         shape = tuple(tuple(t.shape[1:]) for t in tensors([examples.inputs, examples.targets]))
         by_shape.setdefault(shape, []).append(examples)
         count += len(examples)
@@ -175,20 +193,7 @@ def _from_batches(batches: Iterable[Any]) -> Examples:
     if not by_shape:
         raise ValueError("there are no examples")
     alike = max(by_shape.values(), key=lambda group: sum(map(len, group)))
-    return Examples(_join([e.inputs for e in alike]), _join([e.targets for e in alike]))
-
-
-def _join(trees: list[Tree]) -> Tree:
-    columns = iter(list(zip(*(leaves(tree) for tree in trees), strict=True)))
-
-    def join(_: Any) -> Any:  # noqa: ANN401  # a column of any type
-        parts = next(columns)
-        match parts[0]:
-            case Tensor():
-                return torch.cat([part.detach() for part in parts])
-            case np.ndarray():
-                return np.concatenate(parts)
-            case first:
-                return type(first)(row for part in parts for row in part)
-
-    return _map(join, trees[0])
+    inputs, inside = joined([e.inputs for e in alike]), alike[0].inside
+    if inside is not None:
+        return Examples(inputs, held(inputs, inside), inside)
+    return Examples(inputs, joined([e.targets for e in alike]))

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from backslide.smalldata.data import Examples, tensors
+from backslide.smalldata.data import Examples
 from backslide.smalldata.task import output_tensor
+from backslide.smalldata.trees import tensors
 
 Step: TypeAlias = Callable[[nn.Module, torch.optim.Optimizer, Any, Any], object]
 
@@ -112,8 +113,36 @@ class NoDropout(TorchFunctionMode):
     """Lets every dropout pass its input on, so that memorising is not a matter of luck.
 
     Works on calls, not on modules, so that functional dropout is covered and batch norm stays
-    in the mode the user has it in. Recurrent layers keep theirs (it is inside a fused kernel).
+    in the mode the user has it in. That of recurrent layers is inside a fused kernel, so there
+    it is set to zero for the while.
     """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Reaches into the recurrent layers of `model`."""
+        super().__init__()
+        self._rates = {
+            module: module.dropout
+            for module in model.modules()
+            if isinstance(module, nn.RNNBase)
+        }
+
+    def __enter__(self) -> Self:
+        """Dropout is off from here on."""
+        for module in self._rates:
+            module.dropout = 0.0
+        super().__enter__()  # type: ignore[no-untyped-call]  # torch has no types here
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Dropout is as it was."""
+        for module, rate in self._rates.items():
+            module.dropout = rate
+        super().__exit__(kind, error, trace)  # type: ignore[no-untyped-call]  # the same
 
     _PASS: ClassVar = {
         functional.dropout,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from backslide.smalldata.data import Examples
 from backslide.smalldata.forward import NoDropout, Tap
 from backslide.smalldata.recipe import Recipe
-from backslide.smalldata.task import Task
+from backslide.smalldata.task import Task, Unscored
 
 LOSS_SHARE: Final = 0.1
 """The loss has to fall to this share of where it began."""
@@ -20,6 +20,8 @@ PATIENCE: Final = 5
 REAL_FALL: Final = 0.02
 FAIR_SHARE: Final = 0.2
 LOOK_EVERY: Final = 10
+LOSS_ALONE: Final = 0.5
+"""A fair fall where there is no score, and the loss may have a floor that nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def memorise(
     score: float | None = None
     reference_start: float | None = None
     passed, moved = False, 0.0
-    with NoDropout():
+    with NoDropout(model):
         while not passed and _go_on(losses, steps, patience):
             look = len(losses) % LOOK_EVERY == 0 or len(losses) < 2
             with Tap(model) as tap:
@@ -83,6 +85,8 @@ def memorise(
             passed = _passes(task, score, losses, (reference, reference_start))
     if score is not None and score >= task.passes_at and math.isfinite(losses[-1]):
         passed = passed or (losses[-1] > 0 and still_falling(losses))
+    if isinstance(task, Unscored):
+        passed = passed or 0 <= losses[-1] <= LOSS_ALONE * losses[0]
     negative = losses[-1] < -(1 + abs(losses[0]))
     unbounded = negative and (task.name == "classification" or not passed)
     return Fit(

@@ -12,7 +12,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from backslide.smalldata.data import Examples, tensors
+from backslide.smalldata.data import Examples
 from backslide.smalldata.forward import Call, Tap, observe
 from backslide.smalldata.parameters import (
     Watch,
@@ -24,6 +24,7 @@ from backslide.smalldata.parameters import (
 )
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.task import Binary, Classes, Task, Unscored, Values
+from backslide.smalldata.trees import tensors
 from backslide.smalldata.verdict import Defect, Kind
 
 STEPS: Final = 2
@@ -161,7 +162,8 @@ def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
 
 
 def _fed_constant(call: Call, examples: Examples) -> list[Defect]:
-    fed = [t for t in call.fed if len(t) == len(examples)]
+    targets = list(tensors(examples.targets))
+    fed = [t for t in call.fed if len(t) == len(examples) and not _alike([t], targets[:1])]
     if not fed or not all(_same_rows(t) for t in fed):
         return []
     sentence = f"The step gives the model the same input for all {len(examples)} examples."

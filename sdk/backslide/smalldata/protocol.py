@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from backslide.smalldata.control import control
-from backslide.smalldata.data import Examples, read, tensors
+from backslide.smalldata.data import Examples, read
 from backslide.smalldata.forward import Step, Tap
 from backslide.smalldata.memorise import Fit, memorise_own
 from backslide.smalldata.preflight import preflight
 from backslide.smalldata.recipe import Recipe
+from backslide.smalldata.record import record
+from backslide.smalldata.scale import Scale, off_scale, on_its_way
 from backslide.smalldata.swap import Case, blame
 from backslide.smalldata.task import Task, Unscored, task_of
+from backslide.smalldata.trees import tensors
 from backslide.smalldata.verdict import Defect, Kind, SmallDataVerdict
 
 MAX_CLASSES: Final = 10
@@ -52,7 +55,9 @@ def small_data_test(
     data beat permuted targets on held-out examples?
 
     The same call gives the same answer. The random state of torch, NumPy and Python is put
-    back; `train` and `heldout` are only read.
+    back; `train` and `heldout` are only read. In an open run of `backslide.start`, or an active
+    one of MLflow, the verdict is kept there: tag `backslide.small_data`, artifact
+    `backslide/small-data.json`.
 
     Args:
         model_fn: Builds a new model; its parameters may come from a checkpoint.
@@ -60,8 +65,9 @@ def small_data_test(
         step_fn: One training step of the real loop, `step_fn(model, opt, x, y) -> loss`, with
             zero_grad, backward and the optimizer's step. A copy made for this test would not
             show what is wrong with the loop.
-        train: (inputs, targets) tensors, a dataset, a `DataLoader` or a list of batches. Inputs
-            may be tuples or mappings of tensors.
+        train: (inputs, targets) tensors, a dataset, a `DataLoader` or a list of batches. A
+            batch is a pair (x, y); or several columns, the last of which is `y`; or a mapping
+            or object that holds its labels, and is then `x` as a whole.
         heldout: The same, of examples that are not in `train`.
         per_class: Examples of each class to memorise.
         steps: Steps for memorising; five times as many where the loss keeps falling.
@@ -82,7 +88,9 @@ def small_data_test(
     patterns = (expect_frozen,) if isinstance(expect_frozen, str) else tuple(expect_frozen)
     recipe = Recipe(model_fn, opt_fn, step_fn, patterns)
     with _own_randomness():
-        return _examine(recipe, train, heldout, per_class, steps)
+        verdict = _examine(recipe, train, heldout, per_class, steps)
+    record(verdict)
+    return verdict
 
 
 def _examine(
@@ -106,10 +114,38 @@ def _examine(
     numbers = {"initial_loss": fit.initial, "final_loss": fit.final, "steps": float(fit.steps)}
     if fit.score is not None:
         numbers["score"] = fit.score
-    if not fit.passed:
+    found = None if fit.passed or fit.unbounded else off_scale(recipe, few, task, fit, steps)
+    if not fit.passed and found is None:
         culprit = blame(Case(recipe, few, first, fit, steps))
         return _verdict(culprit, notes=(learnt, *first.notes), numbers=numbers)
+    if found is not None:
+        learnt = found.sentence
+        numbers |= found.numbers
+    # What labels are worth does not hang on their unit.
+    if (scale := Scale.of(pool, task)) is not None:
+        pool, rest = scale.standard(pool), scale.standard(rest)
+    stuck = None if found is None or on_its_way(fit) else found
+    return _controlled(recipe, (pool, rest), task, (learnt, numbers), stuck)
 
+
+def _controlled(
+    recipe: Recipe,
+    data: tuple[Examples, Examples],
+    task: Task,
+    so_far: tuple[str, dict[str, float]],
+    stuck: Defect | None,
+) -> SmallDataVerdict:
+    """The verdict of a training that can memorise: are there labels to be learnt?
+
+    Args:
+        recipe: The user's parts.
+        data: Examples to train on and held-out ones.
+        task: What the targets ask for.
+        so_far: What memorising has shown, in words and numbers.
+        stuck: What is to be said if the labels are in order.
+    """
+    pool, rest = data
+    learnt, numbers = so_far
     small, check = _control_sets(pool, rest, task)
     if isinstance(task, Unscored) or len(check) < MIN_HELDOUT:
         why = "The labels were not judged: " + (
@@ -117,10 +153,14 @@ def _examine(
             if isinstance(task, Unscored)
             else f"that takes {MIN_HELDOUT} held-out examples, there are {len(check)}."
         )
+        if stuck is not None:
+            return _verdict(stuck, notes=(why,), numbers=numbers)
         return SmallDataVerdict(Kind.OK, None, (learnt, why), numbers)
     defect, sentence, more = control(recipe, small, check, task)
     if defect is not None:
         return _verdict(defect, notes=(learnt,), numbers=numbers | more)
+    if stuck is not None:
+        return _verdict(stuck, notes=(sentence,), numbers=numbers | more)
     return SmallDataVerdict(Kind.OK, None, (learnt, sentence), numbers | more)
 
 
@@ -149,6 +189,8 @@ def _data_defect(examples: Examples, name: str) -> Defect | None:
     """What is wrong with the data themselves, to be seen without any model."""
     n = len(examples)
     for column in tensors([examples.inputs, examples.targets]):
+        if not column.ndim:
+            continue
         bad = ~column.reshape(n, -1).isfinite().all(1) if column.is_floating_point() else None
         if bad is not None and bool(bad.any()):
             count = int(bad.sum())
@@ -156,7 +198,8 @@ def _data_defect(examples: Examples, name: str) -> Defect | None:
             return Defect(Kind.DATA, "non-finite-data", sentence, {"non_finite": count})
     if n < 2:
         return None
-    inputs, targets = list(tensors(examples.inputs)), list(tensors(examples.targets))
+    inputs, targets = examples.features, list(tensors(examples.targets))
+    inputs = [column for column in inputs if column.ndim]
     if inputs and all(_constant(column) for column in inputs):
         sentence = f"All {n} inputs read of {name} are the same."
         return Defect(Kind.DATA, "constant-input", sentence)

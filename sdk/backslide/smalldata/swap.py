@@ -9,12 +9,14 @@ from typing import Any, Final, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from backslide.smalldata.data import Examples, Tree
+from backslide.smalldata.data import Examples
 from backslide.smalldata.forward import observe
 from backslide.smalldata.memorise import Fit, adam, memorise
 from backslide.smalldata.preflight import Preflight
 from backslide.smalldata.recipe import Recipe
+from backslide.smalldata.scale import Scale
 from backslide.smalldata.task import Task, Unscored, Values, output_tensor
+from backslide.smalldata.trees import Tree
 from backslide.smalldata.verdict import Defect, Kind
 
 RATES: Final = (3e-3, 3e-4)
@@ -48,6 +50,12 @@ class Case:
     first: Preflight
     own: Fit
     steps: int
+
+    @property
+    def plain(self) -> Examples:
+        """The examples as a plain loss can learn them: targets in raw units standardised."""
+        scale = Scale.of(self.examples, self.task)
+        return self.examples if scale is None else scale.standard(self.examples)
 
     @property
     def task(self) -> Task:
@@ -120,7 +128,7 @@ def _swapped_optimizer(case: Case) -> tuple[float, Fit] | None:
         step = partial(recipe.step, model, adam(recipe, model, rate))
         try:
             fit = memorise(
-                model, step, case.examples, case.task, case.steps, patience=SWAP_PATIENCE
+                model, step, case.plain, case.task, case.steps, patience=SWAP_PATIENCE
             )
         except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
             return None
@@ -141,7 +149,7 @@ def _unscored(case: Case) -> Defect | None:
 
 
 def _loss_or_step(case: Case) -> Defect | None:
-    if not _reference(case, case.examples, _as_fed(case.recipe)):
+    if not _reference(case, case.plain, _as_fed(case.recipe)):
         return None
     sentence = "With a plain loss and step, and Adam, the same model memorises the examples."
     shapes = case.symptom("shape-broadcast")
@@ -149,7 +157,7 @@ def _loss_or_step(case: Case) -> Defect | None:
 
 
 def _input_preparation(case: Case) -> Defect | None:
-    if case.first.fed_as_given or not _reference(case, case.examples, _as_given):
+    if case.first.fed_as_given or not _reference(case, case.plain, _as_given):
         return None
     sentence = "Given its inputs as they are in the data, the model memorises the examples."
     return Defect(Kind.CODE, "input-preparation", sentence)
@@ -279,7 +287,7 @@ def _after(case: Case) -> Tensor | None:
 def _too_small(case: Case) -> Defect:
     groups = case.task.groups(case.examples.targets)
     other = 1 if groups is None else int((groups != groups[0]).nonzero()[0])
-    pair = case.examples.take([0, other])
+    pair = case.plain.take([0, other])
     forward, n = _as_fed(case.recipe), len(case.examples)
     if any(_reference(case, pair, forward, seed) for seed in range(PAIR_SEEDS)):
         sentence = f"Two examples can be memorised, {n} cannot, with a reference loss and Adam."

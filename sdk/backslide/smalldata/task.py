@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backslide.smalldata.data import Examples, Tree
+from backslide.smalldata.data import Examples
+from backslide.smalldata.trees import Tree
 
 DENSE_PASS: Final = 0.95
 """Where each example has many targets, some of them cannot be told apart by any model, such as
@@ -34,6 +35,9 @@ class Task(Protocol):
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
         """A reference loss that is known to be right; None where there is none."""
+
+    def ignorance(self, targets: Tree) -> float | None:
+        """That loss of the best answer which is the same for all; None where it is not used."""
 
 
 class Classes:
@@ -61,10 +65,14 @@ class Classes:
         """The fit, 1 at best."""
         index = self._index(targets)
         known = index >= 0  # -100 and the like mark positions to be ignored
-        hits = [
-            (scores.argmax(1) == index.to(scores.device))[known].double().mean().item()
-            for scores in _class_axis_second(output, index)
-        ]
+        hits = []
+        for scores in _class_axis_second(output, index):
+            answers, truth = scores.argmax(1), index.to(scores.device)
+            hits.append((answers == truth)[known].double().mean().item())
+            if truth.ndim == 2 and truth.shape[1] > 2:
+                # A language model that is given its own inputs as labels answers with the next.
+                ahead, told = truth[:, 1:], known[:, 1:]
+                hits.append((answers[:, :-1] == ahead)[told].double().mean().item())
         return max(hits, default=None)
 
     def association(self, output: Tensor, targets: Tree) -> float:
@@ -80,6 +88,11 @@ class Classes:
         index = index.to(output.device)
         best = max(scores, key=lambda s: (s.argmax(1) == index).double().mean().item())
         return functional.cross_entropy(best.float(), index.where(index >= 0, -100))
+
+    def ignorance(self, targets: Tree) -> float | None:
+        """The entropy of the classes, in nats."""
+        index = self._index(targets)
+        return _entropy(torch.unique(index[index >= 0], return_counts=True)[1])
 
 
 class Binary:
@@ -128,6 +141,10 @@ class Binary:
             output.flatten().float(), truth.flatten().float().to(output.device)
         )
 
+    def ignorance(self, targets: Tree) -> float | None:
+        """The entropy of yes and no, in nats."""
+        return _entropy(torch.unique(_tensor(targets), return_counts=True)[1])
+
 
 class Values:
     """Real numbers: regression and reconstruction."""
@@ -168,6 +185,10 @@ class Values:
         want = truth.flatten().float().to(output.device)
         return functional.mse_loss(output.flatten().float(), want)
 
+    def ignorance(self, targets: Tree) -> float | None:  # noqa: ARG002  # R² has it built in
+        """None: R² says it."""
+        return None
+
 
 class Unscored:
     """Targets or outputs of a form only the user's own loss understands."""
@@ -191,6 +212,10 @@ class Unscored:
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:  # noqa: ARG002
         """The reference loss."""
+        return None
+
+    def ignorance(self, targets: Tree) -> float | None:  # noqa: ARG002
+        """None: there is no loss to compare with."""
         return None
 
 
@@ -229,6 +254,11 @@ def output_tensor(output: object) -> Tensor | None:
         case _:
             logits: object = getattr(output, "logits", None)
             return logits if isinstance(logits, Tensor) else None
+
+
+def _entropy(counts: Tensor) -> float:
+    shares = counts.double() / counts.sum()
+    return float(-(shares * shares.log()).sum())
 
 
 def _tensor(targets: Any) -> Tensor:  # noqa: ANN401  # a tensor or an array

@@ -102,6 +102,10 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
             "Start from Adam with lr 3e-3, which works here, and bring your settings back one "
             "by one: weight decay, clipping, momentum, schedule."
         ),
+        "target-scale": (
+            "Standardise the targets (subtract the mean, divide by the standard deviation of "
+            "the training set) and undo it for predictions, or suit the learning rate to them."
+        ),
         "learns-too-slowly": "Raise the learning rate, or train longer than this test did.",
         "underfits": (
             "Other learners find a pattern in these data that this model does not: give it "
@@ -150,6 +154,11 @@ class SmallDataVerdict:
             return "Train on all of the data; what goes wrong from here on needs a real run."
         return ADVICE[self.cause]
 
+    @property
+    def title(self) -> str:
+        """Kind and cause as one phrase."""
+        return str(self.kind) if self.cause is None else f"{self.kind}: {self.cause}"
+
     def to_dict(self) -> dict[str, object]:
         """The verdict as JSON can hold it."""
         return {
@@ -162,7 +171,7 @@ class SmallDataVerdict:
 
     def __str__(self) -> str:
         """A short text for a terminal."""
-        title = str(self.kind) if self.cause is None else f"{self.kind}, {self.cause}"
+        title = self.title.replace(": ", ", ")
         lines = "\n".join(f"  {sentence}" for sentence in self.evidence)
         return f"small-data test: {title}\n{lines}\nnext: {self.advice}"
 

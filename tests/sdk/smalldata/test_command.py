@@ -6,9 +6,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from mlflow import MlflowClient
 
+import backslide
+from backslide.contract import Artifact, Tag
 from backslide.small_data_command import small_data
-from backslide.smalldata import ADVICE
+from backslide.smalldata import ADVICE, Kind, SmallDataVerdict
+from backslide.smalldata.record import record
+from backslide.spool.segments import Kind as Records
+from backslide.spool.segments import read, segment_path, segments
 
 MODULE = """
 import torch
@@ -43,6 +49,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "training_parts", raising=False)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return lambda *args: CliRunner().invoke(small_data, args)
 
 
@@ -64,6 +71,45 @@ def test_options_win_over_the_function(run):
     result = run("training_parts:broken", "--expect-frozen", "2")
 
     assert "not-in-optimizer" not in result.stdout
+
+
+def test_the_verdict_is_kept_in_mlflow(run, mlflow_server, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "kept")
+    result = run("training_parts:broken", "--tracking-uri", mlflow_server)
+
+    assert result.exit_code == 1, result.output
+    client = MlflowClient(mlflow_server)
+    experiment = client.get_experiment_by_name("kept").experiment_id
+    (kept,) = client.search_runs([experiment])
+    assert kept.info.run_id in result.stderr
+    assert kept.data.tags[Tag.SMALL_DATA] == "code: not-in-optimizer"
+    file = client.download_artifacts(kept.info.run_id, Artifact.SMALL_DATA, str(tmp_path))
+    told = json.loads(Path(file).read_text())
+    assert (told["schema"], told["cause"]) == ("1", "not-in-optimizer")
+
+
+def test_a_server_that_is_away_changes_no_verdict(run):
+    result = run("training_parts:broken", "--tracking-uri", "http://127.0.0.1:9")
+
+    assert result.exit_code == 1
+    assert "the verdict is not in MLflow" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_open_run_keeps_the_verdict(tmp_path, monkeypatch):
+    monkeypatch.setenv("BACKSLIDE_OFFLINE", "1")
+    with backslide.start("l", spool_dir=tmp_path):
+        record(SmallDataVerdict(Kind.CODE, "no-gradient", ("why",)))
+    (kept,) = tmp_path.glob("*/files/*/small-data.json")
+    assert json.loads(kept.read_text())["evidence"] == ["why"]
+    (folder,) = [path.parent for path in tmp_path.glob("*/job.json")]
+    tags = [
+        json.loads(found.payload)
+        for number in segments(folder)
+        for found in read(segment_path(folder, number), 0, closed=True).records
+        if found.kind == Records.TAGS
+    ]
+    assert {Tag.SMALL_DATA: "code: no-gradient"} in tags
 
 
 @pytest.mark.parametrize(

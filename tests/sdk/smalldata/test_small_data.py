@@ -153,6 +153,43 @@ def _dict_step(model, opt, x, y):
     return {"loss": loss}
 
 
+def _raw(data: tuple[Tensor, Tensor], scale: float = 1_000.0) -> tuple[Tensor, Tensor]:
+    return data[0], scale * (data[1] + 5)
+
+
+RAW = replace(
+    REGRESSION,
+    opt_fn=lambda m: torch.optim.Adam(m.parameters(), 1e-3),
+    train=_raw(line(200, 1)),
+    heldout=_raw(line(100, 2)),
+)
+
+
+class Tagger(nn.Module):
+    """Names each position of a sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(4, 32, num_layers=2, dropout=0.5, batch_first=True)
+        self.head = nn.Linear(32, 3)
+
+    def forward(self, x):
+        return self.head(self.gru(x)[0])
+
+
+def sequences(n: int, seed: int) -> tuple[Tensor, Tensor]:
+    x = torch.randn(n, 6, 4, generator=torch.Generator().manual_seed(seed))
+    return x, x[..., :3].argmax(-1)
+
+
+SEQUENCES = Parts(
+    Tagger,
+    lambda m: torch.optim.Adam(m.parameters(), 1e-2),
+    stepping(lambda o, y: functional.cross_entropy(o.transpose(1, 2), y)),
+    sequences(200, 1),
+    sequences(100, 2),
+)
+
 HEALTHY = {
     "classification": Parts(),
     "regression": REGRESSION,
@@ -171,6 +208,8 @@ HEALTHY = {
         heldout=TensorDataset(*blobs(100, 2)),
     ),
     "batches": Parts(train=[blobs(32, 1), blobs(32, 3)], heldout=[blobs(64, 2)]),
+    "targets around 5,000": RAW,
+    "dropout inside a recurrent layer": SEQUENCES,
     "standardised in the step": Parts(
         step_fn=stepping(functional.cross_entropy, lambda x: (x - x.mean(0)) / x.std(0))
     ),
@@ -235,6 +274,10 @@ FAULTS = {
         replace(REGRESSION, step_fn=stepping(lambda o, y: (o - y).square().mean())),
     ),
     "output-range": ("code", replace(REGRESSION, model_fn=lambda: mlp(1, nn.Sigmoid()))),
+    "target-scale": (
+        "optimizer",
+        replace(RAW, train=_raw(line(200, 1), 1e5), heldout=_raw(line(100, 2), 1e5)),
+    ),
     "learning-rate-too-low": (
         "optimizer",
         Parts(opt_fn=lambda m: torch.optim.Adam(m.parameters(), 1e-6)),
@@ -262,6 +305,95 @@ def test_a_planted_fault_is_named(cause):
     assert (verdict.kind, verdict.cause) == (kind, cause), str(verdict)
     assert verdict.advice in str(verdict)
     assert any(character.isdigit() for character in " ".join(verdict.evidence)), verdict
+
+
+@dataclass
+class Own:
+    """A batch of somebody's own making."""
+
+    features: Tensor
+    y: Tensor
+    source: str = "lab"
+
+
+def _own(data: tuple[Tensor, Tensor]) -> Own:
+    return Own(*data)
+
+
+def _mapping(data: tuple[Tensor, Tensor]) -> dict[str, Any]:
+    return {"left": data[0][:, :4], "right": data[0][:, 4:], "labels": data[1], "note": "x"}
+
+
+def _halved(data: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    return data[0][:, :4], data[0][:, 4:], data[1]
+
+
+def _labelled(target: Callable[[Any, Any], Tensor], feed: Callable[[Any, Any], Tensor]):
+    def step(model, opt, x, y):
+        loss = functional.cross_entropy(feed(model, x), target(x, y))
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    return step
+
+
+BATCHES = {
+    "an object that holds its labels": (
+        _own,
+        mlp,
+        _labelled(lambda x, y: x.y, lambda m, x: m(x.features)),
+    ),
+    "a mapping that holds its labels": (
+        _mapping,
+        TwoInputs,
+        _labelled(lambda x, y: x["labels"], lambda m, x: m(x["left"], x["right"])),
+    ),
+    "a tuple of many tensors": (
+        _halved,
+        TwoInputs,
+        _labelled(lambda x, y: y, lambda m, x: m(*x)),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+@pytest.mark.parametrize("batched", [False, True], ids=["whole", "batches"])
+def test_batches_of_any_type(kind, batched):
+    batch, model, step = BATCHES[kind]
+
+    def given(n, seed):
+        whole = batch(blobs(n, seed))
+        return [whole, batch(blobs(n, seed + 50))] if batched else whole
+
+    fine = Parts(model, adam, step, given(120, 1), given(60, 2)).judge()
+    assert fine.ok, str(fine)
+    assert fine.numbers["heldout_z"] > 3
+
+    train = batch(permuted(blobs(200, 1)))
+    wrong = Parts(model, adam, step, [train] if batched else train, given(60, 2)).judge()
+    assert (wrong.kind, wrong.cause) == ("data", "labels-carry-no-information"), str(wrong)
+
+
+def test_batches_without_targets_are_judged_by_their_loss():
+    net = lambda: nn.Sequential(nn.Linear(FEATURES, 32), nn.ReLU(), nn.Linear(32, FEATURES))  # noqa: E731  # a part
+
+    def step(model, opt, x, y):
+        assert y is None
+        loss = functional.mse_loss(model(x), x)
+        opt.zero_grad()
+        loss.backward()
+        opt.step()
+        return loss
+
+    verdict = Parts(net, adam, step, blobs(100, 1)[0], [blobs(64, 2)[0]]).judge()
+    assert verdict.ok, str(verdict)
+
+
+def test_targets_shuffled_in_raw_units_are_the_datas_fault():
+    verdict = replace(RAW, train=_raw(permuted(line(200, 1)))).judge()
+    assert (verdict.kind, verdict.cause) == ("data", "labels-carry-no-information"), verdict
 
 
 def test_a_learning_rate_of_zero_is_the_optimizers_fault():

@@ -180,6 +180,40 @@ def diabetes(seed: int):
     return _split(_standard(data.data), _standard(data.target), seed)
 
 
+def raw_diabetes(seed: int):
+    """Progression of the disease as it is given: 25 to 346."""
+    data = load_diabetes()
+    return _split(_standard(data.data), torch.tensor(data.target, dtype=torch.float32), seed)
+
+
+def costs(seed: int):
+    """The same function as `friedman`, around 14,000, in batches that hold their labels."""
+    x, y = make_friedman1(900, noise=1.0, random_state=1)
+    halves = _split(torch.tensor(x).float(), 1_000 * torch.tensor(y).float(), seed)
+    return tuple(({"near": x[:, :5], "far": x[:, 5:]}, y) for x, y in halves)
+
+
+def tagged(seed: int):
+    """The rows of each digit, and for each row whether it is heavier than the one before."""
+    data = load_digits()
+    x = torch.tensor(data.data / 16, dtype=torch.float32).reshape(-1, 8, 8)
+    ink = x.sum(2)
+    return _split(x, (ink > ink.roll(1, 1)).long() + (ink > 4).long(), seed)
+
+
+class Tagger(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gru = nn.GRU(8, 32, 2, dropout=0.3, batch_first=True, bidirectional=True)
+
+    def forward(self, x):
+        return self.gru(x)[0]
+
+
+def each(output: Tensor, target: Tensor) -> Tensor:
+    return ce(output.transpose(1, 2), target)
+
+
 def cancer(seed: int):
     data = load_breast_cancer()
     return _split(_standard(data.data), torch.tensor(data.target, dtype=torch.float32), seed)
@@ -204,6 +238,9 @@ NETWORKS = {
     "CNN": (cnn, adam(), ce, digits(1, 8, 8)),
     "regression": (lambda: mlp(10, 1), adam(), mse, diabetes),
     "transformer": (lambda: Net(Tokens(), nn.Linear(32, 10)), adamw(), ce, digits(8, 8)),
+    "raw regression": (lambda: mlp(10, 1), adam(), mse, raw_diabetes),
+    "costs": (Joined, adam(), mse, costs),
+    "tagger": (lambda: Net(Tagger(), nn.Linear(64, 3)), adam(3e-3), each, tagged),
     "BN-CNN": (lambda: cnn(norm=True), sgd(0.05, momentum=0.9), ce, digits(1, 8, 8)),
     "ResNet": (resnet, adam(), ce, digits(1, 8, 8)),
     "GRU": (lambda: Net(Recurrent(), nn.Linear(48, 10)), adam(3e-3), ce, digits(8, 8)),

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from benchmarks.smalldata_networks import (
+from benchmarks.smalldata.networks import (
     Net,
     Parts,
     Tokens,
@@ -176,6 +176,7 @@ FAULTS: dict[str, tuple[Fault, str, set[str]]] = {
     "targets broadcast": (
         loss(lambda f, o, y: ((o - y) ** 2).mean()), "code", {"shape-broadcast"},
     ),
+    "targets around 14,000": (lambda p: p, "optimizer ok", {"target-scale", None}),
     # held out
     "optimizer of another model": (
         lambda p: replace(p, opt=lambda m: p.opt(p.model())), "code", {"not-in-optimizer"},
@@ -348,6 +349,10 @@ MATRIX = {
                 "as it is", "SGD 0.1", "label smoothing 0.1"],
         "regression": [*COMMON, "dead start", "targets broadcast",
                        "as it is", "AdamW", "frozen body, declared", "zero-initialised head"],
+        "raw regression": [*COMMON, "targets broadcast", "as it is", "AdamW"],
+        "costs": [*COMMON, "targets broadcast", "targets out of range",
+                  "targets around 14,000"],
+        "tagger": [*COMMON, "softmax twice", "as it is", "clipping"],
         "transformer": [*COMMON, *OF_CLASSES, "attention over the batch",
                         "as it is", "warm-up from zero"],
     },
