@@ -180,21 +180,18 @@ def _lucky(own: _Learner, found: Agreement) -> Defect | None:
 
 def agreement(task: Task, output: Tensor, examples: Examples) -> Agreement:
     """Agreement of predictions with targets, against a permutation null."""
-    score = task.association(output, examples.targets)
-    shuffler = torch.Generator().manual_seed(0)
-    null = torch.tensor(
-        [
-            task.association(
-                output,
-                examples.targets_of(torch.randperm(len(examples), generator=shuffler)),
-            )
-            for _ in range(PERMUTATIONS)
-        ],
-        dtype=torch.float64,
+    return _against_chance(
+        lambda rows: task.association(output, examples.targets_of(rows)), len(examples)
     )
-    chance, spread = float(null.mean()), float(null.std())
-    z = (score - chance) / spread if spread > 1e-12 else 0.0
-    return Agreement(score, chance, z)
+
+
+def _against_chance(score: Callable[[Tensor], float], n: int) -> Agreement:
+    """A score of `n` targets in their order, against the same of permuted ones."""
+    shuffler = torch.Generator().manual_seed(0)
+    orders = (torch.randperm(n, generator=shuffler) for _ in range(PERMUTATIONS))
+    null = torch.tensor([score(order) for order in orders], dtype=torch.float64)
+    found, chance, spread = score(torch.arange(n)), float(null.mean()), float(null.std())
+    return Agreement(found, chance, (found - chance) / spread if spread > 1e-12 else 0.0)
 
 
 def _explain(own: _Learner, found: Agreement) -> Defect:
@@ -272,19 +269,10 @@ def nearest(task: Task, train: Examples, heldout: Examples) -> Agreement:
     distance = torch.cdist((query - centre) / spread, (reference - centre) / spread)
     near = distance.topk(min(NEIGHBOURS, len(train)), largest=False).indices
 
-    def score(targets: Tree) -> float:
-        return task.association(_vote(task, targets, near), heldout.targets)
+    def score(rows: Tensor) -> float:
+        return task.association(_vote(task, train.targets_of(rows), near), heldout.targets)
 
-    shuffler = torch.Generator().manual_seed(0)
-    null = torch.tensor(
-        [
-            score(train.targets_of(torch.randperm(len(train), generator=shuffler)))
-            for _ in range(PERMUTATIONS)
-        ],
-        dtype=torch.float64,
-    )
-    found, chance, spread = score(train.targets), float(null.mean()), float(null.std())
-    return Agreement(found, chance, (found - chance) / spread if spread > 1e-12 else 0.0)
+    return _against_chance(score, len(train))
 
 
 def _vote(task: Task, targets: Tree, near: Tensor) -> Tensor:
