@@ -219,7 +219,7 @@ def _merged(factors: Sequence[_Factor]) -> list[list[_Factor]]:
     retrains in which another did.
     """
     groups: defaultdict[bytes, list[_Factor]] = defaultdict(list)
-    for factor in factors:
+    for factor in sorted(factors, key=lambda factor: factor.counts_alike):
         column = (factor.values - factor.values[0]) / np.ptp(factor.values)
         first = column[np.flatnonzero(column)[0]]
         groups[np.round(np.sign(first) * column, 9).tobytes()].append(factor)
