@@ -1,4 +1,4 @@
-"""What earlier retrains were made from reaches the verdict by way of the listing and the ledger."""
+"""What earlier retrains were made from comes from the listing and from the ledger."""
 
 import json
 
@@ -21,7 +21,7 @@ def ledger(tmp_path):
 
 
 def a_retrain(number: int):
-    """Every third one has a larger rate and 1.5 points more errors; the data grow now and then."""
+    """Every third one has a larger rate and 1.5 points more errors; the data grow."""
     large, rows = number % 3 == 0, 100 + number // 4
     return a_run(
         number,
