@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
 from statsmodels.regression.linear_model import OLS
 
 Floats = NDArray[np.float64]
@@ -12,6 +13,8 @@ Floats = NDArray[np.float64]
 FEWEST_SPARE: Final = 8
 """Retrains beyond the coefficients, below which the noise between them is not known."""
 
+SLIGHT: Final = 1e-10
+"""Of numbers that are at most about 1: rounding."""
 LARGEST: Final = 1e150
 """Of a number whose square is one as well."""
 
@@ -84,28 +87,21 @@ def fewest_retrains(factors: int) -> int:
 
 
 def _fitted(y: Floats, x: Floats, level: float) -> list[Coefficient | None]:
-    """Coefficients of all columns but the constant, None where not told from the others."""
-    design = np.ones((len(y), 1))
-    kept = []
-    for column in range(x.shape[1]):
-        wider = np.column_stack([design, x[:, column]])
-        if np.linalg.matrix_rank(wider) > design.shape[1]:
-            design = wider
-            kept.append(column)
-    whole = np.column_stack([x, np.ones(len(y))])
-    alone = [
-        np.linalg.matrix_rank(np.delete(whole, column, axis=1)) < design.shape[1]
-        for column in range(x.shape[1])
-    ]
-    fit = OLS(y, design).fit()
+    """Coefficients of all columns, beside a constant; None where not told from the others."""
+    design = np.column_stack([x, np.ones(len(y))])
+    # A coefficient is told where no combination of columns that adds up to nothing holds it.
+    free = np.abs(linalg.null_space(design)) > SLIGHT
+    by_size = linalg.qr(design, mode="r", pivoting=True)[1]
+    kept = np.sort(by_size[: design.shape[1] - free.shape[1]])
+    fit = OLS(y, design[:, kept]).fit()
     bounds = fit.conf_int(1 - level)
-    exact = fit.ssr <= 1e-20 * max(float(y @ y), 1e-20)  # no noise at all, but for rounding
+    exact = fit.ssr <= SLIGHT**2 * max(float(y @ y), SLIGHT**2)  # no noise, but for rounding
     found: list[Coefficient | None] = [None] * x.shape[1]
-    for place, column in enumerate(kept, start=1):
-        if not alone[column]:
+    for place, column in enumerate(kept.tolist()):
+        if column == x.shape[1] or free[column].any():
             continue
         effect = float(fit.params[place])
-        pvalue = float(abs(effect) <= 1e-12) if exact else float(fit.pvalues[place])
+        pvalue = float(abs(effect) <= SLIGHT) if exact else float(fit.pvalues[place])
         low, high = map(float, bounds[place])
         found[column] = Coefficient(effect, (low, high), pvalue)
     return found
