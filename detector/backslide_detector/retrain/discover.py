@@ -186,6 +186,7 @@ def _search(values: Sequence[_Value], half: _Half) -> list[_Crossing]:
         for i, crossing in enumerate(level):
             clearer[i] &= ~np.isin(names, names[list(crossing.values)])
             clearer[i, : max(crossing.values)] = False  # each combination once
+        clearer &= pvalues < 1
         level = [
             _Crossing(
                 (*level[i].values, j),
@@ -204,7 +205,10 @@ def _search(values: Sequence[_Value], half: _Half) -> list[_Crossing]:
 
 
 def _unlike_all_else(half: _Half, flips: NDArray[Any], sample: NDArray[Any]) -> Floats:
-    """P-values of each row crossed with each value, against all outside; shape (k, values)."""
+    """P-values of each row crossed with each value, against all outside; shape (k, values).
+
+    1 where no flips lie: what did not change at all is no finding.
+    """
     weights = half.flips.astype(np.float32).T
     worse = np.rint((flips * half.broken) @ weights)
     better = np.rint((flips * ~half.broken) @ weights)
@@ -213,7 +217,8 @@ def _unlike_all_else(half: _Half, flips: NDArray[Any], sample: NDArray[Any]) -> 
     broken, total = int(half.broken.sum()), half.scale * half.sample.shape[1]
     rest_worse, rest_better = broken - worse, len(half.broken) - broken - better
     rest = np.maximum(total - size, rest_worse + rest_better)
-    return changes_apart_pvalue((worse, better, size), (rest_worse, rest_better, rest))
+    pvalues = changes_apart_pvalue((worse, better, size), (rest_worse, rest_better, rest))
+    return np.where(worse + better > 0, pvalues, 1.0)
 
 
 def _distinct(crossings: Sequence[_Crossing]) -> Iterator[_Crossing]:
