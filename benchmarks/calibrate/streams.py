@@ -16,7 +16,7 @@ from backslide_detector.stats.online import OnlineTest, Procedure
 from backslide_detector.stats.quasi_mcnemar import overdispersion, quasi_pvalue
 
 N, DISCORDANT, RETRAINS, PREVALENCE = 10_000, 0.03, 1_000, 0.10
-STREAMS, STREAMS_RECIPES = 60, 200
+STREAMS, STREAMS_RECIPES = 60, {1.0: 200, 1.33: 200, 2.0: 500}
 
 
 def changes(random, retrains=RETRAINS):
@@ -110,9 +110,9 @@ def recipes():
     name = "Claims about recipes, 2 seed pairs in each of 10 lineages, ADDIS"
     random = np.random.default_rng(502)
     exact = np.vectorize(lru_cache(None)(lambda b, c: exact_pvalue(int(b), int(c), "greater")))
-    for phi in (1.0, 1.33, 2.0):
+    for phi, streams in STREAMS_RECIPES.items():
         answers = {"plain McNemar": [], "as the detector": [], "seed pairs of the fleet": []}
-        for _ in range(STREAMS_RECIPES):
+        for _ in range(streams):
             spread = 0.25 if phi > 1 else 0.0
             lineages = np.maximum(phi * (1 + spread * random.standard_normal(10)), 1.0)
             change = changes(random)
