@@ -197,6 +197,8 @@ class Run:
         inputs: object,
         targets: object = None,
         concepts: Mapping[str, object] | None = None,
+        *,
+        thumbnails: bool = False,
     ) -> None:
         """Records what each layer does on a fixed batch, to be compared between retrains.
 
@@ -210,6 +212,8 @@ class Run:
             targets: whole numbers or text for classes, floats for values, one an example.
             concepts: what else to look for in the layers: by name, a number or boolean for
                 each example.
+            thumbnails: whether small pictures of the examples may go to the server, for the
+                report: they are your data.
         """
         if self._recorder is None:
             return
@@ -219,7 +223,11 @@ class Run:
         from backslide.measure.probe.probe import probe  # noqa: PLC0415
 
         with nullcontext() if self._watch is None else self._watch.away():
-            found = probe(self._model, inputs, targets, concepts, step=self._step)
+            found = probe(
+                *(self._model, inputs, targets, concepts),
+                with_thumbnails=thumbnails,
+                step=self._step,
+            )
             if self._watch is not None:
                 self._watch.trace(inputs)
         self._recorder.probe(found)

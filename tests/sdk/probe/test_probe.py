@@ -1,5 +1,6 @@
 """What layers do on a fixed batch, without a trace in the training."""
 
+import io
 import json
 import logging
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from PIL import Image
 from tests.sdk.probe import networks
 from tests.sdk.ship.tools import random_states
 from torch import nn
@@ -282,6 +284,38 @@ def test_inside_autocast_and_inference_mode_nothing_is_different():
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.inference_mode():
         inside = probe(model, inputs, targets)
     assert inside.tables["codes"].equals(plain.tables["codes"])
+
+
+def thumbnails(inputs, model=None):
+    found = probe(model or nn.Flatten(), inputs, with_thumbnails=True)
+    return found.tables["examples"]["thumbnail"].to_pylist(), found.facts[Probe.PROBLEMS]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 12), (3, 8, 12), (8, 12, 3), (8, 12), (3, 64, 96)])
+def test_thumbnails_are_pictures_of_the_examples(shape):
+    inputs = torch.zeros(16, *shape)
+    inputs[4:] = 1.0
+    pictures, problems = thumbnails(inputs)
+    images = [Image.open(io.BytesIO(each)) for each in pictures]
+    assert {each.size for each in images} == {(12, 8) if 64 not in shape else (32, 21)}
+    assert {each.mode for each in images} == {"RGB" if 3 in shape else "L"}
+    levels = [np.asarray(each).mean() for each in images]
+    assert levels == [0.0] * 4 + [255.0] * 12
+    assert not any("thumbnails" in each for each in problems)
+
+
+def test_thumbnails_only_when_asked_for_and_of_images():
+    inputs, _ = networks.images()
+    found = probe(networks.convolutions(), inputs)
+    assert found.tables["examples"]["thumbnail"].null_count == len(inputs)
+    pictures, problems = thumbnails(torch.randn(16, 5), nn.Linear(5, 2))
+    assert pictures == [None] * 16
+    assert any("no thumbnails" in each for each in problems)
+
+
+def test_thumbnails_of_noise_are_made_small_enough():
+    pictures, _ = thumbnails(torch.rand(512, 3, 32, 32))
+    assert 0 < sum(map(len, pictures)) < 500_000
 
 
 @pytest.fixture

@@ -59,8 +59,8 @@ def find(outputs: Floats, *, signed: bool) -> Groups:
     if number == 0:
         nothing = np.zeros(0, np.float32)
         return Groups(np.zeros((0, parts.shape[1]), np.float32), nothing, nothing)
-    fits = [_fit(parts, number, random) for _ in range(2)]
-    best, other = sorted(fits, key=lambda fit: fit.left)
+    best = _fit(parts, number, random)
+    other = _fit(parts[::2] if len(parts) > 2 * number else parts, number, random)
     cosines = best.weights @ other.weights.T
     stability = cosines[np.arange(number), _matched(cosines)]
     order = np.argsort(-best.strength, kind="stable")
@@ -111,11 +111,10 @@ def maps(active: Floats, grid: tuple[int, int]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True, eq=False)
 class _Fit:
-    """Factors from one start; `strength`: sum of squares of each, `left`: of what remains."""
+    """Factors from one start; `strength`: sum of squares of each."""
 
     weights: Floats
     strength: Floats
-    left: float
 
 
 def _fit(parts: Floats, number: int, random: np.random.Generator) -> _Fit:
@@ -130,8 +129,7 @@ def _fit(parts: Floats, number: int, random: np.random.Generator) -> _Fit:
         lengths[lengths == 0] = 1.0
         weights /= lengths
         active *= lengths
-    left = float(np.square(parts - active.T @ weights).sum())
-    return _Fit(weights, np.square(active).sum(1), left)
+    return _Fit(weights, np.square(active).sum(1))
 
 
 def _spread(parts: Floats, number: int, random: np.random.Generator) -> Floats:

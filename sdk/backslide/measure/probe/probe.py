@@ -25,6 +25,7 @@ from backslide.measure.probe.examples import Examples
 from backslide.measure.probe.layers import Layer, choose, thinned
 from backslide.measure.probe.summary import problem, summary
 from backslide.measure.probe.tables import Seen
+from backslide.measure.probe.thumbnails import thumbnails
 from backslide.record.calls import called, moved
 from backslide.record.probed import Probed
 
@@ -41,6 +42,7 @@ def probe(
     targets: object = None,
     concepts: Mapping[str, object] | None = None,
     *,
+    with_thumbnails: bool = False,
     step: int = 0,
 ) -> Probed:
     """Runs the model on a few examples and summarises what its layers put out.
@@ -52,6 +54,7 @@ def probe(
         inputs: a tensor, or a tuple or mapping of tensors, with one row an example.
         targets: whole numbers or text for classes, floats for values.
         concepts: by name, a number or boolean for each example.
+        with_thumbnails: whether small pictures of the examples may be kept.
         step: of the training.
 
     Raises:
@@ -77,6 +80,11 @@ def probe(
     with guest(model, device):
         seen = _seen(model, examples, asked, device, found)
     answers = said(found.answers, asked)
+    pictures = thumbnails(examples) if with_thumbnails else None
+    if with_thumbnails and pictures is None:
+        problems.append(
+            "there are no thumbnails: the inputs are no images of one or three colours"
+        )
     units, left_out = tables.units_table(seen)
     others = {
         "layers": tables.layers_table(seen),
@@ -84,7 +92,7 @@ def probe(
         "units": units,
         "concepts": _concepts_table(asked),
         "readability": tables.readability_table(seen, asked.names, step),
-        "examples": _examples_table(examples, asked, answers),
+        "examples": _examples_table(examples, asked, answers, pictures),
     }
     groups, more_left_out = bounded(seen, sum(map(size, others.values())))
     problems += [*found.problems, *left_out, *more_left_out]
@@ -155,7 +163,9 @@ def _concepts_table(asked: Concepts) -> pa.Table:
     )
 
 
-def _examples_table(examples: Examples, asked: Concepts, answers: Said) -> pa.Table:
+def _examples_table(
+    examples: Examples, asked: Concepts, answers: Said, pictures: list[bytes] | None
+) -> pa.Table:
     rows = examples.rows
     nothing = [None] * rows
     truth = asked.targets
@@ -168,7 +178,7 @@ def _examples_table(examples: Examples, asked: Concepts, answers: Said) -> pa.Ta
             answers.predictions or nothing,
             _numbers(answers.scores, rows),
             _numbers(answers.losses, rows),
-            nothing,
+            pictures or nothing,
         ],
         schema=PROBE_SCHEMAS["examples"],
     )
