@@ -64,6 +64,7 @@ def main(kind: str, *, watched: bool) -> None:
             optimizer.step()
             if run is not None:
                 run.step(loss=loss)
+                run.probe(x, y)
         if run is not None:
             run.evaluate("test", DataLoader(examples, batch_size=16))
     weights = torch.cat([whole(each.detach()).flatten() for each in model.parameters()])

@@ -58,12 +58,14 @@ def test_two_processes_are_one_run_and_train_as_without(kind, mlflow_server, tmp
     assert len(same) == 1
     norms = [each.value for each in client.get_metric_history(first["id"], "gradient/norm")]
     files = {item.path for item in client.list_artifacts(first["id"], "backslide/predictions")}
+    probed = {item.path for item in client.list_artifacts(first["id"], "backslide/probe")}
     assert norms == pytest.approx(first["norms"], rel=1e-5)
     if kind == "ddp":
         assert first["faults"] == {}
         assert files == {"backslide/predictions/test.parquet"}
+        assert "backslide/probe/codes.parquet" in probed
     else:  # the part that lies on this process, and the run says so
-        assert len(first["faults"]) == 2
+        assert len(first["faults"]) == 3
         assert any("is sharded over processes" in kind for kind in first["faults"])
-        assert "evaluate" in first["faults"]
-        assert files == set()
+        assert {"evaluate", "probe"} <= set(first["faults"])
+        assert files == probed == set()

@@ -188,5 +188,6 @@ def test_somebody_elses_backward_hooks_are_not_disturbed():
 
 def test_examples_followed_back_are_of_all_classes():
     labels = np.array([0] * 500 + [1] * 5 + [-1] * 7)
-    rows = attribution._few(labels, 2)
-    assert np.bincount(labels[rows]).tolist() == [attribution.EXAMPLES // 2, 5]
+    rows = attribution._few(labels, 2, 128)
+    assert np.bincount(labels[rows]).tolist() == [64, 5]
+    assert len(attribution._few(labels, 2, 512)) == 505

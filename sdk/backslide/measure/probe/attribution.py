@@ -1,7 +1,7 @@
 """How much each group of a layer speaks for each class: gradient x activation, one backward.
 
 To first order, what an answer would lose without the group: close to the truth where rectifiers
-follow, far from it where a saturated tanh or sigmoid does (benchmarks/probe.md has figures).
+follow, far from it where a saturated tanh or sigmoid does (figures in benchmarks/probe.md).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,8 +24,11 @@ from backslide.record.calls import called, moved
 
 Floats = NDArray[np.float32]
 
-EXAMPLES: Final = 128
-"""Examples that are followed back, as many of each class as there are."""
+LARGE: Final = 4_000_000
+"""Parameters from which on a network is large: a backward pass takes twice a forward one."""
+
+FEW: Final = 128
+"""Examples of a large network that are followed back, as many of each class; else all are."""
 
 
 def attributions(
@@ -55,7 +58,8 @@ def attributions(
     targets = concepts.targets
     if targets is None or targets.dtype.kind not in "biuf":
         raise ValueError("targets are no numbers of outputs")
-    rows = _few(concepts.labels, len(concepts.classes))
+    large = sum(each.numel() for each in model.parameters()) > LARGE
+    rows = _few(concepts.labels, len(concepts.classes), FEW if large else examples.rows)
     sums = {
         layer: np.zeros((len(groups.weights), len(concepts.classes)), np.float32)
         for layer, (groups, _) in found.items()
@@ -121,11 +125,15 @@ def _of_class(answers: object, truth: Tensor) -> Tensor:
     return rows.gather(1, truth[:, None])[:, 0]
 
 
-def _few(labels: NDArray[np.int64], classes: int) -> NDArray[np.intp]:
-    """Some examples, the first ones of each class."""
-    each = max(1, EXAMPLES // max(1, classes))
-    chosen = [np.flatnonzero(labels == label)[:each] for label in range(classes)]
-    return np.sort(np.concatenate([np.zeros(0, np.intp), *chosen]))
+def _few(labels: NDArray[np.int64], classes: int, most: int) -> NDArray[np.intp]:
+    """Examples with a class: all, or the first ones of each where they are more than `most`."""
+    known = np.flatnonzero(labels >= 0)
+    if len(known) <= most:
+        return known
+    each = max(1, most // classes)
+    return np.sort(
+        np.concatenate([np.flatnonzero(labels == label)[:each] for label in range(classes)])
+    )
 
 
 def _recurrent(model: nn.Module) -> bool:

@@ -141,6 +141,14 @@ def _seen(
     return [replace(each, attribution=shares[each.layer]) for each in seen]
 
 
+def layers_of(model: nn.Module, inputs: object) -> list[Layer]:
+    """The layers that a probe with these inputs would look at, had it room for all."""
+    examples = Examples.of(inputs, PROBE_EXAMPLES)
+    device = _device(model, examples)
+    with guest(model, device):
+        return _layers(model, examples, device)
+
+
 def _layers(model: nn.Module, examples: Examples, device: torch.device) -> list[Layer]:
     heard: list[list[Call]] = []
     for rows in TRACED:
