@@ -12,7 +12,7 @@ from backslide_detector.inside.similarity import between_classes, cka
 from backslide_detector.inside.spread import Surprise, surprise
 from backslide_detector.probe import Numbers, Probe, ProbedLayer
 
-LEAST_SPREAD: Final = 0.01
+LEAST_SPREAD: Final = 0.02
 """Of similarity, readability and the share between classes; smaller ones are luck."""
 LEAST_SPREAD_OF_SIZE: Final = 0.10
 """Of the participation ratio, relative."""

@@ -33,7 +33,7 @@ from backslide_detector.inside.spread import ENOUGH
 from backslide_detector.stats.multiplicity import holm
 
 _FAR = -4.0
-_LEVEL = 0.01
+_LEVEL = 0.002
 _LOST = 0.3
 """Loss of R squared that is named while the spread of healthy runs is not known."""
 

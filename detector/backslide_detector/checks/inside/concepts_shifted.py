@@ -32,7 +32,7 @@ from backslide_detector.inside.formation import formation_shift
 from backslide_detector.inside.pair import Pair
 from backslide_detector.inside.spread import ENOUGH
 
-_LEVEL = 0.005
+_LEVEL = 0.001
 _LEAST = 0.3
 """Layers: a smaller shift is not worth a word."""
 

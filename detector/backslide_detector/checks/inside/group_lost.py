@@ -34,7 +34,7 @@ from backslide_detector.inside.spread import ENOUGH
 from backslide_detector.stats.multiplicity import holm
 
 _FAR = -4.0
-_LEVEL = 0.01
+_LEVEL = 0.002
 _LOST = 0.15
 """Loss of R squared that is named without a spread, after a warm retrain."""
 _GONE = 0.3

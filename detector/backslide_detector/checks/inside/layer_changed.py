@@ -44,8 +44,10 @@ _BELOW_USUAL = 0.2
 _RETRAINS = 3
 _WITHOUT_HISTORY = 0.6
 """The share below which a layer is named when there are fewer earlier warm retrains."""
+_OWN = 2 / 3
+"""Of the largest loss of channels: from here on a layer's loss is its own."""
 _FAR = 5.0
-_LEVEL = 0.01
+_LEVEL = 0.002
 
 
 def check(pair: Pair) -> Found | Clear | Skipped:
@@ -64,9 +66,11 @@ def _warm(parent: Inside, kept: tuple[KeptUnits, ...]) -> Found | Clear:
     worst = max(drops)
     if worst <= 0:
         return Clear()
-    # What comes before a reset layer moves too, but less: it gets other gradients.
+    # What comes before a reset layer moves too, since it gets other gradients, but keeps more.
     missing = [1.0 - each.share for each in kept]
-    index = next(i for i in range(len(kept)) if drops[i] > 0 and missing[i] >= max(missing) / 2)
+    index = next(
+        i for i in range(len(kept)) if drops[i] > 0 and missing[i] >= _OWN * max(missing)
+    )
     found = kept[index]
     name = found.owner
     around = "Around" if index >= len(kept) - 2 else "In"

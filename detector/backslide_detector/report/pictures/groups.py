@@ -11,7 +11,11 @@ from backslide_detector.report.pictures import png, svg
 
 WIDTH, LEFT, TILE, GAP, HIGH = 620.0, 150.0, 46.0, 11.0, 64.0
 EXAMPLES = 8
-_HEAT = [*png.fade(217, 72, 15, 0.0)[:18], *[png.fade(217, 72, 15)[17]] * 6, png.NOTHING]
+_HEAT = [
+    *((217, 72, 15, round(150 * (i / (png.LEVELS - 1)) ** 1.5)) for i in range(png.LEVELS)),
+    png.NOTHING,
+]
+"""Thin, and for the strongest places only: the example must be seen through it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,9 +43,12 @@ def matrix(
     for i, name in enumerate(names[0]):
         y = TOP + size * (i + 0.5) + 4
         parts.append(svg.words(LEFT - 6, y, _end(name, 16), "row tight", "end"))
+    short = max((len(name) for name in names[1]), default=0) * 7 < size
     for j, name in enumerate(names[1]):
         x = LEFT + size * (j + 0.5)
-        parts.append(_turned(x + 3, TOP - 6, _end(name, 11)))
+        upright = svg.words(x, TOP - 8, name, "row tight", "middle")
+        parts.append(upright if short else _turned(x + 3, TOP - 6, _end(name, 11)))
+    parts.append(svg.rectangle(LEFT, TOP, size * columns - 1, size * rows - 1, "ground"))
     for i in range(rows):
         for j in range(columns):
             corner = (LEFT + size * j, TOP + size * i)

@@ -35,14 +35,16 @@ def carried(pair: Pair, flagged: set[str]) -> list[Block]:
             Figure(_readable(members, lost=layer in flagged)),
         )
         title = f"Groups of channels in {layer}, as {pair.old.name} formed them"
-        legend = (
-            ("heatmap", "where the group fires"),
+        legend = [
             ("dot-new", "R² of reading its activity from this run's layer"),
             ("ring", "from its own"),
-            ("band", "healthy runs, ± 2 spreads"),
-        )
+        ]
+        if old.groups[layer].maps is not None:
+            legend.insert(0, ("heatmap", "where the group fires"))
+        if any(each.surprise for each in members):
+            legend.append(("band", "healthy runs, ± 2 spreads"))
         fold = None if number < OPEN else title
-        blocks.append(Block("wide", figures, "" if fold else title, legend, fold=fold))
+        blocks.append(Block("wide", figures, "" if fold else title, tuple(legend), fold))
     return blocks
 
 

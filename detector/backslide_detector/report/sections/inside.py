@@ -28,15 +28,18 @@ def inside(judgement: Judgement, new: RunEvidence, pair: Pair | None) -> Section
     if probe is None:
         return Absent(TITLE, "The layers were not probed; run.probe(inputs, targets) does.")
     comparable = pair if pair is not None and not pair.incomparable else None
-    flagged = {found.layer for _, found in judgement.findings if found.layer}
+    changed, lost = (
+        {found.layer for check, found in judgement.findings if check == name and found.layer}
+        for name in ("layer-changed", "group-lost")
+    )
     blocks = []
     if comparable is not None:
-        blocks += _channels(comparable, flagged)
+        blocks += _channels(comparable, changed)
         blocks += _similarity(comparable)
     blocks += _depth(probe, comparable)
     if comparable is not None:
         blocks += _concepts(comparable, judgement)
-        blocks += carried(comparable, flagged)
+        blocks += carried(comparable, lost)
     lead = _lead(probe, pair)
     tables = (_formed(probe, comparable),) if len(label_rows(probe)) else ()
     return Section("inside", TITLE, lead, tuple(blocks), tables)
@@ -153,12 +156,14 @@ def _shifted(pair: Pair | None) -> str:
     shift = None if pair is None else formation_shift(pair)
     if shift is None or not np.isfinite(shift.layers):
         return ""
-    said = f"All {shift.concepts} labels together form {abs(shift.layers):.1f} layers "
-    said += "later" if shift.layers > 0 else "earlier"
+    later = "later" if shift.layers > 0 else "earlier"
+    said = (
+        f"All {shift.concepts} labels together form {abs(shift.layers):.1f} layers {later} than"
+    )
     if shift.interval is None:
-        return f"{said} than before; without healthy runs there is no interval."
+        return f"{said} before; without healthy runs there is no interval."
     low, high = shift.interval
-    return f"{said} than usual, 95 % interval {low:+.1f} to {high:+.1f}."
+    return f"{said} usual, 95 % interval {low:+.1f} to {high:+.1f}."
 
 
 def _concepts(pair: Pair, judgement: Judgement) -> list[Block]:
