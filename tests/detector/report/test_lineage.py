@@ -26,8 +26,8 @@ def classes(picture):
 def test_the_section_says_what_is_expected_and_what_was_found():
     said = shown(a_course()).said()
     for part in (
-        "24 retrains on this test set",
-        "2 more had another number of test examples",
+        "24 retrains with a test set of this name and size",
+        "2 more had another",
         "between 3.12 % and 3.66 % if nothing changes (95 %, from 13 accepted retrains)",
         "Creep: the detector alarmed at run-20, and the best date for the change is run-16",
         "reference of the alarm, anchor of creep",
@@ -54,7 +54,7 @@ def test_everything_known_is_drawn_once():
 def test_of_a_long_lineage_the_newest_are_shown_under_their_own_numbers():
     stream = a_course(200, signal=False)
     seen = shown(replace(stream, course=replace(stream.course, earlier=323)))
-    assert "The newest 200 of 523 retrains on this test set" in seen.said()
+    assert "The newest 200 of 523 retrains with a test set" in seen.said()
     assert "The newest 50 of 523 retrains" in seen.said()
     drawn = Page(str(lineage(replace(stream.course, earlier=323), "error", None)))
     assert "324" in drawn.text
@@ -64,7 +64,7 @@ def test_without_a_history_it_says_so_and_draws_no_expectation():
     course = a_course(1, signal=False).course
     course = replace(course, expected=None, next=None)
     said = shown(Stream(course=course)).said()
-    assert "1 retrain on this test set" in said
+    assert "1 retrain with a test set" in said
     assert "No history yet" in said
     drawn = classes(lineage(course, "error", None))
     assert not any("expected" in each or "threshold" in each for each in drawn)

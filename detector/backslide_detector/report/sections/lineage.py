@@ -33,16 +33,14 @@ def lineage(
 
 
 def _lead(course: Course, creep: Creeping | None, of: Measure) -> str:
-    count = len(course.retrains)
-    said = [f"{count:,} retrain{'s' if count > 1 else ''} on this test set."]
-    if course.earlier:
-        said = [
-            f"The newest {count:,} of {course.earlier + count:,} retrains on this test set."
-        ]
+    count, total = len(course.retrains), course.earlier + len(course.retrains)
+    of_all = f"The newest {count:,} of {total:,}" if course.earlier else f"{count:,}"
+    noun = "retrains" if count > 1 else "retrain"
+    said = [f"{of_all} {noun} with a test set of this name and size."]
     if course.elsewhere:
         said.append(
-            f"{course.elsewhere:,} more had another number of test examples, no error or no "
-            "end, and are left out."
+            f"{course.elsewhere:,} more had another, stated no error or did not end, and are "
+            "left out."
         )
     if course.next is None:
         said.append(
