@@ -103,5 +103,5 @@ def test_a_gross_regression_leaves_the_others_legible():
 def test_foreign_names_stay_text(text):
     course = a_course(3).course
     points = tuple(replace(p, name=text) for p in course.retrains)
-    seen = shown(Stream(course=replace(course, retrains=points)))
-    assert not {"script", "iframe", "img"} & set(seen.names())
+    seen = shown(replace(a_course(3), course=replace(course, retrains=points)))
+    assert seen.names() == shown(a_course(3)).names()
