@@ -30,6 +30,11 @@ def outputs(name: str, *, seed: int = 0, signal: float = 1.0, units: int = 24) -
     return np.maximum(seen @ mix, 0.0)
 
 
+def nothing(units: int = 24) -> np.ndarray:
+    """Outputs that say nothing about the examples."""
+    return np.maximum(np.random.default_rng(0).normal(size=(EXAMPLES, units)), 0.0)
+
+
 def layer(name: str, values: np.ndarray, depth: int = 0) -> ProbedLayer:
     """A layer from its outputs, shape (n, units) or (n, units, positions)."""
     cube = values[..., None] if values.ndim == 2 else values

@@ -13,6 +13,7 @@ from tests.detector.inside.builders import (
     groups_of,
     healthy,
     inside,
+    nothing,
     outputs,
     probe,
     warm,
@@ -105,8 +106,7 @@ def test_healthy_retrains_from_another_start_are_clear(seed):
 
 
 def test_a_collapsed_layer_stands_out_of_healthy_ones():
-    noise = np.maximum(np.random.default_rng(0).normal(size=(EXAMPLES, 24)), 0.0)
-    pair = Pair(inside(of=healthy(50, conv3=noise)), inside("old", healthy(60)), COLD)
+    pair = Pair(inside(of=healthy(50, conv3=nothing())), inside("old", healthy(60)), COLD)
     found = said("layer-changed", pair)
     assert (found.layer, found.severity) == ("conv3", Severity.NOTE)
 

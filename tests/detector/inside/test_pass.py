@@ -2,7 +2,7 @@
 
 import json
 
-from tests.detector.inside.builders import healthy, probe, warm
+from tests.detector.inside.builders import healthy, nothing, probe
 from tests.detector.inside.test_checks import reset
 from tests.detector.shell.builders import a_detector, a_ledger, a_run, a_store
 
@@ -43,7 +43,7 @@ def test_a_regression_backs_it(tmp_path):
 
 def test_healthy_runs_of_the_lineage_are_the_measure(tmp_path):
     runs = [a_run(i, probe=healthy(i)) for i in range(1, 11)]
-    collapsed = healthy(11, conv3=warm().layers[0].code[:, :24])
+    collapsed = healthy(11, conv3=nothing())
     tags, document = judged(tmp_path, *runs, a_run(11, probe=collapsed))
     assert tags[Tag.FINDINGS] == "layer-changed"
     assert document["findings"][0]["layer"] == "conv3"
