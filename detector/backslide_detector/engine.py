@@ -8,7 +8,7 @@ from backslide.contract import Cause, Health, Verdict
 from backslide_detector.checks import backed, run_checks
 from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.evidence import RunEvidence
-from backslide_detector.finding import Clear, Crashed, Result, Severity
+from backslide_detector.finding import Clear, Crashed, Found, Result, Severity
 from backslide_detector.inside.pair import Pair
 from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
 from backslide_detector.probe import Inside
@@ -50,6 +50,7 @@ class Case:
         parent: what is inside the run whose weights it started from, where that is not its
             baseline.
         live: the run goes on, so the question of the retrain must wait.
+        seen: of a live run, the checks that saw something when it was last judged.
         margin, mapping, false_alarm_every: as in the settings.
     """
 
@@ -65,6 +66,7 @@ class Case:
     healthy: tuple[Inside, ...] = ()
     parent: Inside | None = None
     live: bool = False
+    seen: frozenset[str] = frozenset()
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     false_alarm_every: float = 1_000.0
@@ -79,11 +81,18 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A judgement, what it puts into the stream, and where the analysis crashed if it did."""
+    """A judgement, and what the ledger keeps beside it.
+
+    Attributes:
+        traceback: where the analysis crashed, if it did.
+        stake: what the run puts into the stream.
+        seen: checks that saw something, whether it was said or not.
+    """
 
     judgement: Judgement
     traceback: str | None = None
     stake: Stake | None = None
+    seen: tuple[str, ...] = ()
 
 
 def judge(case: Case) -> Judged:
@@ -115,6 +124,9 @@ def crashed(run: RunEvidence, error: BaseException, trace: str) -> Judged:
 def _judged(case: Case) -> Judged:
     new = case.new
     results = run_checks(new, mapping=case.mapping, pair=case.pair)
+    seen = tuple(result.check for result in results if isinstance(result.outcome, Found))
+    if case.live:
+        results = tuple(_seen_twice(result, case.seen) for result in results)
     retrain = (
         RetrainVerdict(Verdict.NONE, "The run is still training.")
         if case.live
@@ -137,7 +149,20 @@ def _judged(case: Case) -> Judged:
         settings={} if case.margin is None else {"margin": case.margin},
         outlook=_outlook(case, results),
     )
-    return Judged(replace(judgement, summary=words.summary(judgement)), stake=stakes)
+    told = replace(judgement, summary=words.summary(judgement))
+    return Judged(told, stake=stakes, seen=seen)
+
+
+def _seen_twice(result: Result, seen: frozenset[str]) -> Result:
+    """What a check finds in a running job: a remark the first time, unless it warrants a stop.
+
+    No end of the run tells a bad moment from a fault, so the next look does.
+    """
+    match result.outcome:
+        case Found(stop=False, sentence=sentence) if result.check not in seen:
+            return replace(result, outcome=Clear(f"{sentence} (Seen once so far.)"))
+        case _:
+            return result
 
 
 def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ def read(
         new = _ended(new, head)
     case = Case(new, margin=detector.margin, mapping=detector.mapping)
     if lease.stage is Stage.LIVE:
-        return Read(head, replace(case, live=True))
+        seen = frozenset(detector.ledger.seen(head.run_id))
+        return Read(head, replace(case, live=True, seen=seen))
 
     heads, runs, extra = _candidates(detector, head)
     history = of_late(run for run in runs if run.finished and run.started < new.started)

@@ -248,7 +248,7 @@ def _record(lease: Lease, found: Read, judged: Judged) -> Record:
         verdict=judgement.retrain.verdict.value,
         health=judgement.health.value,
         summary=judgement.summary,
-        document=json.dumps(document(judgement)),
+        document=json.dumps(document(judgement) | {"seen": judged.seen}),
         past=past,
         traceback=judged.traceback,
         repeats=repeats,

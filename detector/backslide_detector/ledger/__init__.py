@@ -26,7 +26,7 @@ class Record:
     """What the ledger keeps of a judgement.
 
     Attributes:
-        document: the judgement as JSON.
+        document: the judgement as JSON, with `seen`: names of the checks that saw something.
         past: what later runs of the lineage must know of this one, as plain JSON values; None
             while that is not known.
         traceback: where the analysis crashed, if it did.
@@ -126,6 +126,17 @@ class Ledger(Queue):
                 .order_by(decision.c.id)
             ).all()
         return {row.run_id: row.decision for row in rows}
+
+    def seen(self, run_id: str) -> list[str]:
+        """Checks that saw something when this run was last judged, said or not."""
+        with self._engine.connect() as connection:
+            kept = connection.scalar(
+                select(judgement.c.document)
+                .where(judgement.c.run_id == run_id)
+                .order_by(judgement.c.judged_at.desc())
+                .limit(1)
+            )
+        return list(json.loads(kept or "{}").get("seen", []))
 
     def past(self, lineage: str) -> list[dict[str, object]]:
         """What was kept of the judged runs of a lineage, in no order."""

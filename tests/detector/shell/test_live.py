@@ -92,6 +92,19 @@ def test_a_fault_is_explained_on_the_running_job(story):
     assert Tag.VERDICT not in story.tags
 
 
+def test_what_warrants_no_stop_is_told_when_it_is_seen_twice(story):
+    warning = replace(FAULT, stop=False)
+    story.judge(warning)
+    assert story.tags[Tag.HEALTH] == "healthy"
+    assert Tag.FINDINGS not in story.tags
+    story.judge(warning)
+    assert story.tags[Tag.HEALTH] == "failing"
+    assert story.tags[Tag.FINDINGS] == "dead-units"
+    story.judge(Clear())
+    story.judge(warning)
+    assert Tag.FINDINGS not in story.tags, "twice in a row"
+
+
 def test_what_is_still_found_is_not_written_again(story):
     for _ in range(3):
         story.judge(FAULT)
