@@ -45,7 +45,7 @@ class Block:
 class Section:
     """One heading of the page; `lead` says what it shows and what to look for.
 
-    Tables are folded away behind the pictures; without pictures they are open.
+    Tables are folded away behind the pictures; without pictures, only long ones are.
     """
 
     key: str
