@@ -114,7 +114,7 @@ def test_whatever_people_write_stays_text(text):
     html = page(judgement, new, old, Links(text, text, text, text))
     read = Page(html)
     assert read.names() <= ELEMENTS
-    assert read.attributes() <= ATTRIBUTES
+    assert read.attributes() <= ATTRIBUTES | {"transform"}  # of long labels, which are turned
     assert not [name for name in read.attributes() if name.startswith("on")]
     for href in read.values("href"):
         assert href.startswith(("#", "data:image/png;base64,", "http://", "https://"))
