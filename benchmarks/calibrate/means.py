@@ -20,7 +20,7 @@ from backslide_detector.stats.power import mde_mean, mde_paired, mde_unpaired
 from backslide_detector.stats.unpaired import fisher_midp_pvalue
 from backslide_detector.stats.unpaired_means import unpaired_mean_difference
 
-TIMES = 600
+TIMES = 400
 WELCH = 4_000
 
 

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from backslide.contract import Cause, Verdict
 from backslide_detector.evidence import DataSummary, RunEvidence
 from backslide_detector.judgement import Change, Estimand
-from backslide_detector.retrain.history import SEED_NAMES
+from backslide_detector.retrain.history import PARAMETER, SEED_NAMES, unseeded
 
 KINDS = (Cause.DATA, Cause.CONFIG, Cause.CODE, Cause.ENVIRONMENT)
 """What a person can change, in the order in which it usually explains a retrain."""
@@ -183,7 +183,7 @@ def _data_changes(
 
 def _config_changes(new: Mapping[str, str], old: Mapping[str, str]) -> list[Change]:
     """Parameters that differ, the seed left out."""
-    return _mapping_changes(Cause.CONFIG, "parameter ", _unseeded(new), _unseeded(old))
+    return _mapping_changes(Cause.CONFIG, PARAMETER, unseeded(new), unseeded(old))
 
 
 def _code_changes(new: RunEvidence, old: RunEvidence) -> list[Change]:
@@ -232,11 +232,6 @@ def _mapping_changes(
         for key in sorted(new.keys() | old.keys())
         if new.get(key) != old.get(key)
     ]
-
-
-def _unseeded(params: Mapping[str, str]) -> dict[str, str]:
-    """Parameters without those that only choose the random numbers."""
-    return {key: value for key, value in params.items() if key.lower() not in SEED_NAMES}
 
 
 def _seed(run: RunEvidence) -> str | None:
