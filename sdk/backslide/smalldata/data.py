@@ -136,7 +136,7 @@ def _one_batch(data: object) -> bool:
         case tuple() if len(data) > 2:
             return all(isinstance(column, Tensor | np.ndarray) for column in data)
         case _:
-            return record(data)
+            return record(data) and not isinstance(data, Iterable)
 
 
 def _checked(examples: Examples) -> Examples:
