@@ -4,7 +4,7 @@ The columns are those of `contract.PROBE_SCHEMAS`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,6 +143,11 @@ class Probe:
     concepts: tuple[Concept, ...] = ()
     course: Course | None = None
     panel: tuple[ProbedExample, ...] = ()
+
+    @property
+    def summary(self) -> "Probe":
+        """Without groups, examples and course: as much as other runs are compared with."""
+        return replace(self, groups={}, panel=(), course=None)
 
     @property
     def labels(self) -> tuple[Concept, ...]:

@@ -63,6 +63,7 @@ def main() -> None:
                     time.sleep(arguments.pause)
             with torch.no_grad():
                 run.log(val_loss=criterion(model(x_test), y_test))
+        run.probe(x_test, y_test)
         run.evaluate("test", DataLoader(TensorDataset(x_test, y_test), 256))
     print(run.id)
 

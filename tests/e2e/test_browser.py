@@ -68,5 +68,16 @@ def test_the_report_opens_in_the_artifact_view(mlflow_server, retrain, page):
     picture(page, "report.png")
 
 
+def test_the_report_shows_the_inside_in_the_artifact_view(mlflow_server, retrain, page):
+    report = open_report(
+        page, f"{run_page(mlflow_server, retrain)}/artifacts/{Artifact.REPORT}"
+    )
+    for heading in ("The network as it ran", "What the layers do", "Confusion of classes"):
+        assert report.get_by_role("heading", name=heading, exact=True).is_visible()
+    assert "Similarity of layers" in report.locator("#inside").inner_text()
+    report.locator("svg[data-hover]").first.hover()
+    assert report.locator("#tip").is_visible()
+
+
 def run_page(uri: str, run) -> str:
     return f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

@@ -125,7 +125,7 @@ def read_inside(uri: str, run: Run) -> Inside:
     return Inside(
         run_id=run.info.run_id,
         name=run.info.run_name or run.info.run_id,
-        probe=probe,
+        probe=None if probe is None else probe.summary,
         graph=graph,
         parent=run.data.tags.get(Tag.PARENT),
         initial_weights=source.initial_weights,

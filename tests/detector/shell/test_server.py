@@ -13,6 +13,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, RunStatus
 from mlflow.entities import Metric as Row
+from tests.detector.inside.builders import NAMES, panel, probe, write
 from tests.detector.shell.builders import a_detector, a_ledger
 from tests.detector.shell.plain_runs import log_run
 
@@ -226,3 +227,29 @@ def test_scan_writes_all_and_a_second_scan_nothing(
     ledger.close()
     assert client.get_run(second).data.to_dictionary() == runs[second].data.to_dictionary()
     assert len(client.get_metric_history(second, Metric.ERROR_DELTA)) == 1
+
+
+def test_what_is_inside_is_read_whole_and_alone(client, experiment, store, tmp_path):
+    run_id = log_run(client, experiment, 0.05)
+    client.set_tag(run_id, Tag.PARENT, "another")
+    for path in write(probe(panel=panel()), tmp_path / "probe").values():
+        client.log_artifact(run_id, str(path), Artifact.PROBE)
+    node = {"id": "fc", "name": "fc", "kind": "Linear", "type": "module", "depth": 0}
+    client.log_text(run_id, json.dumps({"nodes": [node], "edges": []}), Artifact.GRAPH)
+    client.log_text(
+        run_id,
+        json.dumps({"initial_weights": "before", "final_weights": "after"}),
+        Artifact.PROVENANCE,
+    )
+    (head,) = store.heads([run_id])
+    whole, alone = store.read(head), store.inside(head)
+    assert whole.problems == ()
+    assert [layer.name for layer in alone.probe.layers] == list(NAMES)
+    assert alone.graph.kinds == {"fc": "Linear"}
+    assert (alone.parent, alone.initial_weights, alone.final_weights) == (
+        "another", "before", "after",
+    )  # fmt: skip
+    assert whole.inside.probe.digest == alone.probe.digest
+    assert whole.probe.panel
+    assert not alone.probe.panel
+    assert store.inside(head) is alone, "kept for the next retrain of the lineage"
