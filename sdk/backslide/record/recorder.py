@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 
-from backslide.contract import Artifact, Metric
+from backslide.contract import Artifact, Metric, Probe
 from backslide.measure.snapshot import STATISTICS, Snapshot, encode
 from backslide.record.course import thinned
 from backslide.record.data import Summary
@@ -41,6 +41,7 @@ class Recorder:
         self._catalogues: set[str] = set()
         self._nonfinite = 0
         self._course: list[pa.Table] = []
+        self._probed = ""
         self._troubled = False
 
     def scalars(self, step: int, values: Mapping[str, Any]) -> None:
@@ -100,8 +101,9 @@ class Recorder:
 
     def probe(self, found: Probed) -> None:
         """Records a probe in place of the one before; what could be read over time adds up."""
-        name = "readability"
-        self._course = thinned([*self._course, found.tables[name]])
+        name, digest = "readability", found.facts[Probe.DIGEST]
+        earlier = self._course if digest == self._probed else []  # of other examples: no course
+        self._course, self._probed = thinned([*earlier, found.tables[name]]), digest
         whole = {**found.tables, name: pa.concat_tables(self._course)}
         for table_name, table in whole.items():
             path = f"{Artifact.PROBE}/{table_name}.parquet"

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 
-def trained(model, inputs, targets, steps=60):
+def trained(model, inputs, targets, steps=30):
     """After a few steps on one batch, so that layers do something."""
     optimizer = torch.optim.Adam(model.parameters(), 1e-2)
     for _ in range(steps):

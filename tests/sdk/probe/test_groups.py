@@ -41,7 +41,7 @@ def test_as_much_is_explained_as_by_another_solver():
     ours = activities(outputs, found.weights, signed=False) @ found.weights
     theirs = NMF(8, init="nndsvd", max_iter=300, tol=0.0).fit(outputs[:, 0])
     left = np.linalg.norm(outputs - ours)
-    assert left < 1.03 * theirs.reconstruction_err_
+    assert left < 1.05 * theirs.reconstruction_err_
 
 
 def test_signs_are_told_apart():
@@ -104,7 +104,7 @@ def drops(model, inputs, targets, layer, weights, *, signed):
 
 @pytest.fixture(scope="module")
 def trained():
-    inputs, targets = networks.images(256)
+    inputs, targets = networks.images(160)
     model = networks.convolutions()
     model[9] = nn.ReLU()  # behind a saturated tanh there is no gradient to go by
     networks.trained(model, inputs, targets).eval()
@@ -127,8 +127,8 @@ def test_groups_are_described_for_each_example(trained):
     *_, found = trained
     groups = found.tables["groups"].to_pandas()
     conv = groups[groups.layer == "2"]
-    assert {len(each) for each in conv.activity} == {256}
-    assert {len(each) for each in conv.maps} == {256 * 16}
+    assert {len(each) for each in conv.activity} == {160}
+    assert {len(each) for each in conv.maps} == {160 * 16}
     assert {len(each) for each in groups[groups.layer == "9"].maps} == {0}
     assert groups.stability.between(0, 1.0001).all()
 

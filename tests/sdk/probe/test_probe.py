@@ -56,7 +56,7 @@ def cka(a, b):
 @pytest.fixture(scope="module")
 def pair():
     """Two networks of one recipe, trained from other seeds, and their probes."""
-    inputs, targets = networks.images(256)
+    inputs, targets = networks.images(160)
     models = [networks.trained(networks.convolutions(seed), inputs, targets) for seed in (0, 1)]
     return inputs, models, [probe(model, inputs, targets) for model in models]
 
@@ -106,9 +106,9 @@ def test_signatures_know_channels_again(pair):
 
 def test_what_can_be_read_from_layers(pair):
     inputs, models, _ = pair
-    targets = networks.images(256)[1]
+    targets = networks.images(160)[1]
     generator = np.random.default_rng(0)
-    concepts = {"bright": inputs.mean((1, 2, 3)) > 0.25, "dice": generator.normal(size=256)}
+    concepts = {"bright": inputs.mean((1, 2, 3)) > 0.25, "dice": generator.normal(size=160)}
     found = probe(models[0], inputs, targets, concepts, step=7)
     table = found.tables["readability"].to_pandas()
     assert set(table.step) == {7}
@@ -236,7 +236,7 @@ def test_collapsed_and_faded_layers_have_codes():
 
 def test_at_most_24_layers_evenly_spread_and_bounded_in_size():
     parts = [part for _ in range(30) for part in (nn.Linear(600, 600), nn.ReLU())]
-    found = probe(nn.Sequential(*parts, nn.Linear(600, 3)), torch.randn(512, 600))
+    found = probe(nn.Sequential(*parts, nn.Linear(600, 3)), torch.randn(64, 600))
     depths = found.tables["layers"].column("depth").to_pylist()
     assert len(depths) == 24
     assert (depths[0], depths[-1]) == (0, 30)

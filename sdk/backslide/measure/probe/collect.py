@@ -70,6 +70,25 @@ class _Store:
         self.filled = stop
 
 
+class _Stores:
+    """Those of several layers, by module and number of the call."""
+
+    def __init__(self, layers: Iterable[Layer], rows: int) -> None:
+        self._each = {(layer.module, layer.number): _Store(layer, rows) for layer in layers}
+
+    def take(self, name: str, number: int, output: object) -> None:
+        """Adds an output if it is wanted."""
+        store = self._each.get((name, number))
+        tensor = None if store is None else first_floating(output)
+        if store is not None and tensor is not None:
+            store.take(tensor)
+
+    def emptied(self) -> Iterator[_Store]:
+        """Hands them out one after another, and keeps none."""
+        while self._each:
+            yield self._each.pop(next(iter(self._each)))
+
+
 @dataclass(eq=False)
 class Collected:
     """What came of a pass.
@@ -107,22 +126,14 @@ def collect(
         found: takes the answers and problems.
     """
     for number, some in enumerate(_shares(layers, examples.rows)):
-        stores = {(layer.module, layer.number): _Store(layer, examples.rows) for layer in some}
-
-        def take(name: str, number: int, output: object, stores: object = stores) -> None:
-            store = stores.get((name, number))  # type: ignore[attr-defined]  # the dictionary above
-            tensor = None if store is None else first_floating(output)
-            if tensor is not None:
-                store.take(tensor)
-
+        stores = _Stores(some, examples.rows)
         with torch.no_grad():
             for start, stop in batches(examples.rows, layers):
-                with heard(model, {layer.module for layer in some}, take):
+                with heard(model, {layer.module for layer in some}, stores.take):
                     answer = called(model, moved(examples.part(start, stop), device))
                 if number == 0:
                     found.answers.append(answer)
-        for key in list(stores):
-            store = stores.pop(key)
+        for store in stores.emptied():
             if store.values is None or store.filled != store.rows:
                 found.problems.append(f"{store.layer.name} is left out: it did not run for all")
                 continue
@@ -205,7 +216,7 @@ def coarser(
 
 
 def _shares(layers: Sequence[Layer], rows: int) -> Iterator[list[Layer]]:
-    """Layers in groups that can be held together."""
+    """Layers in groups that can be held together; one group at least."""
     some: list[Layer] = []
     held = 0
     for layer in layers:
@@ -215,5 +226,4 @@ def _shares(layers: Sequence[Layer], rows: int) -> Iterator[list[Layer]]:
             some, held = [], 0
         some.append(layer)
         held += size
-    if some:
-        yield some
+    yield some

@@ -18,8 +18,12 @@ Floats = NDArray[np.float32]
 ROWS: Final = 4_096
 """Positions, of all examples, that factors are fitted to."""
 
-FITTING: Final = 20
+FITTING: Final = 15
 """Rounds of alternating least squares."""
+
+INNER: Final = 3
+"""Rounds on one factor before the other one's turn: the products of large matrices, which cost
+most, are made once for them (Gillis and Glineur 2012, Neural Computation 24 4)."""
 
 SOLVING: Final = 12
 """Rounds for activities when the weights are known."""
@@ -123,8 +127,8 @@ def _fit(parts: Floats, number: int, random: np.random.Generator) -> _Fit:
     weights = _spread(parts, number, random)
     active = np.zeros((number, len(parts)), np.float32)
     for _ in range(FITTING):
-        _descend(active, weights @ parts.T, weights @ weights.T, 1)
-        _descend(weights, active @ parts, active @ active.T, 1)
+        _descend(active, weights @ parts.T, weights @ weights.T, INNER)
+        _descend(weights, active @ parts, active @ active.T, INNER)
         lengths = np.linalg.norm(weights, axis=1, keepdims=True)
         lengths[lengths == 0] = 1.0
         weights /= lengths

@@ -1,21 +1,18 @@
 """A probe: what each layer of a network does on a few fixed examples."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
-import pyarrow as pa
 import torch
 from torch import nn
 
-from backslide.contract import PROBE_EXAMPLES, PROBE_LAYERS, PROBE_SCHEMAS, Probe
+from backslide.contract import PROBE_EXAMPLES, PROBE_LAYERS, Probe
 from backslide.measure.batches.guest import guest
 from backslide.measure.instruments.names import sharded, unwrapped
 from backslide.measure.probe import tables
-from backslide.measure.probe.answers import Said, said
+from backslide.measure.probe.answers import said
 from backslide.measure.probe.attribution import attributions
 from backslide.measure.probe.bounds import bounded, size
 from backslide.measure.probe.calls import Call, listening
@@ -90,9 +87,9 @@ def probe(
         "layers": tables.layers_table(seen),
         "codes": tables.codes_table(seen),
         "units": units,
-        "concepts": _concepts_table(asked),
+        "concepts": tables.concepts_table(asked),
         "readability": tables.readability_table(seen, asked.names, step),
-        "examples": _examples_table(examples, asked, answers, pictures),
+        "examples": tables.examples_table(examples.ids(), asked, answers, pictures),
     }
     groups, more_left_out = bounded(seen, sum(map(size, others.values())))
     problems += [*found.problems, *left_out, *more_left_out]
@@ -161,38 +158,3 @@ def _layers(model: nn.Module, examples: Examples, device: torch.device) -> list[
 def _device(model: nn.Module, examples: Examples) -> torch.device:
     tensors = (*model.parameters(), *model.buffers())
     return tensors[0].device if tensors else examples.device()
-
-
-def _concepts_table(asked: Concepts) -> pa.Table:
-    columns = asked.values.T.astype(np.float32)
-    return pa.table(
-        [list(asked.names), list(asked.kinds), [each.tolist() for each in columns]],
-        schema=PROBE_SCHEMAS["concepts"],
-    )
-
-
-def _examples_table(
-    examples: Examples, asked: Concepts, answers: Said, pictures: list[bytes] | None
-) -> pa.Table:
-    rows = examples.rows
-    nothing = [None] * rows
-    truth = asked.targets
-    told = truth is not None and truth.ndim == 1
-    return pa.table(
-        [
-            list(range(rows)),
-            examples.ids(),
-            [str(value) for value in truth.tolist()] if truth is not None and told else nothing,
-            answers.predictions or nothing,
-            _numbers(answers.scores, rows),
-            _numbers(answers.losses, rows),
-            pictures or nothing,
-        ],
-        schema=PROBE_SCHEMAS["examples"],
-    )
-
-
-def _numbers(values: Any, rows: int) -> list[float | None]:  # noqa: ANN401  # an array or None
-    if values is None:
-        return [None] * rows
-    return [float(value) if math.isfinite(value) else None for value in values]

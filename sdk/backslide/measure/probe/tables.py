@@ -9,7 +9,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from backslide.contract import PROBE_SCHEMAS
+from backslide.measure.probe.answers import Said
 from backslide.measure.probe.code import Code
+from backslide.measure.probe.concepts import Concepts
 from backslide.measure.probe.groups import Groups
 from backslide.measure.probe.layers import Layer
 from backslide.measure.probe.readability import Readability
@@ -159,6 +161,50 @@ def readability_table(seen: Sequence[Seen], names: Sequence[str], step: int) -> 
         if not np.isnan(found.accuracy):
             rows.append(row | {"concept": "", "r2": np.nan, "accuracy": found.accuracy})
     return pa.Table.from_pylist(rows, PROBE_SCHEMAS["readability"])
+
+
+def concepts_table(asked: Concepts) -> pa.Table:
+    """By `PROBE_SCHEMAS["concepts"]`."""
+    columns = asked.values.T.astype(np.float32)
+    return pa.table(
+        [list(asked.names), list(asked.kinds), [each.tolist() for each in columns]],
+        schema=PROBE_SCHEMAS["concepts"],
+    )
+
+
+def examples_table(
+    ids: Sequence[str], asked: Concepts, answers: Said, pictures: Sequence[bytes] | None
+) -> pa.Table:
+    """By `PROBE_SCHEMAS["examples"]`.
+
+    Args:
+        ids: one an example.
+        asked: with the targets.
+        answers: the model's.
+        pictures: one an example; None without any.
+    """
+    rows = len(ids)
+    nothing = [None] * rows
+    truth = asked.targets
+    told = truth is not None and truth.ndim == 1
+    return pa.table(
+        [
+            list(range(rows)),
+            ids,
+            [str(value) for value in truth.tolist()] if truth is not None and told else nothing,
+            answers.predictions or nothing,
+            _finite(answers.scores, rows),
+            _finite(answers.losses, rows),
+            pictures or nothing,
+        ],
+        schema=PROBE_SCHEMAS["examples"],
+    )
+
+
+def _finite(values: NDArray[np.floating] | None, rows: int) -> list[float | None]:
+    if values is None:
+        return [None] * rows
+    return [float(value) if np.isfinite(value) else None for value in values]
 
 
 def _most(counts: Sequence[int], room: int) -> int:
