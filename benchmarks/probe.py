@@ -300,7 +300,7 @@ Written by `python -m benchmarks.probe` (part of `make bench`): torch {version},
 
 A network of ResNet-18's size (11.2 million parameters, the stem for large images) on 512
 examples of 32x32x3, 18 layers; the quickest of {rounds}. Other programs on the machine add to
-both columns, to wall time the most.
+both columns, to wall time the most. The aim is 2 s.
 
 {cost}
 
@@ -308,7 +308,8 @@ both columns, to wall time the most.
 
 CKA of the same layer in two networks of one recipe, trained from three seeds on
 scikit-learn's digits: from 32 numbers an example and the Gram matrices' norms, against that
-of all outputs. 512 held-out digits.
+of all outputs. 512 held-out digits. The aim is 0.002; what lies beyond 32 components counts as
+unlike, which costs a residual network, whose spectra are flat, more.
 
 {alike}
 
@@ -316,9 +317,9 @@ of all outputs. 512 held-out digits.
 
 What a group adds to the answer for the true class, by gradient x activation, against what the
 answer truly loses when the group is subtracted from the layer: correlation over the eight
-groups, and over groups x classes; the lowest of three seeds. It is a first-order figure:
-before a saturated tanh, and in branches of residual blocks, it misses what groups do to one
-another.
+groups, and over groups x classes; the lowest of three seeds. The aim, 0.95, is met in plain
+networks with ReLU or GELU and near the head of the others. It is a first-order figure: before a
+saturated tanh, and deep below many blocks, it misses what groups do to one another.
 
 {true}
 """

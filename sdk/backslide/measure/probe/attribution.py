@@ -1,7 +1,7 @@
 """How much each group of a layer speaks for each class: gradient x activation, one backward.
 
-To first order, what an answer would lose without the group: close to the truth where rectifiers
-follow, far from it where a saturated tanh or sigmoid does (figures in benchmarks/probe.md).
+To first order, what an answer would lose without the group: close to the truth where few
+rectifiers follow, far from it before a saturated tanh or many blocks (benchmarks/probe.md).
 """
 
 from collections.abc import Mapping, Sequence

@@ -15,7 +15,7 @@ from backslide.contract import GROUP_GRID, GROUPS
 
 Floats = NDArray[np.float32]
 
-ROWS: Final = 4_096
+ROWS: Final = 2_048
 """Positions, of all examples, that factors are fitted to."""
 
 FITTING: Final = 15
