@@ -122,10 +122,7 @@ class Wandb(Contender):
 
 
 class TensorBoard(Contender):
-    """`add_histogram` of the activations, gradients and weights that backslide measures.
-
-    Without the updates, which backslide measures too.
-    """
+    """`add_histogram` of the tensors that backslide measures: the four roles."""
 
     needs = "tensorboard"
 
@@ -147,10 +144,12 @@ class TensorBoard(Contender):
     def backward_done(self) -> None:
         for name, parameter in self.model.named_parameters():
             self.histogram(f"gradient/{name}", parameter.grad)
+        self.old = [parameter.detach().clone() for parameter in self.model.parameters()]
 
     def step_done(self, loss: Tensor) -> None:
-        for name, parameter in self.model.named_parameters():
+        for (name, parameter), old in zip(self.model.named_parameters(), self.old, strict=True):
             self.histogram(f"weight/{name}", parameter)
+            self.histogram(f"update/{name}", parameter.detach() - old)
         self.writer.add_scalar("loss", loss.item(), self.number)
         self.number += 1
 

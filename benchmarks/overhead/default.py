@@ -81,7 +81,7 @@ def measure(
         snapshots, seconds = run._snapshots, cadence.spent  # noqa: SLF001  # as above
         # The moment at which the share begins to bind: all that is free has been spent.
         cadence.spent = GRACE_SECONDS
-        cadence.elapsed = GRACE_SECONDS / cadence.overhead
+        cadence.elapsed = GRACE_SECONDS / cadence.aim
         began = cadence.spent, cadence.elapsed
         ratios = np.empty((rounds, 2))
         for number in range(rounds):

@@ -20,6 +20,10 @@ SPARING: Final = 0.15
 """The same once half the grace is gone: where a look is dear, the other half must last for the
 middle of the run, and not be spent on its first steps."""
 
+SEEN: Final = 0.85
+"""Of what watching costs a step, the share that its own clocks see at least: the training then
+finds its data gone from the caches. What the clocks may add up to is this much less."""
+
 JITTER: Final = 0.25
 """Intervals vary by this share, so that they keep no time with accumulation or epochs."""
 
@@ -31,6 +35,7 @@ class Cadence:
         overhead: share of the time that watching may cost, as a fraction; None: every step.
 
     Attributes:
+        aim: share of the time that it may cost by its own clocks; None: every step.
         spent: seconds that watching has cost so far.
         elapsed: seconds of training so far, watching included.
     """
@@ -39,7 +44,7 @@ class Cadence:
         """Raises ValueError when `overhead` is not a fraction."""
         if overhead is not None and not 0 < overhead < 1:
             raise ValueError(f"overhead must be a fraction between 0 and 1, not {overhead}")
-        self.overhead = overhead
+        self.aim = None if overhead is None else SEEN * overhead
         self.spent = 0.0
         self.elapsed = 0.0
         self._random = Random(0)  # noqa: S311  # its own generator: the global ones are the user's
@@ -86,27 +91,27 @@ class Cadence:
 
     def affords(self, seconds: float) -> bool:
         """Whether spending this much more keeps the budget."""
-        return self.overhead is None or self.spent + seconds <= self._budget(self.overhead)
+        return self.aim is None or self.spent + seconds <= self._budget(self.aim)
 
     def spares(self, seconds: float) -> bool:
         """Whether something rare may cost this much: an eighth of the budget so far.
 
         It is paid back by the snapshots after it, which wait for longer.
         """
-        return self.overhead is None or seconds <= self._budget(self.overhead) / 8
+        return self.aim is None or seconds <= self._budget(self.aim) / 8
 
-    def _budget(self, overhead: float) -> float:
+    def _budget(self, aim: float) -> float:
         """Seconds that watching may have cost by now."""
-        return max(GRACE_SECONDS, overhead * self.elapsed)
+        return max(GRACE_SECONDS, aim * self.elapsed)
 
     def _interval(self) -> int:
         """Steps from this snapshot to the next one, if the budget allows it then."""
-        if self.overhead is None:
+        if self.aim is None:
             return 1
-        dear = self.spent > max(GRACE_SECONDS / 2, self.overhead * self.elapsed)
+        dear = self.spent > max(GRACE_SECONDS / 2, self.aim * self.elapsed)
         interval = (SPARING if dear else GROWTH) * self._steps
         if not self.affords(self._price):
-            budget = self.overhead * max(self.step_seconds, 1e-9)
+            budget = self.aim * max(self.step_seconds, 1e-9)
             interval = max(interval, self._price / budget)
         jittered = interval * self._random.uniform(1 - JITTER, 1 + JITTER)
         return max(1, min(LONGEST, round(jittered)))

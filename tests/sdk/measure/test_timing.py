@@ -58,7 +58,7 @@ def test_nothing_is_recorded_on_the_host():
 
 
 def test_what_the_gpu_spends_counts_in_the_share_and_in_the_price(monkeypatch):
-    """A snapshot takes the host little and a busy GPU 50 ms: few are affordable."""
+    """A snapshot takes the host little and a busy GPU five seconds."""
 
     def over(self, tensors):
         stretch = timing._Stretch(torch.device("cuda", 0))
@@ -72,7 +72,7 @@ def test_what_the_gpu_spends_counts_in_the_share_and_in_the_price(monkeypatch):
     before = watch._steps._updates[optimizer].before
 
     def slow(*args):
-        Clock.now += 0.05
+        Clock.now += 5.0
         return before(*args)
 
     monkeypatch.setattr(watch._steps._updates[optimizer], "before", slow)
@@ -82,5 +82,5 @@ def test_what_the_gpu_spends_counts_in_the_share_and_in_the_price(monkeypatch):
         watch.step(number)
     watch.close()
     assert watch.problems == ()
-    assert watch._cadence.spent == pytest.approx(4 * 0.05, rel=0.3)
-    assert watch._cadence._price >= 0.04
+    assert watch._cadence.spent == pytest.approx(4 * 5.0, rel=0.1)
+    assert watch._cadence._price >= 4.0
