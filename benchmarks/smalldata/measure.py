@@ -55,21 +55,17 @@ def judge_one(part: str, number: int, seed: int) -> Outcome:
     return Outcome(part, network, name, seed, kinds.split(), wanted, *found)
 
 
-def judge(part: str, seed: int, workers: int, known: list[Outcome]) -> Iterator[Outcome]:
-    """Runs what is not known yet."""
-    there = {(o.part, o.network, o.case, o.seed) for o in known}
-    numbers = [
-        number
-        for number, (network, name, *_) in enumerate(cases(part))
-        if (part, network, name, seed) not in there
-    ]
-    work = ([part] * len(numbers), numbers, [seed] * len(numbers))
+Job = tuple[str, int, int]
+"""Part, number of the case in it, and seed."""
+
+
+def judge(jobs: list[Job], workers: int) -> Iterator[Outcome]:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for done, outcome in enumerate(pool.map(judge_one, *work), start=1):
-            yield outcome
-            mark = "" if outcome.right_cause else f", wanted {outcome.kinds} {outcome.causes}"
+        for done, o in enumerate(pool.map(judge_one, *zip(*jobs, strict=True)), start=1):
+            yield o
+            mark = "" if o.right_cause else f", wanted {o.kinds} {o.causes}"
             click.echo(
-                f"{part} {seed}, {done}/{len(numbers)}, {outcome.network} / {outcome.case}: "
-                f"{outcome.found} ({outcome.seconds:.1f} s){mark}",
+                f"{done}/{len(jobs)}, {o.part}, {o.network} / {o.case} / {o.seed}: {o.found} "
+                f"({o.seconds:.1f} s){mark}",
                 err=True,
             )

@@ -36,12 +36,16 @@ def confusion(found: list[Outcome]) -> list[str]:
     return lines
 
 
-def page(found: list[Outcome]) -> str:
+def page(found: list[Outcome], planned: int) -> str:
     lines = [
         "# The small-data test, measured",
         "",
         "Written by `make smalldata`. Faults and test have the same author. Thresholds were "
-        "chosen on the first part.",
+        "chosen on the first part, before the second was made; the control against luck and "
+        "the standardised targets came after both.",
+        "",
+        f"{len(found)} of {planned} runs"
+        + (", drawn at random." if len(found) < planned else "."),
     ]
     for part in PARTS:
         some = [o for o in found if o.part == part]
