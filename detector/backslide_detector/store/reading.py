@@ -21,6 +21,7 @@ from backslide_detector.probe import Inside
 from backslide_detector.store import documents, tables
 from backslide_detector.store.batches import read_batches
 from backslide_detector.store.graph import read_graph
+from backslide_detector.store.kept import place_of
 from backslide_detector.store.probe import read_probe
 from backslide_detector.store.sketches import read_sketch
 
@@ -54,7 +55,9 @@ _INSIDE: Final = (Artifact.PROBE,)
 """All that other runs are compared with, when they are not the predecessor itself."""
 
 
-def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> RunEvidence:
+def read_run(
+    uri: str, run: Run, head: RunHead, mapping: Mapping[str, str], kept: Path | None = None
+) -> RunEvidence:
     """Reads histories, artifacts and data inputs of one run.
 
     Args:
@@ -62,10 +65,11 @@ def read_run(uri: str, run: Run, head: RunHead, mapping: Mapping[str, str]) -> R
         run: the run as the server tells it now.
         head: the same run with its lineage resolved.
         mapping: what the user's metric keys mean.
+        kept: where parts that do not change are kept for the next time.
     """
     problems: list[str] = []
     with tempfile.TemporaryDirectory(prefix="backslide-") as folder:
-        files = _download(uri, run, Path(folder), problems)
+        files = _download(uri, run, Path(folder), problems, kept=kept)
         scalars = tables.read_scalars(_below(files, Artifact.SCALARS), problems)
         said = _object(files, Artifact.GRAPH, problems)
         graph = read_graph(said, problems)
@@ -134,7 +138,13 @@ def read_inside(uri: str, run: Run) -> Inside:
 
 
 def _download(
-    uri: str, run: Run, folder: Path, problems: list[str], places: Iterable[str] = _FOLDERS
+    uri: str,
+    run: Run,
+    folder: Path,
+    problems: list[str],
+    places: Iterable[str] = _FOLDERS,
+    *,
+    kept: Path | None = None,
 ) -> dict[str, Path]:
     """The SDK's files, by artifact path; local names are ours, whatever theirs are."""
     repository = get_artifact_repository(run.info.artifact_uri, tracking_uri=uri)
@@ -153,9 +163,17 @@ def _download(
         if (item.file_size or 0) > FILE_BYTES:
             problems.append(f"{item.path}: {item.file_size:,} bytes; too large to be read")
             continue
+        here = place_of(kept, item.path, item.file_size)
+        if here is not None and here.exists():
+            files[item.path] = here
+            continue
         local = folder / str(len(files))
         local.mkdir()
-        files[item.path] = Path(repository.download_artifacts(item.path, dst_path=str(local)))
+        file = Path(repository.download_artifacts(item.path, dst_path=str(local)))
+        if here is not None:
+            here.parent.mkdir(exist_ok=True)
+            file = file.replace(here)
+        files[item.path] = file
     return files
 
 

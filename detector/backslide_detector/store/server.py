@@ -26,6 +26,7 @@ from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRef
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.probe import Inside
 from backslide_detector.store import Writes
+from backslide_detector.store.kept import KeptParts
 from backslide_detector.store.reading import OWN_METRICS, SYSTEM, read_inside, read_run
 
 PAGE: Final = 1_000
@@ -70,6 +71,7 @@ class MlflowStore:
         self._published: set[str] = set()
         self._publishing = threading.Lock()
         self._experiments: list[tuple[str, str]] = []
+        self._parts = KeptParts()
         self._insides: dict[tuple[str, str], Inside] = {}
         self._keeping = threading.Lock()
 
@@ -167,7 +169,8 @@ class MlflowStore:
             run = self._client.get_run(head.run_id)
             if run.info.lifecycle_stage != "active":
                 raise RunGoneError(f"run {head.run_id} was deleted")
-            return read_run(self._uri, run, head, self._mapping)
+            kept = self._parts.folder(head.run_id, running=run.info.status == "RUNNING")
+            return read_run(self._uri, run, head, self._mapping, kept)
 
     def inside(self, head: RunHead) -> Inside:
         """Kept for the next retrain of the lineage, which is compared with nearly the same."""

@@ -92,6 +92,28 @@ def test_the_machines_own_metrics_are_no_news(client, experiment, store):
     assert store.heads([run_id])[0].revision == before
 
 
+def test_parts_of_a_running_job_are_fetched_once(client, experiment, store, tmp_path):
+    run_id = log_run(client, experiment, None, steps=1, status=None)
+
+    def table(value: float) -> pa.Table:
+        columns = [[0], [0], ["loss"], [value]]
+        arrays = [pa.array(c, f.type) for c, f in zip(columns, SCALARS_SCHEMA, strict=True)]
+        return pa.table(arrays, SCALARS_SCHEMA)
+
+    def loss() -> float:
+        return store.read(store.heads([run_id])[0]).series["loss"].last
+
+    pq.write_table(table(7.0), tmp_path / part(0))
+    client.log_artifact(run_id, str(tmp_path / part(0)), Artifact.SCALARS)
+    assert loss() == 7.0
+    (kept,) = store._parts.folder(run_id, running=True).glob("*/part-*")
+    pq.write_table(table(8.0), kept)
+    assert loss() == 8.0, "what is here is not fetched again"
+    client._tracking_client.set_terminated(run_id)
+    assert loss() == 7.0, "the last look is at what lies there"
+    assert not kept.exists()
+
+
 def test_points_newer_than_the_parts_are_read_too(client, experiment, store, tmp_path):
     run_id = log_run(client, experiment, None, steps=20, status=None)
     now = client.get_run(run_id).info.start_time
