@@ -138,6 +138,7 @@ def alerts():
         yield rate(name, world.name, "caught at once", delays.count(0), of)
         yield rate(name, world.name, "not caught after 50", len(missed), of,
                    at_most=0.0 if held else None)  # fmt: skip
-        plain = sum(missed) + sum(plain for _, plain in caught)
-        what = "not caught after 50, of the plain ones"
-        yield rate(name, world.name, what, sum(missed), plain, at_most=0.0)
+        if not world.fresh and world.phi == 1:
+            plain = sum(missed) + sum(plain for _, plain in caught)
+            what = "not caught after 50, of the plain ones"
+            yield rate(name, world.name, what, sum(missed), plain, at_most=0.0)
