@@ -138,7 +138,7 @@ def _row(cells: list[str]) -> str:
 
 
 def _percent(share: Estimate) -> str:
-    return f"+{share.value:.1%} ({share.low:.1%} to {share.high:.1%})"
+    return f"{share.value:+.1%} ({share.low:+.1%} to {share.high:+.1%})"
 
 
 def _ratio(ratio: Estimate) -> str:

@@ -49,7 +49,7 @@ def ship(folder: Path) -> None:
         _sleep(TICK if alive else TICK / 4, folder, alive=alive)
         if not alive and (folder / HANDOVER).exists():
             return  # somebody at a terminal takes over
-    settle(folder.parent, delete_twins)
+    settle(folder.parent, delete_twins, client=job.client)
     deadline = time.monotonic() + LINGER_SECONDS
     while folder.exists() and time.monotonic() < deadline:
         time.sleep(0.05)  # the trainer reads the last state and removes the folder

@@ -91,22 +91,26 @@ class Doubt:
             replace(self._note, run_id=run_id).write(self._root)
 
 
-def settle(root: Path, delete: Callable[[Note], None]) -> None:
-    """Deletes late twins of all runs that there is a note of; waits for young ones to settle.
+def settle(root: Path, delete: Callable[[Note], None], *, client: str | None = None) -> None:
+    """Deletes late twins of runs that there is a note of; waits for young ones to settle.
 
     Args:
         root: a folder of spools.
         delete: deletes the empty twins of a run; may raise what a `Remote` may.
+        client: looks at this job's note, and at those of others for the last time when they
+            have grown old, so that many jobs do no more work than one note each. None: at all.
     """
     for path in sorted((root / NOTES).glob("*.json")):
         try:
             note = Note.read(path)
+            old = time.time() - note.asked > OVER_SECONDS
+            if old:
+                path.unlink()  # first: of several who see it, one has it
         except (OSError, ValueError, TypeError):  # settled in this moment, or not ours
             continue
-        if note.run_id is not None:  # else its own shipper is still asking
-            young = note.asked + SETTLED_SECONDS - time.time()
-            time.sleep(min(SETTLED_SECONDS, max(0.0, young)))
-            with suppress(AwayError, RejectedError, GoneError):
-                delete(note)
-        if time.time() - note.asked > OVER_SECONDS:
-            path.unlink(missing_ok=True)
+        if note.run_id is None or not (old or client in (None, note.client)):
+            continue  # its own shipper is still asking, or will look itself
+        young = note.asked + SETTLED_SECONDS - time.time()
+        time.sleep(min(SETTLED_SECONDS, max(0.0, young)))
+        with suppress(AwayError, RejectedError, GoneError):
+            delete(note)

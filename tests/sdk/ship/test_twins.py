@@ -98,8 +98,14 @@ def test_old_notes_go_and_damaged_ones_do_no_harm(tmp_path):
     )
     Note("http://127.0.0.1:9", "asking", 1, time.time()).write(tmp_path)
     note_path(tmp_path, "damaged").write_text(json.dumps({"uri": 1})[:-3])
+    Note("http://127.0.0.1:9", "done", 1, time.time() - 10, "run").write(tmp_path)
     seen = []
+    settle(tmp_path, seen.append, client="done")
+    assert [note.client for note in seen] == ["done", "old"]
+    seen.clear()
+    settle(tmp_path, seen.append, client="another")
+    assert not seen  # each job looks at its own; what was old has had its last look
     settle(tmp_path, seen.append)
-    assert [note.client for note in seen] == ["old"]
+    assert [note.client for note in seen] == ["done"]
     assert not note_path(tmp_path, "old").exists()
     assert note_path(tmp_path, "asking").exists()
