@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from tests.sdk.graph.networks import Experts
 from tests.sdk.probe import networks
 from tests.sdk.ship.tools import random_states
 from torch import nn
@@ -21,6 +22,10 @@ from backslide.spool.segments import Kind, read, segment_path, segments
 
 def layers(found):
     return found.tables["layers"].column("layer").to_pylist()
+
+
+def problems(found):
+    return found.facts[Probe.PROBLEMS]
 
 
 def codes(found, layer):
@@ -221,6 +226,16 @@ def test_a_broken_layer_is_left_out_and_named():
     assert any(
         "5 is left out: not finite on 96 of 96" in p for p in found.facts[Probe.PROBLEMS]
     )
+
+
+def test_experts_that_get_some_of_the_examples_are_named():
+    model = Experts()
+    with torch.no_grad():
+        model.router.weight.copy_(torch.eye(4))
+        model.router.bias.zero_()
+    found = probe(model, torch.eye(4).repeat(4, 1))
+    assert layers(found) == ["router", "head"]
+    assert any("do not answer for each example: experts.0" in p for p in problems(found))
 
 
 def test_collapsed_and_faded_layers_have_codes():

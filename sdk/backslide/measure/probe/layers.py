@@ -72,8 +72,12 @@ class Layer:
     reading: Reading
 
 
-def choose(calls: Sequence[Call], again: Sequence[Call], rows: tuple[int, int]) -> list[Layer]:
-    """All layers of a network, in the order in which they ran.
+def choose(
+    calls: Sequence[Call], again: Sequence[Call], rows: tuple[int, int]
+) -> tuple[list[Layer], list[str]]:
+    """All layers of a network, in the order in which they ran, and names of those left out.
+
+    Left out are layers that do not answer for each example: experts that get some of them.
 
     Args:
         calls: of one forward pass.
@@ -88,19 +92,19 @@ def choose(calls: Sequence[Call], again: Sequence[Call], rows: tuple[int, int]) 
         if (reading := _reading(call, carriers, shapes, rows)) is not None
     }
     blocks = _blocks(calls)
-    chosen = [call for call in blocks if call.key in readings]
     weights = {call.key: call.name for call in calls}
-    for call, origin in _spoken_for(calls, blocks, readings):
-        if call.key in readings:
-            chosen.append(call)
-            weights[call.key] = origin
+    spoken = _spoken_for(calls, blocks, readings)
+    weights |= {call.key: origin for call, origin in spoken}
+    wanted = [*blocks, *(call for call, _ in spoken)]
+    chosen = [call for call in wanted if call.key in readings]
+    left_out = list(dict.fromkeys(call.key for call in wanted if call.key not in readings))
     if not chosen:  # functions of bare parameters: the answer is all there is to see
         chosen = [call for call in calls[-1:] if call.key in readings]
     seen: dict[object, Call] = {}
     for call in sorted(chosen, key=lambda each: (each.leaf, each.end)):
         seen.setdefault(call.version, call)
     ordered = sorted(seen.values(), key=lambda call: call.end)
-    return [
+    layers = [
         Layer(
             call.key,
             call.name,
@@ -113,6 +117,7 @@ def choose(calls: Sequence[Call], again: Sequence[Call], rows: tuple[int, int]) 
         )
         for depth, call in enumerate(ordered)
     ]
+    return layers, left_out
 
 
 def thinned(layers: Sequence[Layer], most: int) -> list[Layer]:

@@ -32,6 +32,9 @@ FEWEST: Final = 8
 TRACED: Final = (2, 3)
 """Examples of two forward passes that tell which dimension counts examples."""
 
+NAMED: Final = 4
+"""Layers that are named in one sentence."""
+
 
 def probe(
     model: nn.Module,
@@ -116,9 +119,12 @@ def _seen(
 ) -> list[Seen]:
     """Each layer in turn, and at last what its groups add to the answers."""
     problems = found.problems
-    layers = _layers(model, examples, device)
+    layers, left_out = _layers(model, examples, device)
     if not layers:
         problems.append("no layer's output has a row an example: none is looked at")
+    if left_out:
+        names = ", ".join(left_out[:NAMED]) + (", ..." if len(left_out) > NAMED else "")
+        problems.append(f"{len(left_out)} layers do not answer for each example: {names}")
     if len(layers) > PROBE_LAYERS:
         problems.append(f"of {len(layers)} layers {PROBE_LAYERS} are looked at, evenly spread")
     seen = []
@@ -143,10 +149,12 @@ def layers_of(model: nn.Module, inputs: object) -> list[Layer]:
     examples = Examples.of(inputs, PROBE_EXAMPLES)
     device = _device(model, examples)
     with guest(model, device):
-        return _layers(model, examples, device)
+        return _layers(model, examples, device)[0]
 
 
-def _layers(model: nn.Module, examples: Examples, device: torch.device) -> list[Layer]:
+def _layers(
+    model: nn.Module, examples: Examples, device: torch.device
+) -> tuple[list[Layer], list[str]]:
     heard: list[list[Call]] = []
     for rows in TRACED:
         with listening(model) as listener, torch.no_grad():
