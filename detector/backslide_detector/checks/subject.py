@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from backslide_detector import names
-from backslide_detector.checks.learning import Learning, assess
+from backslide_detector.checks.assess import assess
+from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import (
     Batches,
     DataSummary,

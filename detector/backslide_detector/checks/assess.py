@@ -1,0 +1,245 @@
+"""Weighs what a run has learned against what needs no learning.
+
+That is always guessing the class shares (its loss is the entropy of the class counts, its error
+one minus the largest share), or the loss that the run began with. Windows of many steps are
+compared, never single batches.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from backslide_detector.checks.curve import Curve, curve, trailing_nonfinite
+from backslide_detector.checks.learning import FEW_STEPS, Learning, State
+from backslide_detector.checks.stated import (
+    class_shares,
+    first_loss,
+    is_adversarial,
+    is_lost,
+    is_warming_up,
+    predicted_error,
+    recent,
+    regression_fit,
+    sampled_error,
+    training_examples,
+)
+from backslide_detector.evidence import RunEvidence, Series
+
+_STUCK_LOSS: Final = 0.03
+_STUCK_BLINDLY: Final = 0.01  # when nothing but the loss's own start is known
+_STUCK_ERROR: Final = 0.10
+_LEARNED: Final = 0.30
+_DIVERGED: Final = 1.3
+_DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several times over
+_LOW: Final = 0.6  # guessing between two classes costs ln 2
+_UNBALANCED: Final = 0.3  # chance error below which error says little about learning
+
+
+def assess(
+    run: RunEvidence,
+    *,
+    loss: Series | None,
+    training_error: Series | None,
+    validation_error: Series | None,
+    learning_rate: Series | None,
+) -> Learning:
+    """Weighs the loss against a constant guess and its start, and the error against chance."""
+    shares = class_shares(run)
+    shape = curve(loss) if loss is not None else None
+    facts = _Facts(
+        shape,
+        guess=float(-(shares * np.log(shares)).sum()) if shares is not None else None,
+        chance=float(1.0 - shares.max()) if shares is not None else None,
+        training_error=recent(training_error),
+        sampled_error=sampled_error(run),
+        validation_error=recent(validation_error, fallback=predicted_error(run)),
+        classes=len(shares) if shares is not None else None,
+        examples=training_examples(run),
+        first_loss=first_loss(loss),
+        regression=regression_fit(run),
+    )
+    if loss is not None and is_lost(loss, finished=run.finished):
+        since = int(loss.steps[-trailing_nonfinite(loss)])
+        sentence = f"The training loss is no longer a number since step {since}."
+        return facts.answer(State.FAILING, sentence, lost=True)
+    if is_warming_up(run, learning_rate, shape):
+        return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
+    answer = facts.weigh()
+    if answer.failing and facts.blind and is_adversarial(run):
+        return facts.answer(State.UNKNOWN, "Losses of networks that compete need not fall.")
+    return answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known, before it is weighed."""
+
+    shape: Curve | None
+    guess: float | None
+    chance: float | None
+    training_error: float | None
+    sampled_error: float | None
+    validation_error: float | None
+    classes: int | None
+    examples: int | None
+    first_loss: float | None
+    regression: tuple[float, float] | None
+    """R² on held-out data, and the variance of its targets."""
+
+    @property
+    def blind(self) -> bool:
+        """Is there nothing but the loss to go by?"""
+        return not self._checked()
+
+    def weigh(self) -> Learning:
+        """One clear sign of learning is enough; failing takes all signs together."""
+        from_errors = self._trained()
+        from_loss = self.loss_skill()
+        on_validation = (
+            self._skill(self.validation_error)
+            if self.regression is None
+            else self.regression[0]
+        )
+        heard = [s for s in (from_errors, from_loss, on_validation) if s is not None]
+        if not heard:
+            return self.answer(
+                State.UNKNOWN, "Neither a loss nor an error says what was learned."
+            )
+        if max(heard) >= _LEARNED:
+            return self.answer(State.LEARNING, self._told(), skill=self._best(heard))
+        if self.diverged():
+            return self.answer(State.FAILING, self._told(), skill=0.0)
+        stuck = [
+            skill < limit
+            for skill, limit in (
+                (from_errors, _STUCK_ERROR),
+                (on_validation, _STUCK_ERROR),
+                (from_loss, _STUCK_LOSS if self.guess else _STUCK_BLINDLY),
+            )
+            if skill is not None
+        ]
+        failing = all(stuck) and self._long_enough() and not self._perhaps_done()
+        state = State.FAILING if failing else State.UNKNOWN
+        return self.answer(state, self._told(), skill=max(0.0, *heard))
+
+    def _best(self, heard: list[float]) -> float:
+        """Training error speaks for skill where there is one; the loss only in its place."""
+        for error in (self.training_error, self.validation_error, self.sampled_error):
+            skill = self._skill(error)
+            if skill is not None and skill >= _LEARNED:
+                return skill
+        return max(heard)
+
+    def _skill(self, error: float | None) -> float | None:
+        """How far the error is below chance, as a share of chance; None if that says little."""
+        if error is None or self.chance is None or self.chance < _UNBALANCED:
+            return None
+        return 1.0 - error / self.chance
+
+    def _trained(self) -> float | None:
+        """The skill on training data from errors: as logged, else in sampled batches."""
+        logged = self._skill(self.training_error)
+        return self._skill(self.sampled_error) if logged is None else logged
+
+    def loss_skill(self) -> float | None:
+        """How far the loss is below the constant guess, or below its start."""
+        if self.shape is None or self.shape.n < 2 * FEW_STEPS / 5:
+            return None
+        start, end = self.shape.initial, self.shape.final
+        if self.guess and start > self.guess / 1.5:
+            # A cross-entropy in nats, unless it starts far above; then a blown-up start and a
+            # sum over the batch look alike until the loss is below the guess.
+            known = start < self.guess * 1.5 or end < 0.9 * self.guess
+            return 1.0 - end / self.guess if known else None
+        if start <= 0.0 or self.shape.levels.min() < 0.0:
+            if self.guess:
+                return None  # no cross-entropy, so it says nothing of classes
+            # A likelihood has no natural zero: only a fall well beyond the noise counts.
+            fall = start - end
+            clear = start != 0.0 and fall > 5 * self.shape.noise
+            return min(1.0, fall / abs(start)) if clear else None
+        if self.regression is not None and self.regression[0] < _STUCK_ERROR:
+            # Squared errors fall to the targets' variance by learning no more than their mean.
+            return min(1.0 - end / start, 1.0 - end / self.regression[1])
+        return 1.0 - end / start
+
+    def _is_cross_entropy(self) -> bool:
+        """Does the loss begin where a cross-entropy in nats of these classes begins?"""
+        if self.shape is None or not self.guess:
+            return False
+        return self.guess / 1.5 <= self.shape.initial <= self.guess * 1.5
+
+    def diverged(self) -> bool:
+        """Is the loss clearly above its start?"""
+        shape = self.shape
+        if shape is None or shape.n < FEW_STEPS / 5 or shape.initial <= 0.0:
+            return False
+        limit = _DIVERGED if self._checked() else _DIVERGED_BLINDLY
+        return shape.final > limit * shape.initial + 3.0 * shape.noise / math.sqrt(5)
+
+    def _checked(self) -> bool:
+        """Is there more than the loss to go by?"""
+        errors = (self.training_error, self.validation_error, self.regression)
+        return self.guess is not None or any(error is not None for error in errors)
+
+    def _long_enough(self) -> bool:
+        """Are there enough steps to speak of failure? Errors alone come once an epoch."""
+        return self.shape is None or self.shape.n >= FEW_STEPS
+
+    def _perhaps_done(self) -> bool:
+        """Is there nothing but a loss, lower from the start than classes cost by guessing?
+
+        It may have begun with good weights, which leave little to lower.
+        """
+        return self.blind and self.shape is not None and self.shape.initial < _LOW
+
+    def _told(self) -> str:
+        """The evidence in a sentence."""
+        parts = []
+        if self.shape is not None:
+            parts.append(f"training loss {self.shape.initial:.3g} → {self.shape.final:.3g}")
+        if self._is_cross_entropy():
+            parts.append(f"always guessing the class shares gives {self.guess:.3g}")
+        for name, error in (
+            ("training", self.training_error),
+            ("validation", self.validation_error),
+        ):
+            if error is not None:
+                parts.append(f"{name} error {error:.1%}")
+        if self.chance is not None and len(parts) > bool(self.shape):
+            parts.append(f"always guessing the largest class errs on {self.chance:.1%}")
+        text = ", ".join(parts)
+        return f"{text[:1].upper()}{text[1:]}."
+
+    def answer(
+        self, state: State, sentence: str, *, skill: float | None = None, lost: bool = False
+    ) -> Learning:
+        """The result with all numbers attached."""
+        validation = self._skill(self.validation_error)
+        learned = self._trained()
+        learned = self.loss_skill() if learned is None else learned
+        learned = 0.0 if lost else learned
+        generalises = None
+        if validation is not None and learned is not None and learned >= _LEARNED:
+            generalises = validation >= _STUCK_ERROR
+        return Learning(
+            state,
+            sentence,
+            skill=skill,
+            diverged=lost or (state is State.FAILING and self.diverged()),
+            generalises=generalises,
+            initial_loss=self.shape.initial if self.shape else None,
+            final_loss=self.shape.final if self.shape else None,
+            guess_loss=self.guess,
+            chance=self.chance,
+            classes=self.classes,
+            examples=self.examples,
+            first_loss=self.first_loss,
+            error_skill=self._skill(self.training_error) or validation,
+            training_skill=learned,
+            validation_skill=self.regression[0] if self.regression else validation,
+            validation_error=self.validation_error,
+            curve=self.shape,
+        )
