@@ -2,7 +2,8 @@
 
 import pytest
 from tests.zoo.cases import CASES
-from tests.zoo.judging import judge
+from tests.zoo.judging import Judged, judge
+from tests.zoo.page import did_no_harm
 
 from backslide_detector.checks import load_checks
 
@@ -32,3 +33,17 @@ def test_the_halves_share_no_world():
     held_out = {case.world for case in CASES if case.half == "held-out"}
     assert not development & held_out
     assert len({case.name for case in CASES}) == len(CASES)
+
+
+def ended(what: str, outcome: float | None, *, labels=("overfitting",), silent=False, seed=0):
+    name = f"development/{what}/mlp-digits"
+    return Judged(name, "development", seed, labels, silent, (), (), outcome)
+
+
+def test_a_fault_did_no_harm_where_its_twin_of_the_same_seed_ended_as_badly():
+    twin = ended("as-it-is", 0.05, labels=())
+    mild, bad = ended("forty-examples", 0.07), ended("rate-of-ten", 0.09)
+    assert did_no_harm([twin, mild, bad]) == [mild]
+    assert did_no_harm([twin, ended("softmax-twice", 0.05, silent=True)]) == []
+    assert did_no_harm([twin, ended("forty-examples", 0.05, seed=1)]) == []
+    assert did_no_harm([twin, ended("generator-cut-off", None), ended("stalled", 0.05)]) == []
