@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 FRESH, AGAIN = 10, 3
 """Epochs of a training from random weights, and of one from those of a predecessor."""
+HEALTHY = 6
+"""Healthy retrains for each base."""
 SHARE = 0.9
 """Of the training data that each retrain sees."""
 
@@ -42,30 +44,33 @@ def again(base: nn.Module, data: Data, seed: int, **fault: object) -> nn.Module:
     return _trained(copy.deepcopy(base), data, seed, AGAIN, **fault)
 
 
-def planted(network: Network, base: nn.Module, data: Data, seed: int) -> Iterator[Retrain]:
-    """Every fault of this network once; the resets in every layer."""
-    number = iter(range(seed, seed + 1_000))
-
-    def warm(fault: str, place: str = "", **how: object) -> Retrain:
-        at = next(number)
-        return Retrain(fault, place, True, at, again(base, data, at, **how))
-
-    def cold(fault: str, place: str = "", **how: object) -> Retrain:
-        at = next(number)
-        return Retrain(fault, place, False, at, fresh(network, data, at, **how))
-
-    for layer in network.layers:
-        yield warm("layer reset", layer, reset=layer)
+def warm(network: Network, base: nn.Module, data: Data, seed: int) -> Iterator[Retrain]:
+    """Healthy retrains from a base, then every fault once; the resets in every layer."""
     middle = network.layers[len(network.layers) // 2]
-    yield warm("layer frozen", middle, frozen=middle)
-    yield cold("layer frozen at random", middle, frozen=middle)
-    yield warm("class missing", missing=8)
-    yield cold("class missing", missing=3)
-    yield warm("labels shifted by one", shifted=True)
-    yield warm("half of a layer pruned", middle, pruned=middle)
-    for place in network.activations[:1]:
-        yield warm("sigmoid slipped in", place, act=place)
-        yield cold("sigmoid slipped in", place, act=place)
+    faults: list[tuple[str, str, dict[str, object]]] = [("healthy", "", {})] * HEALTHY
+    faults += [("layer reset", layer, {"reset": layer}) for layer in network.layers]
+    faults += [
+        ("layer frozen", middle, {"frozen": middle}),
+        ("class missing", "", {"missing": 8}),
+        ("labels shifted by one", "", {"shifted": True}),
+        ("half of a layer pruned", middle, {"pruned": middle}),
+        *(("sigmoid slipped in", act, {"act": act}) for act in network.activations[:1]),
+    ]
+    for number, (fault, place, how) in enumerate(faults, seed):
+        yield Retrain(fault, place, True, number, again(base, data, number, **how))
+
+
+def cold(network: Network, data: Data, seed: int) -> Iterator[Retrain]:
+    """Healthy retrains that start anew, then every fault once."""
+    middle = network.layers[len(network.layers) // 2]
+    faults: list[tuple[str, str, dict[str, object]]] = [("healthy", "", {})] * HEALTHY
+    faults += [
+        ("layer frozen at random", middle, {"frozen": middle}),
+        ("class missing", "", {"missing": 3}),
+        *(("sigmoid slipped in", act, {"act": act}) for act in network.activations[:1]),
+    ]
+    for number, (fault, place, how) in enumerate(faults, seed):
+        yield Retrain(fault, place, False, number, fresh(network, data, number, **how))
 
 
 def _trained(

@@ -27,7 +27,6 @@ from backslide_detector.inside.pair import Pair
 MINE = {check.name: check for check in load_checks() if check.family == "inside"}
 COLD = tuple(inside(f"h{i}", healthy(i + 1)) for i in range(9))
 OLD = inside("old", probe(), final_weights="w")
-OLD_FC1 = OLD.probe.layer("fc1")
 
 
 def said(name, pair, evidence=None):
@@ -150,11 +149,17 @@ def test_a_group_that_no_restart_finds_again_is_not_judged():
 
 
 def test_groups_against_healthy_runs():
-    old = inside("old", replace(healthy(60), groups={"fc1": groups_of(OLD_FC1, ONE_HOT)}))
-    same = Pair(inside(of=healthy(50)), old, COLD)
+    def clear(seed):
+        return healthy(seed, fc1=outputs("fc1", seed=seed, signal=4.0, units=48))
+
+    references = tuple(inside(f"h{i}", clear(i + 1)) for i in range(9))
+    base = clear(60)
+    groups = groups_of(base.layer("fc1"), ONE_HOT)
+    old = inside("old", replace(base, groups={"fc1": groups}))
+    same = Pair(inside(of=clear(50)), old, references)
     assert said("group-lost", same) == Clear()
-    blind = outputs("fc1", seed=50, signal=0.0)
-    found = said("group-lost", replace(same, new=inside(of=healthy(50, fc1=blind))))
+    blind = healthy(50, fc1=nothing(units=48))
+    found = said("group-lost", replace(same, new=inside(of=blind)))
     assert found.layer == "fc1"
     assert "9 healthy runs" in found.sentence
 

@@ -35,6 +35,8 @@ from backslide_detector.stats.multiplicity import holm
 
 _FAR = -4.0
 _LEVEL = 0.002
+_GONE_BY = 0.25
+"""Loss of R squared below which "no longer carries" would say too much."""
 _LOST = 0.15
 """Loss of R squared that is named without a spread, after a warm retrain."""
 _GONE = 0.3
@@ -54,7 +56,10 @@ def check(pair: Pair) -> Found | Clear | Skipped:
         lost = [
             each
             for each, pvalue in zip(judged, adjusted, strict=True)
-            if pvalue < _LEVEL and each.surprise and each.surprise.z < _FAR
+            if pvalue < _LEVEL
+            and each.surprise
+            and each.surprise.z < _FAR
+            and each.surprise.mean - each.now > _GONE_BY
         ]
     elif pair.start is Start.WARM:
         lost = [each for each in groups if each.before - each.now > _LOST]

@@ -33,7 +33,14 @@ References:
 
 from backslide_detector.checks.between import incomparable, too_few
 from backslide_detector.finding import Clear, Found, Severity, Skipped
-from backslide_detector.inside.cold import LayerSurprise, layer_surprises
+from backslide_detector.inside.cold import (
+    BETWEEN,
+    DIRECTIONS,
+    READABILITY,
+    SIMILARITY,
+    LayerSurprise,
+    layer_surprises,
+)
 from backslide_detector.inside.pair import Pair
 from backslide_detector.inside.spread import ENOUGH
 from backslide_detector.inside.warm import KeptUnits, kept_units
@@ -48,6 +55,8 @@ _OWN = 2 / 3
 """Of the largest loss of channels: from here on a layer's loss is its own."""
 _FAR = 5.0
 _LEVEL = 0.002
+_LEAST = {SIMILARITY: 0.1, READABILITY: 0.1, BETWEEN: 0.1, DIRECTIONS: 0.5}
+"""Differences from the healthy mean that are worth a word; of directions, relative."""
 
 
 def check(pair: Pair) -> Found | Clear | Skipped:
@@ -111,7 +120,7 @@ def _cold(found: tuple[LayerSurprise, ...]) -> Found | Clear | Skipped:
     far = [
         each
         for each, pvalue in zip(found, adjusted, strict=True)
-        if pvalue < _LEVEL and abs(each.surprise.z) > _FAR
+        if pvalue < _LEVEL and abs(each.surprise.z) > _FAR and _matters(each)
     ]
     if not far:
         return Clear()
@@ -139,3 +148,9 @@ def _cold(found: tuple[LayerSurprise, ...]) -> Found | Clear | Skipped:
             "layers": float(layers),
         },
     )
+
+
+def _matters(found: LayerSurprise) -> bool:
+    seen = found.surprise
+    size = seen.mean if found.measure == DIRECTIONS else 1.0
+    return abs(seen.value - seen.mean) > _LEAST[found.measure] * size
