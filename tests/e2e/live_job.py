@@ -27,6 +27,8 @@ def main() -> None:
     with backslide.start(
         "live", model=model, optimizer=optimizer, experiment=sys.argv[1], on_fault="stop"
     ) as run:
+        while run.id is None:  # it waits ten seconds by itself
+            pass
         print(f"run {run.id}", flush=True)
         step, phase, mended = 0, "healthy", 0
 
