@@ -45,7 +45,11 @@ def page(found: list[Outcome], planned: int) -> str:
         "the standardised targets came after both.",
         "",
         f"{len(found)} of {planned} runs"
-        + (", drawn at random." if len(found) < planned else "."),
+        + (
+            ", drawn at random; runs cut off with a piece of the work are missing, mostly long ones."
+            if len(found) < planned
+            else "."
+        ),
     ]
     for part in PARTS:
         some = [o for o in found if o.part == part]
