@@ -46,7 +46,8 @@ def page(found: list[Outcome], planned: int) -> str:
         "",
         f"{len(found)} of {planned} runs"
         + (
-            ", drawn at random; runs cut off with a piece of the work are missing, mostly long ones."
+            ", drawn at random; runs cut off with a piece of the work are missing, mostly long "
+            "ones."
             if len(found) < planned
             else "."
         ),
