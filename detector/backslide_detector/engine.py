@@ -10,7 +10,8 @@ from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Result, Severity
 from backslide_detector.inside.pair import Pair
-from backslide_detector.judgement import Judgement, RetrainVerdict, Stake
+from backslide_detector.judgement import Judgement, RetrainVerdict
+from backslide_detector.lineage import Stake
 from backslide_detector.probe import Inside
 from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses

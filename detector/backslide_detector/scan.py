@@ -29,8 +29,9 @@ from backslide_detector.errors import (
     TrackerRefusedError,
 )
 from backslide_detector.evidence import RunEvidence, RunHead
-from backslide_detector.judgement import Judgement, Standing
+from backslide_detector.judgement import Judgement
 from backslide_detector.ledger import Alert, Lease, Record, Stage
+from backslide_detector.lineage import Standing
 from backslide_detector.past import to_memory
 from backslide_detector.read import Read, bare_evidence, read
 from backslide_detector.report.document import document

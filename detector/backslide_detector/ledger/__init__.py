@@ -9,13 +9,13 @@ from sqlalchemy import Connection, Engine, func, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from backslide_detector.errors import UserError
-from backslide_detector.judgement import Stake, Standing
 from backslide_detector.ledger.database import connect, first_line, hashed, now, shown, upsert
 from backslide_detector.ledger.migrate import migrate
 from backslide_detector.ledger.outbox import Alert, Outbox
 from backslide_detector.ledger.queue import Lease, Left, Queue, Stage
 from backslide_detector.ledger.streams import spend
 from backslide_detector.ledger.tables import decision, judgement, past, repeats
+from backslide_detector.lineage import Stake, Standing
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion
 
 __all__ = ["Alert", "Lease", "Ledger", "Left", "Outbox", "Record", "Stage"]

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection, Row, func, select
 
-from backslide_detector.judgement import Claim, Stake, Standing
 from backslide_detector.ledger.database import upsert
 from backslide_detector.ledger.tables import spent, stream
+from backslide_detector.lineage import Claim, Stake, Standing
 from backslide_detector.stats.alarm import FlipAlarm
 from backslide_detector.stats.online import OnlineTest, Procedure, Spent
 

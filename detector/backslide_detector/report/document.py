@@ -3,23 +3,19 @@
 import math
 
 from backslide.contract import SCHEMA
+from backslide_detector.estimand import Estimand
 from backslide_detector.finding import Found
 from backslide_detector.judgement import (
     Associated,
     Change,
-    Claim,
-    Course,
-    Estimand,
-    Expectation,
     Groups,
     Hindsight,
     Judgement,
     MetricChange,
     Share,
     Shift,
-    Standing,
-    Stream,
 )
+from backslide_detector.lineage import Claim, Course, Expectation, Standing, Stream
 
 
 def document(judgement: Judgement) -> dict[str, object]:

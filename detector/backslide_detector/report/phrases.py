@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Mapping
 
 from backslide.contract import Cause, Measure, Verdict
-from backslide_detector.judgement import Estimand
+from backslide_detector.estimand import Estimand
 
 CONFIDENCE = "95 %"
 

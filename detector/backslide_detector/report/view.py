@@ -4,9 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from backslide.contract import Health, Verdict
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Skipped
-from backslide_detector.judgement import Estimand, Judgement
+from backslide_detector.judgement import Judgement
 from backslide_detector.report import phrases
 from backslide_detector.report.links import Links
 from backslide_detector.report.markdown import address

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 
 from backslide.contract import Cause, Verdict
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import DataSummary, RunEvidence
-from backslide_detector.judgement import Change, Estimand
+from backslide_detector.judgement import Change
 from backslide_detector.retrain.history import PARAMETER, SEED_NAMES, unseeded
 
 KINDS = (Cause.DATA, Cause.CONFIG, Cause.CODE, Cause.ENVIRONMENT)

@@ -8,7 +8,7 @@ from typing import Final, Literal
 import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
-from backslide_detector.judgement import Course, Creeping, Dated, Expectation, Retrain
+from backslide_detector.lineage import Course, Creeping, Dated, Expectation, Retrain
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.noise import HISTORY
 from backslide_detector.stats.change_point import date_change

@@ -2,7 +2,8 @@
 
 from typing import Final
 
-from backslide_detector.judgement import Estimand, MetricChange
+from backslide_detector.estimand import Estimand
+from backslide_detector.judgement import MetricChange
 from backslide_detector.retrain.behaviour import Behaviour
 from backslide_detector.retrain.groups import GroupChange
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from backslide_detector.judgement import Estimand
+from backslide_detector.estimand import Estimand
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.stats.dispersion import NO_REPEATS, PRIOR_PHI, Dispersion, expected_phi
 from backslide_detector.stats.predictive import PRIOR_WEIGHT, Spread, pooled_spread

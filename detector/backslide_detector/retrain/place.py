@@ -3,16 +3,14 @@
 from collections.abc import Iterator
 
 from backslide.contract import Measure
-from backslide_detector.judgement import (
+from backslide_detector.judgement import Group, Groups, RetrainVerdict
+from backslide_detector.lineage import (
     Anchor,
     Claim,
     Course,
     Creeping,
     Dated,
     Expectation,
-    Group,
-    Groups,
-    RetrainVerdict,
     Standing,
     Stream,
 )

@@ -3,7 +3,7 @@
 import math
 
 from backslide.contract import Measure
-from backslide_detector.judgement import Estimand
+from backslide_detector.estimand import Estimand
 
 LOSSES = {"loss": "mean loss", "mse": "mean squared error"}
 """What the measures other than the error are called."""

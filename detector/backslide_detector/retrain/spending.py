@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from backslide_detector.judgement import Estimand
+from backslide_detector.estimand import Estimand
 from backslide_detector.stats.mcnemar import exact_pvalue
 
 

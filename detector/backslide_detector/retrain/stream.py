@@ -7,18 +7,10 @@ from typing import Final, Literal
 import numpy as np
 import pandas as pd
 
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import Predictions, RunEvidence
-from backslide_detector.judgement import (
-    Anchor,
-    Course,
-    Creeping,
-    Estimand,
-    Judgement,
-    RetrainVerdict,
-    Stake,
-    Standing,
-    Stream,
-)
+from backslide_detector.judgement import Judgement, RetrainVerdict
+from backslide_detector.lineage import Anchor, Course, Creeping, Stake, Standing, Stream
 from backslide_detector.names import table_of
 from backslide_detector.retrain.course import dated
 from backslide_detector.retrain.history import PastRun, recipe_digest

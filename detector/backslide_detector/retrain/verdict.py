@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from backslide.contract import Measure, Tag, Verdict
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import ErrorRate, RunEvidence
-from backslide_detector.judgement import Estimand, RetrainVerdict
+from backslide_detector.judgement import RetrainVerdict
 from backslide_detector.names import loss_of, table_of
 from backslide_detector.retrain.cause import (
     advice_on_causes,

@@ -3,7 +3,7 @@
 import math
 
 from backslide.contract import Measure, Verdict
-from backslide_detector.judgement import Estimand
+from backslide_detector.estimand import Estimand
 from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.noise import RecipeAnswer
 from backslide_detector.retrain.sentence import decimals, difference, size

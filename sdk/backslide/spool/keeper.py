@@ -202,7 +202,7 @@ def launch_shipper(folder: Path) -> "subprocess.Popen[bytes]":
 def shipper_environment() -> dict[str, str]:
     """The trainer's own, such that the same copy of this package is found."""
     environment = os.environ | CALLS | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    home = str(Path(backslide.contract.__file__).parents[1])
+    home = str(Path(backslide.contract.__file__).parents[2])
     installed = [*site.getsitepackages(), site.getusersitepackages()]
     if home not in installed:
         inherited = environment.get("PYTHONPATH")

@@ -13,6 +13,7 @@ from backslide.contract import (
     Health,
     Verdict,
 )
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import (
     ErrorRate,
     LayerHistory,
@@ -21,18 +22,8 @@ from backslide_detector.evidence import (
     Series,
 )
 from backslide_detector.finding import Clear, Crashed, Found, Result, Severity, Skipped
-from backslide_detector.judgement import (
-    Change,
-    Course,
-    Creeping,
-    Dated,
-    Estimand,
-    Expectation,
-    Judgement,
-    Retrain,
-    RetrainVerdict,
-    Stream,
-)
+from backslide_detector.judgement import Change, Judgement, RetrainVerdict
+from backslide_detector.lineage import Course, Creeping, Dated, Expectation, Retrain, Stream
 from backslide_detector.report.links import Links
 
 LINKS = Links(

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.detector.report.story import BARE, FOUND, JUDGEMENT
 
+from backslide_detector.estimand import Estimand
 from backslide_detector.finding import Result
-from backslide_detector.judgement import Estimand
 from backslide_detector.report.document import document
 
 

@@ -8,7 +8,7 @@ from tests.detector.report.hostile import ATTACKS
 from tests.detector.report.html_reader import Page
 from tests.detector.report.story import JUDGEMENT, LINKS, NEW, OLD, a_course
 
-from backslide_detector.judgement import Stream
+from backslide_detector.lineage import Stream
 from backslide_detector.report.page import page
 from backslide_detector.report.pictures.lineage import lineage
 

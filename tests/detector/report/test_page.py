@@ -24,8 +24,8 @@ from tests.detector.report.story import (
 from tests.detector.report.test_network import deep
 
 from backslide.contract import Health, Verdict
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import Series
-from backslide_detector.judgement import Estimand
 from backslide_detector.report.links import Links
 from backslide_detector.report.page import page
 

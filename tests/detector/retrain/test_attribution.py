@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from backslide.contract import Cause
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import ErrorRate
-from backslide_detector.judgement import Change, Estimand
+from backslide_detector.judgement import Change
 from backslide_detector.retrain.ablation import settle
 from backslide_detector.retrain.attribution import blocks, missing_runs
 from backslide_detector.retrain.history import PastRun

@@ -7,8 +7,8 @@ import pytest
 
 from backslide.contract import Cause, Verdict
 from backslide_detector.engine import Case, judge
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import DataSummary, ErrorRate, Provenance
-from backslide_detector.judgement import Estimand
 from backslide_detector.retrain.cause import advice_on_causes, causes, changes
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.verdict import judge_retrain

@@ -7,7 +7,7 @@ import pytest
 
 from backslide.contract import Verdict
 from backslide_detector.evidence import ErrorRate
-from backslide_detector.judgement import Creeping, Retrain
+from backslide_detector.lineage import Creeping, Retrain
 from backslide_detector.retrain.course import Noise, course, creeping, dated, expected
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.stats.creep import detect_creep

@@ -10,9 +10,9 @@ from tests.detector.shell.builders import STARTED
 
 from backslide_detector.errors import LeaseLostError, UserError
 from backslide_detector.evidence import RunHead
-from backslide_detector.judgement import Stake
 from backslide_detector.ledger import Alert, Lease, Ledger, Left, Record, Stage
 from backslide_detector.ledger.outbox import Told
+from backslide_detector.lineage import Stake
 
 
 @pytest.fixture(scope="session")

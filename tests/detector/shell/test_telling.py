@@ -9,15 +9,9 @@ from tests.detector.report.story import JUDGEMENT, a_course, said_by
 from backslide.contract import Cause
 from backslide_detector.act.alerts import reasons
 from backslide_detector.act.telling import LONGEST, TITLE, telling
-from backslide_detector.judgement import (
-    Anchor,
-    Claim,
-    Creeping,
-    Estimand,
-    Group,
-    Groups,
-    Standing,
-)
+from backslide_detector.estimand import Estimand
+from backslide_detector.judgement import Group, Groups
+from backslide_detector.lineage import Anchor, Claim, Creeping, Standing
 
 FOUND = Claim(1e-5, 0.9, 0.002, 0.001, found_worse=True, found_better=False)
 

@@ -14,8 +14,8 @@ from backslide_detector.act.addresses import links
 from backslide_detector.act.view import STATE
 from backslide_detector.act.writeback import note, writes
 from backslide_detector.engine import Case, judge
+from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import RunEvidence, RunHead
-from backslide_detector.judgement import Estimand
 from backslide_detector.store import Writes
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=9_000).filter(

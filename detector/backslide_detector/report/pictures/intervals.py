@@ -6,7 +6,7 @@ from typing import TypeGuard
 from markupsafe import Markup
 
 from backslide.contract import Measure
-from backslide_detector.judgement import Estimand
+from backslide_detector.estimand import Estimand
 from backslide_detector.report import phrases
 from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, label

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from backslide.contract import Measure, Verdict
 from backslide_detector.evidence import Floats
-from backslide_detector.judgement import Course, Expectation, Retrain
+from backslide_detector.lineage import Course, Expectation, Retrain
 from backslide_detector.report import phrases
 from backslide_detector.report.pictures import svg
 from backslide_detector.report.pictures.scale import Scale, label

@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 
 from backslide.contract import Measure
 from backslide_detector.evidence import RunEvidence
-from backslide_detector.judgement import Course, Creeping, Expectation, Judgement, Retrain
+from backslide_detector.judgement import Judgement
+from backslide_detector.lineage import Course, Creeping, Expectation, Retrain
 from backslide_detector.report.phrases import VERDICTS, fine, magnitude
 from backslide_detector.report.pictures.lineage import lineage as picture
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
