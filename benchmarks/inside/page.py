@@ -34,6 +34,11 @@ WORDS = """\
 - Frozen layers, missing classes and half-pruned layers are not what comparing representations
   is for; the table shows how much of them it sees by itself. The test error and the monitors
   of gradients and updates remain the alarm, this says where to look.
+- Half of a feed-forward branch that is reset is not seen in the transformer: its blocks are
+  probed in the residual stream, to which that branch adds little, and three more epochs mend
+  it. Nor did the error rise.
+- Where a network has one round of rows here, or no cold ones, the machine's time had run out;
+  `make inside` makes two of each.
 - A first layer that is reset in a warm retrain that says neither whose weights it took
   (`parent=`) nor has the same digest looks like a cold one. Here every warm retrain names its
   parent.
