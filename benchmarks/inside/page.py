@@ -38,7 +38,8 @@ WORDS = """\
   probed in the residual stream, to which that branch adds little, and three more epochs mend
   it. Nor did the error rise.
 - Where a network has one round of rows here, or no cold ones, the machine's time had run out;
-  `make inside` makes two of each.
+  `make inside` makes two of each, and numbers the seeds of warm retrains more simply than those
+  of three networks here; the rows hold theirs.
 - A first layer that is reset in a warm retrain that says neither whose weights it took
   (`parent=`) nor has the same digest looks like a cold one. Here every warm retrain names its
   parent.
