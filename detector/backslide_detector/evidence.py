@@ -3,12 +3,14 @@
 Nothing here reads or writes. Arrays are made read-only when a view is built.
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from pandas.util import hash_array
 
 from backslide.contract import Measure, Tag
 from backslide_detector.graph import Graph
@@ -152,6 +154,15 @@ class Predictions:
     def error(self) -> float:
         """Share of wrong predictions."""
         return float(1.0 - self.correct.mean())
+
+    @cached_property
+    def test_set(self) -> str:
+        """Digest of ids and targets in whatever order: relabelled, it is another test set."""
+        targets = self.targets if self.are_labels else self.targets.astype(np.float64)
+        ids = hash_array(self.ids, categorize=False)
+        # An odd factor, so that examples which swap their targets do not cancel out.
+        examples = ids * np.uint64(31) + hash_array(targets, categorize=False)
+        return hashlib.sha256(np.sort(examples).tobytes()).hexdigest()
 
     @cached_property
     def losses(self) -> Floats:

@@ -12,14 +12,12 @@ from backslide_detector.errors import RunGoneError
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.insides import insides
 from backslide_detector.ledger import Lease, Stage
-from backslide_detector.names import table_of
 from backslide_detector.past import from_head, from_memory, of_late, recalled
 from backslide_detector.retrain.ablation import belongs_to
 from backslide_detector.retrain.attribution import Mix
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.history import PastRun, examples_digest
 from backslide_detector.retrain.predecessor import choose_predecessor
 from backslide_detector.retrain.reference import choose_anchor, choose_reference
-from backslide_detector.retrain.stream import digest_of_examples
 
 
 @dataclass(frozen=True)
@@ -59,7 +57,7 @@ def read(
         extra=extra,
         false_alarm_every=detector.false_alarm_every,
     )
-    this = _on_its_test_set(PastRun.of(new), new, runs)
+    this = PastRun.of(new, test_set=examples_digest(new))
     release = _release(detector, head, heads, runs)
     chosen = _baseline(detector, this, heads, runs, release=release, before=before)
     if chosen is None:
@@ -120,14 +118,6 @@ def _release(
         runs += [from_head(h, detector.mapping) for h in found]
     earlier = {run.run_id for run in runs if run.started < head.started}
     return champion if champion in earlier else None
-
-
-def _on_its_test_set(this: PastRun, new: RunEvidence, runs: list[PastRun]) -> PastRun:
-    """The run with the digest of its test set, where the lineage has changed its own."""
-    tested = None if new.error is None else table_of(new.predictions, new.error.split)
-    if tested is None or all(run.lead != "first" for run in runs):
-        return this
-    return replace(this, test_set=digest_of_examples(tested))
 
 
 def _still_there(detector: Detector, head: RunHead) -> RunEvidence | None:

@@ -24,7 +24,7 @@ from backslide_detector.retrain.attribution import (
     taking_apart,
 )
 from backslide_detector.retrain.cause import changed_kinds
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.history import PastRun, measured_alike
 from backslide_detector.retrain.noise import prior_sd
 from backslide_detector.retrain.values import spread_beforehand
 from backslide_detector.stats.predictive import Spread, pooled_spread
@@ -165,7 +165,7 @@ def _fresh(
     """Error rates of the extra runs that were measured as the judged run was."""
     rates: defaultdict[Mix, list[float]] = defaultdict(list)
     for mix, run in extra:
-        if mix <= everything and run.error is not None and _comparable(run, new):
+        if mix <= everything and run.error is not None and measured_alike(run, new):
             rates[mix].append(run.error.rate)
     return dict(rates)
 
@@ -183,7 +183,7 @@ def _noise(
     for run in history:
         if run.error is None or run.run_id in {new.run_id, old.run_id}:
             continue
-        if _comparable(run, new) and run.accepted:
+        if measured_alike(run, new) and run.accepted:
             lately.append(run.error.rate)
             if run.recipe is not None:
                 repeats[run.recipe].append(run.error.rate)
@@ -216,13 +216,6 @@ def _luck(
     return (
         f"With fresh seeds the gap is {said} (95 % interval {low} to {high}) instead of "
         f"{first}: it was luck, and there is nothing left to explain."
-    )
-
-
-def _comparable(run: PastRun, new: PastRun) -> bool:
-    """True when two errors were measured alike."""
-    return (
-        run.error is not None and new.error is not None and run.error.place == new.error.place
     )
 
 

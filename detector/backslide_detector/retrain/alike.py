@@ -10,15 +10,6 @@ Said = tuple[Cause, str]
 _TRAINING = ("train ", "training ")
 
 
-def measured_alike(new: PastRun, run: PastRun) -> bool:
-    """Were two finished retrains measured by the same error on the same test set?"""
-    if not run.finished or run.error is None or new.error is None:
-        return False
-    if run.test_set and new.test_set and run.test_set != new.test_set:
-        return False
-    return run.error.possible and run.error.place == new.error.place
-
-
 def differing(new: PastRun, run: PastRun) -> dict[Said, tuple[str, str]] | None:
     """What two retrains were made from differently, this one's and the other's, by name.
 

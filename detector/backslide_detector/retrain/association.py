@@ -14,7 +14,7 @@ from backslide.contract import Cause, Measure
 from backslide_detector.evidence import Floats
 from backslide_detector.judgement import Associated, Hindsight
 from backslide_detector.retrain.cause import KINDS
-from backslide_detector.retrain.history import PARAMETER, PastRun
+from backslide_detector.retrain.history import PARAMETER, PastRun, measured_alike
 from backslide_detector.retrain.sentence import LOSSES, count, decimals, interval_words, size
 from backslide_detector.stats.history_regression import (
     LARGEST,
@@ -117,14 +117,12 @@ def _comparable(new: PastRun, history: Sequence[PastRun]) -> list[PastRun]:
     """Earlier runs whose error was measured as this one's, oldest first."""
     if new.error is None:
         return []
-    place = new.error.place
     earlier = {
         run.run_id: run
         for run in history
         if run.error is not None
-        and run.error.possible
+        and measured_alike(run, new)
         and run.error.rate <= LARGEST
-        and run.error.place == place
         and run.finished
         and (run.started, run.run_id) < (new.started, new.run_id)
     }

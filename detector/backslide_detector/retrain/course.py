@@ -9,7 +9,7 @@ import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
 from backslide_detector.lineage import Course, Creeping, Dated, Expectation, Retrain
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.history import PastRun, measured_alike
 from backslide_detector.retrain.noise import HISTORY
 from backslide_detector.stats.change_point import date_change
 from backslide_detector.stats.creep import RUN_LENGTH, detect_creep
@@ -134,7 +134,8 @@ def creeping(new: PastRun, history: Sequence[PastRun], anchor: PastRun) -> Creep
     """The course of the error since a fixed anchor; None before the third retrain.
 
     Runs that were refused are left out: a regression that was seen is no creep, and one step of
-    it would set the detector off for good.
+    it would set the detector off for good. On another test set than the anchor's, the first
+    run that was tested on it stands in.
     """
     if new.error is None or not new.error.examples:
         return None
@@ -153,7 +154,7 @@ def creeping(new: PastRun, history: Sequence[PastRun], anchor: PastRun) -> Creep
     found = detect_creep(errors)
     values = found.path.tolist()
     said = Creeping(
-        anchor.name,
+        runs[0].name,
         len(errors),
         values[-1],
         RUN_LENGTH,
@@ -204,9 +205,7 @@ def dated(retrains: Sequence[Retrain], creep: Creeping | None) -> tuple[Dated, .
 
 def _comparable(run: PastRun, new: PastRun) -> bool:
     """True when a run's error is a point of the same course."""
-    if run.error is None or new.error is None or not run.error.possible:
-        return False
-    return run.error.place == new.error.place and (run.finished or run.run_id == new.run_id)
+    return measured_alike(run, new) and (run.finished or run.run_id == new.run_id)
 
 
 def _signal(run: PastRun) -> Literal["worse", "better"] | None:

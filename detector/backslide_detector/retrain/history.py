@@ -8,6 +8,7 @@ from typing import Literal, Self
 
 from backslide.contract import Cause, Health, Tag, Verdict
 from backslide_detector.evidence import ErrorRate, RunEvidence
+from backslide_detector.names import table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class PastRun:
         verdict: Verdict | None = None,
         health: Health | None = None,
         decision: Literal["accepted", "rejected"] | None = None,
+        *,
+        test_set: str | None = None,
     ) -> Self:
         """The light record of a run that was read in full."""
         return cls(
@@ -69,6 +72,7 @@ class PastRun:
             recipe=recipe_digest(run),
             seed=run.provenance.seed,
             decision=decision,
+            test_set=test_set,
             made_from=ingredients(run),
             weights=None if run.weights is None else int(run.weights.count.sum()) or None,
         )
@@ -79,6 +83,21 @@ class PastRun:
         if self.decision is not None:
             return self.decision == "accepted"
         return self.verdict is not Verdict.REGRESSED and self.health is not Health.FAILING
+
+
+def examples_digest(run: RunEvidence) -> str | None:
+    """Digest of the examples that a run's error is of; None when only the error is known."""
+    table = None if run.error is None else table_of(run.predictions, run.error.split)
+    return None if table is None else table.test_set
+
+
+def measured_alike(one: PastRun, other: PastRun) -> bool:
+    """Were two errors measured by the same measure on the same test set, as far as is known?"""
+    if one.error is None or other.error is None:
+        return False
+    if one.test_set and other.test_set and one.test_set != other.test_set:
+        return False
+    return one.error.possible and other.error.possible and one.error.place == other.error.place
 
 
 SEED_NAMES = frozenset({"seed", "random_seed", "random_state", "manual_seed"})

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from backslide_detector.evidence import ErrorRate
-from backslide_detector.retrain.alike import differing, is_parameter, measured_alike
-from backslide_detector.retrain.history import PARAMETER, PastRun
+from backslide_detector.retrain.alike import differing, is_parameter
+from backslide_detector.retrain.history import PARAMETER, PastRun, measured_alike
 from backslide_detector.retrain.sentence import decimals, interval_words, rate
 from backslide_detector.stats.unpaired import unpaired_difference
 
@@ -35,7 +35,12 @@ def _only_size(new: PastRun, run: PastRun) -> str | None:
     sizes = sorted((new.weights or 0, run.weights or 0))
     if run.run_id == new.run_id or not sizes[0] or sizes[1] < LARGER * sizes[0]:
         return None
-    if not measured_alike(new, run) or new.error is None or new.error.measure != "error":
+    if (
+        not run.finished
+        or not measured_alike(new, run)
+        or new.error is None
+        or new.error.measure != "error"
+    ):
         return None
     found = differing(new, run)
     if found is None or len(found) != 1 or not new.error.examples:

@@ -10,10 +10,9 @@ from backslide_detector.retrain.alike import (
     Said,
     differing,
     is_parameter,
-    measured_alike,
     of_training_data,
 )
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.history import PastRun, measured_alike
 from backslide_detector.retrain.sentence import count, decimals, size
 from backslide_detector.stats.learning_curve import FEW_REPEATS, LearningCurve, learning_curve
 
@@ -102,7 +101,7 @@ def _rows(run: PastRun) -> int | None:
 def _alike(new: PastRun, run: PastRun) -> bool:
     """Do two retrains differ in the amount of training data at most?"""
     mine, its = _rows(new), _rows(run)
-    if not mine or not its or not measured_alike(new, run):
+    if not mine or not its or not run.finished or not measured_alike(new, run):
         return False
     found = differing(new, run)
     return found is not None and all(

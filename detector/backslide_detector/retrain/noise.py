@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backslide_detector.estimand import Estimand
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.retrain.history import PastRun, measured_alike
 from backslide_detector.stats.dispersion import NO_REPEATS, PRIOR_PHI, Dispersion, expected_phi
 from backslide_detector.stats.predictive import PRIOR_WEIGHT, Spread, pooled_spread
 
@@ -231,12 +231,8 @@ def _answer(
 
 
 def _comparable(run: PastRun, new: PastRun) -> bool:
-    """True when a run's error was measured on the same split and number of examples."""
-    if run.error is None or new.error is None or not run.error.possible:
-        return False
-    if not (run.finished or run.run_id == new.run_id):
-        return False
-    return run.error.place == new.error.place
+    """True when a run's error was measured as this one's, and is known for good."""
+    return measured_alike(run, new) and (run.finished or run.run_id == new.run_id)
 
 
 def _size(groups: dict[str, list[float]]) -> int:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Final, Literal
 
 import numpy as np
-import pandas as pd
 
 from backslide_detector.estimand import Estimand
 from backslide_detector.evidence import Predictions, RunEvidence
@@ -13,7 +12,7 @@ from backslide_detector.judgement import Judgement, RetrainVerdict
 from backslide_detector.lineage import Anchor, Course, Creeping, Stake, Standing, Stream
 from backslide_detector.names import table_of
 from backslide_detector.retrain.course import dated
-from backslide_detector.retrain.history import PastRun, recipe_digest
+from backslide_detector.retrain.history import PastRun, examples_digest, recipe_digest
 from backslide_detector.retrain.measure import PAIRED_SHARE
 from backslide_detector.retrain.pairing import pair
 from backslide_detector.retrain.place import place_words
@@ -77,7 +76,6 @@ def stake(
     if pvalues is None:
         return None
     split = verdict.split or ""
-    predictions = table_of(new.predictions, split)
     recipes, groups = one_sided(verdict.recipe), verdict.groups
     common = Stake(
         worse=pvalues.worse,
@@ -87,7 +85,7 @@ def stake(
         groups=None if groups is None else (groups.worse, groups.better),
         began=new.started,
         ended=new.ended,
-        test_set=None if predictions is None else digest_of_examples(predictions),
+        test_set=examples_digest(new),
         false_alarm_every=every,
     )
     held = None if reference is None else table_of(reference.predictions, split)
@@ -108,7 +106,7 @@ def remembered(
 ) -> PastRun:
     """What later runs of the lineage must know of a judged one."""
     verdict = judgement.retrain
-    run = PastRun.of(new, verdict.verdict, judgement.health)
+    run = PastRun.of(new, verdict.verdict, judgement.health, test_set=examples_digest(new))
     model, standing = verdict.model, verdict.stream.standing
     if old is not None and run.recipe is not None and run.recipe == recipe_digest(old):
         flips = None if model.broken is None else model.broken + (model.fixed or 0)
@@ -118,7 +116,6 @@ def remembered(
         leads = standing is not None and standing.leads
         run = replace(
             run,
-            test_set=stake.test_set,
             lead="better" if leads else "first" if alone else None,
             alarmed=standing is not None and standing.alarmed,
         )
@@ -128,12 +125,6 @@ def remembered(
 def digest_of_outcomes(predictions: Predictions) -> str:
     """Digest of which answers of a model were right, in the order in which they were logged."""
     return hashlib.sha256(np.packbits(predictions.correct).tobytes()).hexdigest()
-
-
-def digest_of_examples(predictions: Predictions) -> str:
-    """Digest of which examples a test set holds, in whatever order."""
-    hashes = np.sort(pd.util.hash_array(predictions.ids, categorize=False))
-    return hashlib.sha256(hashes.tobytes()).hexdigest()
 
 
 def placed(

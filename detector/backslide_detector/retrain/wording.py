@@ -34,7 +34,12 @@ def model_words(verdict: Verdict, measured: Measured, model: Estimand, margin: f
 
 
 def noise_words(
-    recipe: RecipeAnswer, verdict: Verdict, measure: Measure, *, explained: bool
+    recipe: RecipeAnswer,
+    verdict: Verdict,
+    measure: Measure,
+    *,
+    effect: float | None,
+    explained: bool,
 ) -> str:
     """This recipe against that recipe, in words that follow the verdict.
 
@@ -42,6 +47,7 @@ def noise_words(
         recipe: the answer.
         verdict: of the retrain.
         measure: what the spread is of.
+        effect: this model against that model, as was just said.
         explained: something is known to have changed besides the seed.
     """
     if recipe.spread is None:
@@ -52,13 +58,23 @@ def noise_words(
     about = size(spread, measure, 2 if measure == "error" else decimals(spread, measure))
     noise = (
         f" Retrains of one recipe differ by about {about} (standard deviation, from "
-        f"{recipe.source}), so "
+        f"{recipe.source})"
     )
+    noise += f"{_against_all(recipe.estimand.effect, effect, spread, measure)}, so "
     if not recipe.beyond_noise:
         return f"{noise}luck alone may be the reason."
     if explained:
         return f"{noise}the change, not luck, is the likely reason."
     return f"{noise}luck is not the likely reason, though nothing is known to have changed."
+
+
+def _against_all(recipe: float | None, model: float | None, sd: float, measure: Measure) -> str:
+    """The difference that luck was held against, where it is far from the one just said."""
+    if recipe is None or model is None or abs(recipe - model) <= max(abs(recipe) / 2, sd):
+        return ""
+    places = 2 if measure == "error" else decimals(recipe, measure)
+    more = "more" if recipe > 0 else "less"
+    return f"; held against all of them it is {size(abs(recipe), measure, places)} {more}"
 
 
 def open_advice(verdict: Verdict, measured: Measured, margin: float) -> str | None:

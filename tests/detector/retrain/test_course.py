@@ -128,3 +128,20 @@ def test_a_refused_regression_neither_is_a_creep_nor_blinds_the_detector():
     assert found.alarm is not None
     assert found.since.startswith("run-4")
     assert [run_id for run_id, _ in found.path] == [run.run_id for run in [*runs[2:], *steps]]
+
+
+def test_another_test_set_is_no_creep_and_starts_the_course_anew():
+    """A harder test set of the same size: errors on it are higher by no fault of a model."""
+    rng = np.random.default_rng(6)
+    easy = lineage(*(0.03 + rng.normal(0, 0.0008, 20)), test_set="easy")
+    hard = [
+        past(30 + n, error, test_set="hard")
+        for n, error in enumerate(0.05 + rng.normal(0, 0.0008, 6))
+    ]
+    unknown = [replace(run, test_set=None) for run in hard]
+    assert creeping(unknown[-1], [*easy, *unknown[:-1]], easy[0]).alarm is not None
+    found = creeping(hard[-1], [*easy, *hard[:-1]], easy[0])
+    assert (found.alarm, found.anchor, found.retrains) == (None, "run-30", 6)
+    seen = course(hard[-1], [*easy, *hard[:-1]], found, PRIOR)
+    assert [retrain.run_id for retrain in seen.retrains] == [run.run_id for run in hard]
+    assert seen.elsewhere == len(easy)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from backslide.contract import Cause, Verdict
-from backslide_detector.evidence import DataSummary, ErrorRate, Provenance
-from backslide_detector.retrain.history import PastRun
+from backslide_detector.evidence import DataSummary, ErrorRate, Predictions, Provenance
+from backslide_detector.retrain.history import PastRun, examples_digest
 from backslide_detector.retrain.verdict import judge_retrain
 
 
@@ -215,6 +215,38 @@ def test_history_on_another_test_set_does_not_count(make):
     new = replace(new, params={"lr": "0.2"})
     verdict = judge_retrain(new, old, history=history([0.03, 0.04, 0.05], n=500))
     assert verdict.recipe.interval is None
+
+
+def test_history_with_other_labels_does_not_count(make):
+    """The same number of examples under the same ids, but relabelled since."""
+    new, old = make.pair(10_000, 350, fixed=175, broken=125)
+    new = replace(new, params={"lr": "0.2"})
+    past = history([0.035, 0.036, 0.034])
+    mine = [replace(run, test_set=examples_digest(new)) for run in past]
+    theirs = [replace(run, test_set="before") for run in past]
+    assert judge_retrain(new, old, history=mine).recipe.interval is not None
+    assert judge_retrain(new, old, history=theirs).recipe.interval is None
+
+
+def test_a_test_set_is_its_examples_and_their_labels_in_any_order(make):
+    new, _ = make.pair(50, 10, fixed=1, broken=2)
+    table = new.predictions["test"]
+    turned = Predictions(table.ids[::-1], table.targets[::-1], table.predictions, table.correct)
+    assert turned.test_set == table.test_set
+    relabelled = table.targets.copy()
+    relabelled[3] = "b"
+    assert replace(table, targets=relabelled).test_set != table.test_set
+    values = np.linspace(0.0, 1.0, 50).astype(object)
+    assert replace(table, targets=values).test_set != table.test_set
+
+
+def test_words_say_what_luck_was_held_against(make):
+    """One more error than the predecessor, but far from all the retrains before it."""
+    new, old = make.pair(10_000, 400, fixed=10, broken=11, new={"params": {"lr": "0.2"}})
+    said = judge_retrain(new, old, history=history([0.03] * 9 + [0.0301])).sentence
+    assert "held against all of them it is 0.92 points more" in said
+    near = judge_retrain(new, old, history=history([0.04] * 9 + [0.0401])).sentence
+    assert "held against" not in near
 
 
 def test_only_the_seed_differs(make):
