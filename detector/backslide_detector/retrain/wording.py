@@ -60,9 +60,9 @@ def noise_words(
         f" Retrains of one recipe differ by about {about} (standard deviation, from "
         f"{recipe.source})"
     )
-    noise += f"{_against_all(recipe.estimand.effect, effect, spread, measure)}, so "
     if not recipe.beyond_noise:
-        return f"{noise}luck alone may be the reason."
+        return f"{noise}, so luck alone may be the reason."
+    noise += f"{_against_all(recipe.estimand.effect, effect, spread, measure)}, so "
     if explained:
         return f"{noise}the change, not luck, is the likely reason."
     return f"{noise}luck is not the likely reason, though nothing is known to have changed."
