@@ -15,10 +15,8 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $(READY)
 
-# Three at a time also on two cores: much of the time goes by waiting for servers. In the order of
-# the folders: sorted by their number of tests, the slowest file would be left to run alone.
-test: setup lint ## Run every test, a file at a time in three processes
-	$(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: setup lint ## Run every test, a file at a time on up to four cores
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: setup ## Style, types and the layout of the house
 	$(BIN)/ruff check .
