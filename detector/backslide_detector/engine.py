@@ -18,7 +18,7 @@ from backslide_detector.retrain.ablation import Settled, settle, spread_of_losse
 from backslide_detector.retrain.association import look_back
 from backslide_detector.retrain.attribution import Mix
 from backslide_detector.retrain.course import Noise, course, creeping
-from backslide_detector.retrain.history import PastRun, examples_digest
+from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.more_capacity import more_capacity
 from backslide_detector.retrain.more_data import LONGER, UNKNOWN, more_data, said
 from backslide_detector.retrain.noise import prior_sd, repeats_of
@@ -171,7 +171,7 @@ def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:
     if case.live or health(results) is Health.FAILING:
         return ()
     new, read = (
-        PastRun.of(case.new, test_set=examples_digest(case.new)),
+        PastRun.with_test_set(case.new),
         read_errors(case.new, case.mapping),
     )
     capacity = more_capacity(new, case.history)
@@ -193,7 +193,7 @@ def _looked_back(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     if case.old is None or retrain.compared_to is None:
         return retrain
     hindsight = look_back(
-        PastRun.of(case.new, test_set=examples_digest(case.new)),
+        PastRun.with_test_set(case.new),
         PastRun.of(case.old),
         case.history,
     )
@@ -205,7 +205,7 @@ def _attributed(case: Case, retrain: RetrainVerdict) -> RetrainVerdict:
     """The cause as extra runs have settled it; without a complete set, as it was."""
     if case.old is None or not case.extra:
         return retrain
-    new, old = PastRun.of(case.new, test_set=examples_digest(case.new)), PastRun.of(case.old)
+    new, old = PastRun.with_test_set(case.new), PastRun.of(case.old)
     settled = settle(
         new,
         old,
@@ -239,7 +239,7 @@ def _still_open(new: RunEvidence, settled: Settled) -> list[str]:
 def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:
     """The verdict among all retrains, as far as this run alone can say, and what it stakes."""
     new, anchor, creep = (
-        PastRun.of(case.new, retrain.verdict, test_set=examples_digest(case.new)),
+        PastRun.with_test_set(case.new, retrain.verdict),
         None,
         None,
     )

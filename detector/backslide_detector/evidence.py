@@ -158,10 +158,10 @@ class Predictions:
     @cached_property
     def test_set(self) -> str:
         """Digest of ids and targets in whatever order: relabelled, it is another test set."""
-        targets = self.targets if self.are_labels else self.targets.astype(np.float64)
         ids = hash_array(self.ids, categorize=False)
+        targets = self.targets if self.are_labels else self.targets.astype(np.float64)
         # An odd factor, so that examples which swap their targets do not cancel out.
-        examples = ids * np.uint64(31) + hash_array(targets, categorize=False)
+        examples = ids * np.uint64(31) + hash_array(targets)
         return hashlib.sha256(np.sort(examples).tobytes()).hexdigest()
 
     @cached_property

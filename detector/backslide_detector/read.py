@@ -15,7 +15,7 @@ from backslide_detector.ledger import Lease, Stage
 from backslide_detector.past import from_head, from_memory, of_late, recalled
 from backslide_detector.retrain.ablation import belongs_to
 from backslide_detector.retrain.attribution import Mix
-from backslide_detector.retrain.history import PastRun, examples_digest
+from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.predecessor import choose_predecessor
 from backslide_detector.retrain.reference import choose_anchor, choose_reference
 
@@ -57,7 +57,7 @@ def read(
         extra=extra,
         false_alarm_every=detector.false_alarm_every,
     )
-    this = PastRun.of(new, test_set=examples_digest(new))
+    this = PastRun.with_test_set(new)
     release = _release(detector, head, heads, runs)
     chosen = _baseline(detector, this, heads, runs, release=release, before=before)
     if chosen is None:

@@ -5,26 +5,25 @@ the shipper's process. After the start nothing here raises.
 """
 
 import json
-import logging
 import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from backslide import ending
 from backslide.contract import Artifact, Tag
-from backslide.guard import Faults, guarded, logger
+from backslide.guard import Faults, guarded
 from backslide.judged import JudgedRun, wait_for_verdict
 from backslide.record import data
 from backslide.record.origin import Origin
 from backslide.record.predictions import evaluate, outcomes
 from backslide.record.recorder import Recorder
-from backslide.spool.job import SHIPPER_LOG, Job, Lock, RunState
+from backslide.remains import tell_what_remains
+from backslide.spool.job import Job, Lock, RunState
 from backslide.spool.keeper import Keeper
-from backslide.spool.segments import Kind, Spool, used_bytes
+from backslide.spool.segments import Kind, Spool
 
 if TYPE_CHECKING:
     import torch
@@ -310,7 +309,9 @@ class Run:
         if keeper.wait_until_shipped(deadline):
             shutil.rmtree(spool.folder, ignore_errors=True)
         else:
-            self._tell_what_remains(spool.folder, keeper.state)
+            tell_what_remains(
+                spool.folder, keeper.state, offline=self._offline, faults=self.faults
+            )
         keeper.part_with_shipper()
 
     def __enter__(self) -> Self:
@@ -352,24 +353,6 @@ class Run:
             return RunState()
         state = self._keeper.state
         return state if state.run_id else self._keeper.wait_for_contact(CONTACT_SECONDS)
-
-    def _tell_what_remains(self, folder: Path, state: RunState) -> None:
-        if not folder.exists():
-            return
-        size = used_bytes(folder) / 1e6
-        if self._offline:
-            reason = "BACKSLIDE_OFFLINE is set"
-        elif state.asked:
-            reason = state.away or "the server is slow"
-        else:
-            reason = f"the shipper has not got through, see {SHIPPER_LOG} there"
-        # Once is enough: who was told that the server is away was told this as well.
-        logger.log(
-            logging.INFO if state.away and self.faults.counts["away"] else logging.WARNING,
-            "backslide: %.1f MB of this run are not in MLflow yet (%s). They are safe in %s; "
-            "`backslide sync %s` ships them.",
-            *(size, reason, folder, folder),
-        )
 
     def watches(self, model: object) -> bool:
         """Whether this open run looks into the model."""

@@ -1,12 +1,15 @@
 """One value against those of healthy runs, and how surprising it is."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 from scipy import stats
 
 from backslide_detector.probe import Numbers
+from backslide_detector.stats.multiplicity import holm
 
 ENOUGH = 8
 """Healthy runs from which on their spread is known well enough for an alarm."""
@@ -61,3 +64,31 @@ def surprise(
     z = (value - mean) / (sd * math.sqrt(1 + 1 / n))
     tail = float(stats.t.cdf(-abs(z) if both else z, n - 1))
     return Surprise(value, mean, sd, z, min(1.0, 2 * tail) if both else tail, n)
+
+
+class Judged(Protocol):
+    """Something that was held against healthy runs."""
+
+    @property
+    def surprise(self) -> Surprise | None:
+        """None where it could not be."""
+
+
+_Judged = TypeVar("_Judged", bound=Judged)
+
+
+def surprising(all_: Sequence[_Judged], *, level: float, far: float) -> list[_Judged]:
+    """Those whose value is lower than healthy ones explain, by Holm's adjustment over all.
+
+    Args:
+        all_: what was judged together.
+        level: of the adjusted p-value.
+        far: the z below which a value counts as far as well.
+    """
+    judged = [(each, each.surprise) for each in all_ if each.surprise is not None]
+    adjusted = holm([told.pvalue for _, told in judged])
+    return [
+        each
+        for (each, told), pvalue in zip(judged, adjusted, strict=True)
+        if pvalue < level and told.z < far
+    ]

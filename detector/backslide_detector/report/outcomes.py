@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backslide_detector.evidence import Predictions
+from backslide_detector.evidence import Predictions, RunEvidence
+from backslide_detector.judgement import Judgement
+from backslide_detector.names import table_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +43,34 @@ class Outcomes:
     mistakes: tuple[tuple[str, str, int], ...]
 
 
-def outcomes(new: Predictions, old: Predictions | None) -> Outcomes | None:
-    """Compares per-example outcomes; None for regression, where "wrong" has no meaning."""
-    if not new.are_labels:
-        return None
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Labels that were predicted on the split which a verdict is about.
+
+    Attributes:
+        new: of the judged run.
+        old: of its predecessor; None without labels on that split.
+    """
+
+    split: str
+    new: Predictions
+    old: Predictions | None
+
+
+def answers(judgement: Judgement, new: RunEvidence, old: RunEvidence | None) -> Answers | str:
+    """The answers to be shown, or why there are none."""
+    split = judgement.retrain.split or (new.error.split if new.error else "test")
+    mine = table_of(new.predictions, split) or next(iter(new.predictions.values()), None)
+    if mine is None:
+        return "The run logged no predictions; run.evaluate() does."
+    if not mine.are_labels:
+        return "The predictions are numbers, not classes."
+    theirs = None if old is None else table_of(old.predictions, split)
+    return Answers(split, mine, theirs if theirs is not None and theirs.are_labels else None)
+
+
+def outcomes(new: Predictions, old: Predictions | None) -> Outcomes:
+    """Compares per-example outcomes of labels."""
     new_target = new.targets.astype(str)
     labels, place = np.unique(new_target, return_inverse=True)
     examples = np.bincount(place, minlength=len(labels))
@@ -54,7 +80,7 @@ def outcomes(new: Predictions, old: Predictions | None) -> Outcomes | None:
     broken: Counter[str] = Counter()
     mistakes: Counter[tuple[str, str]] = Counter()
     common = 0
-    if old is not None and old.are_labels:
+    if old is not None:
         _, here, there = np.intersect1d(
             new.ids.astype(str), old.ids.astype(str), assume_unique=True, return_indices=True
         )
@@ -85,8 +111,6 @@ def outcomes(new: Predictions, old: Predictions | None) -> Outcomes | None:
 
 
 def _errors(predictions: Predictions) -> dict[str, float]:
-    if not predictions.are_labels:
-        return {}
     labels, place = np.unique(predictions.targets.astype(str), return_inverse=True)
     examples = np.bincount(place, minlength=len(labels))
     wrong = np.bincount(place[~predictions.correct], minlength=len(labels))

@@ -9,7 +9,7 @@ import numpy as np
 from statsmodels.stats.proportion import proportion_confint
 
 from backslide_detector.lineage import Course, Creeping, Dated, Expectation, Retrain
-from backslide_detector.retrain.history import PastRun, measured_alike
+from backslide_detector.retrain.history import PastRun, on_one_course
 from backslide_detector.retrain.noise import HISTORY
 from backslide_detector.stats.change_point import date_change
 from backslide_detector.stats.creep import RUN_LENGTH, detect_creep
@@ -60,7 +60,7 @@ def course(
     others = {run.run_id: run for run in history if run.run_id != new.run_id}
     if anchor is not None:
         others.setdefault(anchor.run_id, anchor)
-    earlier = [run for run in others.values() if _comparable(run, new)]
+    earlier = [run for run in others.values() if on_one_course(new, run)]
     before = sorted(earlier, key=lambda run: (run.started, run.run_id))
     runs = [*before, new]
     intervals = _intervals(runs)
@@ -142,7 +142,7 @@ def creeping(new: PastRun, history: Sequence[PastRun], anchor: PastRun) -> Creep
     known = {
         run.run_id: run
         for run in (*history, anchor, new)
-        if _comparable(run, new)
+        if on_one_course(new, run)
         and (run.accepted or run.run_id == anchor.run_id)
         and (anchor.started, anchor.run_id) <= (run.started, run.run_id)
         and run.started <= new.started
@@ -201,11 +201,6 @@ def dated(retrains: Sequence[Retrain], creep: Creeping | None) -> tuple[Dated, .
         found.append(Dated(creep.change, creep.since, "creep", creep.rise or 0.0))
     order = {retrain.run_id: place for place, retrain in enumerate(retrains)}
     return tuple(sorted(found, key=lambda change: order.get(change.run_id, -1)))
-
-
-def _comparable(run: PastRun, new: PastRun) -> bool:
-    """True when a run's error is a point of the same course."""
-    return measured_alike(run, new) and (run.finished or run.run_id == new.run_id)
 
 
 def _signal(run: PastRun) -> Literal["worse", "better"] | None:

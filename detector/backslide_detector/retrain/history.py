@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Self
 
 from backslide.contract import Cause, Health, Tag, Verdict
@@ -56,8 +56,6 @@ class PastRun:
         verdict: Verdict | None = None,
         health: Health | None = None,
         decision: Literal["accepted", "rejected"] | None = None,
-        *,
-        test_set: str | None = None,
     ) -> Self:
         """The light record of a run that was read in full."""
         return cls(
@@ -72,10 +70,16 @@ class PastRun:
             recipe=recipe_digest(run),
             seed=run.provenance.seed,
             decision=decision,
-            test_set=test_set,
             made_from=ingredients(run),
             weights=None if run.weights is None else int(run.weights.count.sum()) or None,
         )
+
+    @classmethod
+    def with_test_set(
+        cls, run: RunEvidence, verdict: Verdict | None = None, health: Health | None = None
+    ) -> Self:
+        """The record with the digest of the examples, which takes going through all of them."""
+        return replace(cls.of(run, verdict, health), test_set=examples_digest(run))
 
     @property
     def accepted(self) -> bool:
@@ -98,6 +102,11 @@ def measured_alike(one: PastRun, other: PastRun) -> bool:
     if one.test_set and other.test_set and one.test_set != other.test_set:
         return False
     return one.error.possible and other.error.possible and one.error.place == other.error.place
+
+
+def on_one_course(new: PastRun, run: PastRun) -> bool:
+    """Was another run's error measured as this one's, and is it known for good?"""
+    return measured_alike(new, run) and (run.finished or run.run_id == new.run_id)
 
 
 SEED_NAMES = frozenset({"seed", "random_seed", "random_state", "manual_seed"})

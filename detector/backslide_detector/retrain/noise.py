@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from backslide_detector.estimand import Estimand
-from backslide_detector.retrain.history import PastRun, measured_alike
+from backslide_detector.retrain.history import PastRun, on_one_course
 from backslide_detector.stats.dispersion import NO_REPEATS, PRIOR_PHI, Dispersion, expected_phi
 from backslide_detector.stats.predictive import PRIOR_WEIGHT, Spread, pooled_spread
 
@@ -126,7 +126,7 @@ def compare_recipes(
     phi, weight = expected_phi(fleet)
     if prior is None:
         prior = prior_sd(examples, old.error.rate, discordant, phi)
-    known = {run.run_id: run for run in (*history, old, new) if _comparable(run, new)}
+    known = {run.run_id: run for run in (*history, old, new) if on_one_course(new, run)}
 
     repeats: defaultdict[str, list[float]] = defaultdict(list)
     for run in known.values():
@@ -228,11 +228,6 @@ def _answer(
         method=method,
     )
     return RecipeAnswer(estimand, spread, source)
-
-
-def _comparable(run: PastRun, new: PastRun) -> bool:
-    """True when a run's error was measured as this one's, and is known for good."""
-    return measured_alike(run, new) and (run.finished or run.run_id == new.run_id)
 
 
 def _size(groups: dict[str, list[float]]) -> int:

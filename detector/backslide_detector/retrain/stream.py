@@ -106,7 +106,7 @@ def remembered(
 ) -> PastRun:
     """What later runs of the lineage must know of a judged one."""
     verdict = judgement.retrain
-    run = PastRun.of(new, verdict.verdict, judgement.health, test_set=examples_digest(new))
+    run = PastRun.with_test_set(new, verdict.verdict, judgement.health)
     model, standing = verdict.model, verdict.stream.standing
     if old is not None and run.recipe is not None and run.recipe == recipe_digest(old):
         flips = None if model.broken is None else model.broken + (model.fixed or 0)

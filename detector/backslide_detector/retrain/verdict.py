@@ -18,7 +18,7 @@ from backslide_detector.retrain.cause import (
     provenance_known,
 )
 from backslide_detector.retrain.data_shift import data_shifts
-from backslide_detector.retrain.history import PastRun, examples_digest
+from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.logged import NO_INTERVAL, logged_rows
 from backslide_detector.retrain.measure import measure
 from backslide_detector.retrain.measured import ALPHA, Measured
@@ -184,7 +184,7 @@ def _compare(
         broken=measured.broken,
     )
     recipe = compare_recipes(
-        PastRun.of(new, test_set=examples_digest(new)),
+        PastRun.with_test_set(new),
         PastRun.of(old),
         history,
         discordant=measured.discordant,

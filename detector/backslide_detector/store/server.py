@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any, Final
 
 import requests
@@ -26,8 +25,9 @@ from backslide_detector.errors import RunGoneError, TrackerAwayError, TrackerRef
 from backslide_detector.evidence import RunEvidence, RunHead
 from backslide_detector.probe import Inside
 from backslide_detector.store import Writes
+from backslide_detector.store.heads import head_of, last_logged
 from backslide_detector.store.kept import KeptParts
-from backslide_detector.store.reading import OWN_METRICS, SYSTEM, read_inside, read_run
+from backslide_detector.store.reading import read_inside, read_run
 
 PAGE: Final = 1_000
 LINEAGE_RUNS: Final = 100
@@ -42,7 +42,6 @@ RECENT_SECONDS: Final = 3_600.0
 
 _RUN_ID: Final = re.compile(r"[0-9A-Za-z_-]{1,64}")
 """Whatever a person wrote into a tag as a run id goes into a filter between quotes."""
-_EVIDENCE_TAGS: Final = (Tag.LINEAGE, Tag.BASELINE, Tag.PARENT, Tag.SEED, Tag.SCHEMA)
 
 _BUSY: Final = frozenset({"REQUEST_LIMIT_EXCEEDED", "TEMPORARILY_UNAVAILABLE"})
 _ENDED: Final = "attributes.status != 'RUNNING' and attributes.status != 'SCHEDULED'"
@@ -100,9 +99,10 @@ class MlflowStore:
             }
             for run in self._search(self._watched(), plain, "attributes.start_time ASC"):
                 beats = Metric.LAST_SEEN in run.data.metrics
-                if not beats and _last_logged(run) > since:
+                if not beats and last_logged(run) > since:
                     found[run.info.run_id] = run
-        return sorted(map(_head, found.values()), key=lambda head: (head.started, head.run_id))
+        heads = map(head_of, found.values())
+        return sorted(heads, key=lambda head: (head.started, head.run_id))
 
     def heads(self, run_ids: Sequence[str]) -> list[RunHead]:
         """These runs; one without the tag belongs to the model that it was registered as."""
@@ -114,7 +114,7 @@ class MlflowStore:
             if len(found) < len(run_ids):  # deleted, or of an experiment that is new
                 self._list_experiments()
                 found = self._by_id(run_ids)
-            heads = [_head(run) for run in found]
+            heads = [head_of(run) for run in found]
             if nameless := [head.run_id for head in heads if head.lineage is None]:
                 models = self._models(nameless)
                 heads = [
@@ -136,7 +136,7 @@ class MlflowStore:
                 "attributes.start_time DESC",
                 limit=LINEAGE_RUNS,
             )
-            heads = [head for head in map(_head, tagged) if head.lineage == name]
+            heads = [head for head in map(head_of, tagged) if head.lineage == name]
             versions = self._client.search_model_versions(
                 f"name = '{pattern}'", max_results=LINEAGE_RUNS
             )
@@ -296,46 +296,6 @@ class MlflowStore:
         listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
         versions = self._client.search_model_versions(f"run_id IN ({listed})")
         return {version.run_id: version.name for version in versions}
-
-
-def _head(run: Run) -> RunHead:
-    tags = dict(run.data.tags)
-    return RunHead(
-        run_id=run.info.run_id,
-        name=run.info.run_name or run.info.run_id,
-        experiment_id=run.info.experiment_id,
-        status=run.info.status,
-        started=(run.info.start_time or 0) / 1_000.0,
-        ended=None if run.info.end_time is None else run.info.end_time / 1_000.0,
-        lineage=tags.get(Tag.LINEAGE),
-        params=dict(run.data.params),
-        tags=tags,
-        metrics=dict(run.data.metrics),
-        revision=_revision(run),
-    )
-
-
-def _revision(run: Run) -> str:
-    """Digest of what a run says about itself, so not of what the detector or a person added."""
-    metrics = sorted(
-        (m.key, repr(m.value), m.step, m.timestamp)
-        for m in run.data.to_proto().metrics
-        if _of_the_job(m.key)
-    )
-    tags = [run.data.tags.get(key) for key in _EVIDENCE_TAGS]
-    said = [run.info.status, run.info.end_time, sorted(run.data.params.items()), metrics, tags]
-    return sha256(json.dumps(said).encode()).hexdigest()[:40]
-
-
-def _of_the_job(key: str) -> bool:
-    """Whether a metric is news about training: neither ours nor the machine's."""
-    return key not in OWN_METRICS and not key.startswith(SYSTEM)
-
-
-def _last_logged(run: Run) -> float:
-    """Epoch seconds of the newest metric; 0 without any."""
-    times = (m.timestamp for m in run.data.to_proto().metrics if _of_the_job(m.key))
-    return max(times, default=0) / 1_000.0
 
 
 def _state_of(view: str) -> object:

@@ -3,6 +3,7 @@
 import struct
 import zlib
 from base64 import b64decode
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from backslide.contract import EXPONENT_MIN, HISTOGRAM_BINS, MAGNITUDE_BINS, ZERO_BIN
 from backslide_detector.evidence import Predictions, Series
-from backslide_detector.report.outcomes import outcomes
+from backslide_detector.report.outcomes import answers, outcomes
 from backslide_detector.report.phrases import (
     between,
     magnitude,
@@ -204,7 +205,12 @@ def test_numbers_before_words_among_classes():
 def test_regression_has_no_classes():
     values = np.array([0.5, 1.5], object)
     table = Predictions(np.array(["a", "b"], object), values, values, np.array([True, True]))
-    assert outcomes(table, None) is None
+    judgement = SimpleNamespace(retrain=SimpleNamespace(split="test"))
+    run = SimpleNamespace(error=None, predictions={"test": table})
+    assert answers(judgement, run, None) == "The predictions are numbers, not classes."
+    labels = SimpleNamespace(error=None, predictions={"test": predictions("ab", "11", "11")})
+    assert answers(judgement, labels, labels).old is labels.predictions["test"]
+    assert answers(judgement, labels, run).old is None
 
 
 @pytest.mark.parametrize(

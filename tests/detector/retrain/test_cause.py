@@ -109,14 +109,21 @@ def test_nothing_known_is_unknown(make):
     assert "log_data" in advice_on_causes(named, (), beyond_noise=None)
 
 
+def seeds(old, width):
+    """Ten trainings of one recipe, their errors evenly spread over 3.5 % +- the width."""
+    return [
+        replace(
+            PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same",
+            error=ErrorRate("test", float(error), 10_000, "test/error"),
+        )
+        for n, error in enumerate(0.035 + np.linspace(-width, width, 10))
+    ]  # fmt: skip
+
+
 def test_a_clear_difference_within_seed_noise_is_called_noise_and_said_so(make):
     """With a spread of 0.5 points, 0.9 points are significant on 10,000 examples, and luck."""
     new, old = make.pair(10_000, 350, fixed=80, broken=170)
-    history = [
-        replace(PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same", error=rate)
-        for n, error in enumerate(0.035 + np.linspace(-0.008, 0.008, 10))
-        for rate in [ErrorRate("test", float(error), 10_000, "test/error")]
-    ]
+    history = seeds(old, 0.008)
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
     assert verdict.verdict is Verdict.REGRESSED
     assert verdict.cause == (Cause.NOISE,)
@@ -126,11 +133,7 @@ def test_a_clear_difference_within_seed_noise_is_called_noise_and_said_so(make):
 
 def test_the_same_difference_beyond_seed_noise_is_the_changes(make):
     new, old = make.pair(10_000, 350, fixed=175, broken=125)
-    history = [
-        replace(PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same", error=rate)
-        for n, error in enumerate(0.035 + np.linspace(-0.0018, 0.0018, 10))
-        for rate in [ErrorRate("test", float(error), 10_000, "test/error")]
-    ]
+    history = seeds(old, 0.0018)
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
     assert verdict.cause == (Cause.CONFIG,)
     assert verdict.sentence.startswith(
@@ -168,11 +171,7 @@ def test_an_open_verdict_with_changes_has_an_unknown_cause(make):
 
 def test_a_regression_with_a_cause_says_where_to_look_first(make):
     new, old = make.pair(10_000, 350, fixed=80, broken=220)
-    history = [
-        replace(PastRun.of(old), run_id=f"s{n}", started=-1.0 - n, recipe="same", error=rate)
-        for n, error in enumerate(0.035 + np.linspace(-0.0018, 0.0018, 10))
-        for rate in [ErrorRate("test", float(error), 10_000, "test/error")]
-    ]
+    history = seeds(old, 0.0018)
     verdict = judge_retrain(replace(new, params={"lr": "0.2"}), old, history=history)
     assert verdict.cause == (Cause.CONFIG,)
     assert verdict.advice == "Look at the settings first: parameter lr (0.1 → 0.2)."

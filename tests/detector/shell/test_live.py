@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import create_engine, text
 from tests.detector.shell.builders import Mailbox, a_detector, a_ledger, a_run, a_store, series
+from tests.detector.shell.killing import Killed, kill_at
 
 from backslide.contract import Artifact, Metric, Tag
 from backslide_detector import engine
@@ -162,10 +163,6 @@ def test_a_check_that_crashes_clears_nothing(story, monkeypatch):
     assert story.deliver() == ["failing"]
 
 
-class Killed(BaseException):
-    """The process ends here."""
-
-
 def test_killed_at_any_step_of_a_withdrawal_it_is_told_once(tmp_path, monkeypatch):
     (tmp_path / "template").mkdir()
     a_ledger(tmp_path / "template").close()
@@ -192,28 +189,14 @@ def test_killed_at_any_step_of_a_withdrawal_it_is_told_once(tmp_path, monkeypatc
 
 
 def _kill_at(count: int, story: Story, monkeypatch) -> bool:
-    steps = iter(range(1_000))
-
-    def mortal(call):
-        def called(*args, **kwargs):
-            if next(steps) == count:
-                raise Killed
-            result = call(*args, **kwargs)
-            if next(steps) == count:
-                raise Killed
-            return result
-
-        return called
-
     ledger = story.ledger
+    places = (
+        (story.store, ("read", "write")),
+        (ledger, ("claim", "record", "check", "done")),
+        (ledger.outbox, ("take", "delivered")),
+    )
     with monkeypatch.context() as patch:
-        for owner, names in (
-            (story.store, ("read", "write")),
-            (ledger, ("claim", "record", "check", "done")),
-            (ledger.outbox, ("take", "delivered")),
-        ):
-            for name in names:
-                patch.setattr(owner, name, mortal(getattr(owner, name)))
+        kill_at(count, places, patch)
         try:
             list(scan(story.parts))
             story.deliver()

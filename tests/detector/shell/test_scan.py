@@ -15,6 +15,7 @@ from tests.detector.shell.builders import (
     a_store,
     series,
 )
+from tests.detector.shell.killing import Killed, kill_at
 
 from backslide.contract import NOTE_BEGIN, Artifact, Metric, Tag
 from backslide_detector import engine
@@ -125,35 +126,16 @@ def test_a_regression_is_told_once_to_each_channel(ledger):
     assert ledger.outbox.pending() == 0
 
 
-class Killed(BaseException):
-    """The process ends here; nothing may catch it."""
-
-
-def kill_at(count: int, parts: Detector, monkeypatch) -> None:
-    """Dies at the `count`-th step of a pass, counting every call that leaves a trace."""
-    steps = iter(range(1_000))
-
-    def mortal(call):
-        def called(*args, **kwargs):
-            if next(steps) == count:
-                raise Killed
-            result = call(*args, **kwargs)
-            if next(steps) == count:
-                raise Killed
-            return result
-
-        return called
-
-    for owner, names in (
+def places_of(parts: Detector):
+    """Every call of a pass that leaves a trace."""
+    return (
         (
             parts.store,
             ("changed", "heads", "lineage", "champion", "read", "publish_view", "write"),
         ),
         (parts.ledger, ("enqueue", "claim", "record", "spend", "check", "done")),
         (parts.ledger.outbox, ("take", "delivered")),
-    ):
-        for name in names:
-            monkeypatch.setattr(owner, name, mortal(getattr(owner, name)))
+    )
 
 
 def end_state(store: MemoryStore, mail: Mailbox):
@@ -172,7 +154,7 @@ def test_killed_at_any_step_and_run_again_ends_in_the_same_state(tmp_path, monke
         ledger = a_ledger(folder, "victim")
         parts = a_detector(store, ledger, channels={"mail": mail})
         with monkeypatch.context() as patch:
-            kill_at(count, parts, patch)
+            kill_at(count, places_of(parts), patch)
             try:
                 list(scan(parts))
                 deliver(ledger.outbox, parts.channels)

@@ -1,5 +1,6 @@
 """What each framework's test asks of the server afterwards."""
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 
-from backslide.contract import Artifact
+from backslide.contract import Artifact, Tag
 
 
 class Stored:
@@ -42,6 +43,20 @@ def stored(mlflow_server: str, tmp_path: Path) -> Callable[[str | None], Stored]
         return Stored(mlflow_server, run_id, tmp_path)
 
     return of
+
+
+@pytest.fixture
+def ask_to_stop(mlflow_server: str) -> Callable[[Any], None]:
+    """Asks as the detector does, and returns when the job has heard of it."""
+
+    def ask(run: Any) -> None:
+        MlflowClient(mlflow_server).set_tag(run.id, Tag.STOP, "diverged: the loss is 1e9")
+        deadline = time.monotonic() + 60.0
+        while not run.should_stop:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    return ask
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.sdk.integrations.data import examples, loader, losses_by_hand, network
 from torch import nn
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from backslide.contract import Role, Tag
@@ -91,3 +91,27 @@ def test_a_train_and_its_evaluations_arrive(model, accumulated, where, stored, t
     assert found.steps("eval/examples") == {12 // accumulated: 24}
     assert found.files("backslide/predictions") == {"eval.parquet"}
     assert found.roles() == {*Role}
+
+
+def test_a_training_stops_when_the_detector_asks_for_it(where, ask_to_stop, tmp_path):
+    callback = BackslideCallback("points", on_fault="stop", **where)
+
+    class Asking(TrainerCallback):
+        def on_step_begin(self, args, state, control, **_):
+            if state.global_step == 2:
+                ask_to_stop(callback.run)
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "out"),
+        num_train_epochs=2,
+        per_device_train_batch_size=8,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    trainer = Trainer(
+        Classifier(), arguments, train_dataset=rows(48, 1), callbacks=[callback, Asking()]
+    )
+    trainer.train()
+    assert trainer.state.global_step == 3

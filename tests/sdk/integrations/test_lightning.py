@@ -102,3 +102,14 @@ def test_an_autologged_run_is_joined(where, stored, mlflow_server):
     assert found.run.data.tags[Tag.LINEAGE] == "points"
     assert found.run.data.params["optimizer_name"] == "SGD"
     assert len(found.steps("loss")) == 6
+
+
+def test_a_fit_stops_when_the_detector_asks_for_it(where, ask_to_stop):
+    callback = BackslideCallback("points", on_fault="stop", **where)
+    module = Module()
+    module.on_train_batch_start = lambda batch, index: (
+        ask_to_stop(callback.run) if index == 2 else None
+    )
+    fit = trainer(callback, max_epochs=2, min_epochs=0)
+    fit.fit(module, loader(48, 1))
+    assert fit.global_step == 3

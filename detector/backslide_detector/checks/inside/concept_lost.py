@@ -29,8 +29,7 @@ from backslide_detector.checks.between import incomparable
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.inside.formation import Level, levels
 from backslide_detector.inside.pair import Pair
-from backslide_detector.inside.spread import ENOUGH
-from backslide_detector.stats.multiplicity import holm
+from backslide_detector.inside.spread import ENOUGH, surprising
 
 _FAR = -4.0
 _LEVEL = 0.002
@@ -46,13 +45,7 @@ def check(pair: Pair) -> Found | Clear | Skipped:
     if not known:
         return Skipped("the two probes share no labels and no concepts")
     if len(pair.references) >= ENOUGH:
-        judged = [each for each in known if each.surprise is not None]
-        adjusted = holm([each.surprise.pvalue for each in judged if each.surprise])
-        lost = [
-            each
-            for each, pvalue in zip(judged, adjusted, strict=True)
-            if pvalue < _LEVEL and each.surprise and each.surprise.z < _FAR
-        ]
+        lost = surprising(known, level=_LEVEL, far=_FAR)
     else:
         lost = [each for each in known if each.before - each.now > _LOST]
     return _found(pair, lost, len(known)) if lost else Clear()

@@ -30,8 +30,7 @@ from backslide_detector.checks.between import incomparable, too_few
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.inside.groups import CarriedGroup, carried_groups
 from backslide_detector.inside.pair import Pair, Start
-from backslide_detector.inside.spread import ENOUGH
-from backslide_detector.stats.multiplicity import holm
+from backslide_detector.inside.spread import ENOUGH, surprising
 
 _FAR = -4.0
 _LEVEL = 0.002
@@ -51,15 +50,10 @@ def check(pair: Pair) -> Found | Clear | Skipped:
     if not groups:
         return Skipped("the predecessor has no stable groups in a layer that both runs have")
     if len(pair.references) >= ENOUGH:
-        judged = [each for each in groups if each.surprise is not None]
-        adjusted = holm([each.surprise.pvalue for each in judged if each.surprise])
         lost = [
             each
-            for each, pvalue in zip(judged, adjusted, strict=True)
-            if pvalue < _LEVEL
-            and each.surprise
-            and each.surprise.z < _FAR
-            and each.surprise.mean - each.now > _GONE_BY
+            for each in surprising(groups, level=_LEVEL, far=_FAR)
+            if each.surprise and each.surprise.mean - each.now > _GONE_BY
         ]
     elif pair.start is Start.WARM:
         lost = [each for each in groups if each.before - each.now > _LOST]

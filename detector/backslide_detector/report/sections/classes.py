@@ -2,7 +2,7 @@
 
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.judgement import Judgement
-from backslide_detector.report.outcomes import ClassOutcome, Outcomes, outcomes
+from backslide_detector.report.outcomes import ClassOutcome, Outcomes, answers, outcomes
 from backslide_detector.report.phrases import percent
 from backslide_detector.report.pictures.classes import classes as picture
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
@@ -16,20 +16,18 @@ def classes(
     judgement: Judgement, new: RunEvidence, old: RunEvidence | None
 ) -> Section | Absent:
     """What the retrain fixed and broke, on the split the verdict is about."""
-    split = judgement.retrain.split or (new.error.split if new.error else "test")
-    mine = new.predictions.get(split) or next(iter(new.predictions.values()), None)
-    if mine is None:
-        return Absent(TITLE, "The run logged no predictions; run.evaluate() does.")
-    theirs = old.predictions.get(split) if old is not None else None
-    seen = outcomes(mine, theirs)
-    if seen is None:
-        return Absent(TITLE, "The predictions are numbers, not classes.")
+    labels = answers(judgement, new, old)
+    if isinstance(labels, str):
+        return Absent(TITLE, labels)
+    seen = outcomes(labels.new, labels.old)
     rows = _chosen(seen.classes)
     block = Block("wide", (Figure(picture(rows)),), legend=_legend(seen))
     tables = [_table(seen)]
     if seen.mistakes:
         tables.insert(0, _mistakes(seen))
-    return Section("classes", TITLE, _lead(seen, split, len(rows)), (block,), tuple(tables))
+    return Section(
+        "classes", TITLE, _lead(seen, labels.split, len(rows)), (block,), tuple(tables)
+    )
 
 
 def _chosen(rows: tuple[ClassOutcome, ...]) -> tuple[ClassOutcome, ...]:

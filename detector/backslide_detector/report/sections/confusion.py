@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from backslide_detector.evidence import Predictions, RunEvidence
 from backslide_detector.judgement import Judgement
-from backslide_detector.names import table_of
+from backslide_detector.report.outcomes import answers
 from backslide_detector.report.pictures.matrix import matrix
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
 
@@ -20,13 +20,10 @@ def confusion(
     judgement: Judgement, new: RunEvidence, old: RunEvidence | None
 ) -> Section | Absent:
     """Counts of now, and minus those of the predecessor on the same examples."""
-    split = judgement.retrain.split or (new.error.split if new.error else "test")
-    mine = table_of(new.predictions, split) or next(iter(new.predictions.values()), None)
-    if mine is None:
-        return Absent(TITLE, "The run logged no predictions; run.evaluate() does.")
-    if not mine.are_labels:
-        return Absent(TITLE, "The predictions are numbers, not classes.")
-    theirs = None if old is None else table_of(old.predictions, split)
+    seen = answers(judgement, new, old)
+    if isinstance(seen, str):
+        return Absent(TITLE, seen)
+    mine, theirs = seen.new, seen.old
     here, there = _common(mine, theirs)
     labels = _labels(mine, theirs)
     now = _counts(mine, np.arange(len(mine)), labels)

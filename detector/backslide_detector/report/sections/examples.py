@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from backslide_detector.evidence import Predictions, RunEvidence
 from backslide_detector.judgement import Judgement
-from backslide_detector.names import table_of
+from backslide_detector.report.outcomes import answers
 from backslide_detector.report.phrases import percent
 from backslide_detector.report.pictures.thumbnail import thumbnail
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
@@ -33,17 +33,14 @@ def examples(
     judgement: Judgement, new: RunEvidence, old: RunEvidence | None
 ) -> Section | Absent:
     """What became of single examples, with pictures where the run logged any."""
-    split = judgement.retrain.split or (new.error.split if new.error else "test")
-    mine = table_of(new.predictions, split) or next(iter(new.predictions.values()), None)
-    if mine is None:
-        return Absent(TITLE, "The run logged no predictions; run.evaluate() does.")
-    if not mine.are_labels:
-        return Absent(TITLE, "The predictions are numbers, not classes.")
-    theirs = None if old is None else table_of(old.predictions, split)
+    seen = answers(judgement, new, old)
+    if isinstance(seen, str):
+        return Absent(TITLE, seen)
+    mine, theirs = seen.new, seen.old
     before = _before(mine, theirs)
     kinds = _kinds(mine, before)
     if not any(kind.total for kind in kinds):
-        return Absent(TITLE, f"No example of the {split} set is wrong or was fixed.")
+        return Absent(TITLE, f"No example of the {seen.split} set is wrong or was fixed.")
     pictures = _pictures(new)
     blocks = [
         Block("tiles", figures, f"{kind.title} ({kind.total:,})")
@@ -51,8 +48,8 @@ def examples(
         if (figures := _tiles(kind, mine, before, pictures))
     ]
     tables = tuple(_table(kind, mine, before) for kind in kinds if kind.total)
-    return Section("examples", TITLE, _lead(split, kinds, shown=bool(blocks)), tuple(blocks),
-                   tables)  # fmt: skip
+    lead = _lead(seen.split, kinds, shown=bool(blocks))
+    return Section("examples", TITLE, lead, tuple(blocks), tables)
 
 
 def _before(mine: Predictions, theirs: Predictions | None) -> NDArray[np.object_]:
