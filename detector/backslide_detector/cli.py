@@ -169,12 +169,15 @@ def _case(
 ) -> Case:
     """Two runs, with earlier ones of the lineage as the server lists them.
 
-    These tell the noise between retrains, and what is usual inside.
+    These tell the noise between retrains, and what is usual inside. Seed repeats tell it at any
+    time: most are made after a retrain has raised the question.
     """
     old, new = runs
     listed = store.lineage(new.lineage) if new.lineage is not None else []
     past = [from_head(h, settings.metrics) for h in listed if belongs_to(h.tags) is None]
-    history = tuple(run for run in past if run.finished and run.started < new.started)
+    history = tuple(
+        run for run in past if run.finished and (run.started < new.started or run.recipe)
+    )
     case = Case(new, old, margin=settings.margin, mapping=settings.metrics, history=history)
     if new.probe is None or old.probe is None:
         return case

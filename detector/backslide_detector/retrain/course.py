@@ -57,7 +57,11 @@ def course(
     """
     if new.error is None or new.lineage is None:
         return None
-    others = {run.run_id: run for run in history if run.run_id != new.run_id}
+    others = {
+        run.run_id: run
+        for run in history
+        if run.run_id != new.run_id and run.started <= new.started
+    }
     if anchor is not None:
         others.setdefault(anchor.run_id, anchor)
     earlier = [run for run in others.values() if on_one_course(new, run)]

@@ -145,3 +145,11 @@ def test_another_test_set_is_no_creep_and_starts_the_course_anew():
     seen = course(hard[-1], [*easy, *hard[:-1]], found, PRIOR)
     assert [retrain.run_id for retrain in seen.retrains] == [run.run_id for run in hard]
     assert seen.elsewhere == len(easy)
+
+
+def test_a_course_ends_with_the_judged_run():
+    """Seed repeats that were made later tell the noise; they are no part of what led here."""
+    new, later = past(5, 0.03), past(7, 0.031, recipe="same")
+    seen = course(new, [past(1, 0.032), later], None, PRIOR)
+    assert [retrain.run_id for retrain in seen.retrains] == ["r1", "r5"]
+    assert seen.elsewhere == 0

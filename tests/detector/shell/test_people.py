@@ -12,6 +12,7 @@ from mlflow.entities import Dataset, DatasetInput
 from sqlalchemy import create_engine, text
 
 from backslide.contract import Artifact, Tag
+from backslide_detector.cli import compare
 from backslide_detector.decide import accept, reject
 from backslide_detector.reruns import attribute, noise
 from backslide_detector.scan import scan
@@ -24,7 +25,8 @@ import os, random
 import mlflow
 seed = os.environ["BACKSLIDE_SEED"]
 mlflow.set_tracking_uri("{uri}")
-with mlflow.start_run(experiment_id="{experiment}", tags={{"backslide.seed": seed}}):
+tags = {{"backslide.seed": seed, "backslide.lineage": "{lineage}"}}
+with mlflow.start_run(experiment_id="{experiment}", tags=tags):
     mlflow.log_metric("test_error", 0.03 + 0.001 * random.Random(int(seed)).gauss(0, 1))
     mlflow.log_param("test_examples", 2000)
 """
@@ -94,13 +96,22 @@ def test_noise_runs_the_command_with_seeds_and_says_the_spread(
     client, experiment, mlflow_server, tmp_path
 ):
     script = tmp_path / "train.py"
-    script.write_text(SCRIPT.format(uri=mlflow_server, experiment=experiment))
-    options = ("--repeat", "3", "--tracking-uri", mlflow_server, "--")
+    lineage = f"lineage-{uuid.uuid4().hex}"
+    script.write_text(SCRIPT.format(uri=mlflow_server, experiment=experiment, lineage=lineage))
+    where = ("--tracking-uri", mlflow_server)
+    elsewhere = client.create_experiment(f"people-{uuid.uuid4().hex}")
+    pair = [
+        a_finished_run(client, elsewhere, error, lr=lr, **{Tag.LINEAGE: lineage})
+        for error, lr in ((0.03, "0.1"), (0.09, "0.2"))
+    ]
+    assert "is not known yet" in invoke(compare, *pair, *where)
+    options = ("--repeat", "3", *where, "--")
     said = invoke(noise, *options, sys.executable, str(script))
     runs = client.search_runs([experiment])
     assert len({run.data.tags["backslide.seed"] for run in runs}) == 3
     assert len({run.data.tags[Tag.REPEAT] for run in runs}) == 1, "known as repeats"
     assert "3 retrains of one recipe" in said
+    assert "from 3 seed repeats" in " ".join(invoke(compare, *pair, *where).split())
     assert "points (standard deviation)" in said
     failed = CliRunner().invoke(noise, [*options, sys.executable, "-c", "raise SystemExit(3)"])
     assert failed.exit_code == 1
