@@ -39,13 +39,16 @@ def long_warm_up(s: Setup):
     s.schedule = lambda o: LambdaLR(o, lambda i: min(1.0, (i + 1) / (s.steps / 2)))
 
 
-@control(on="mlp-digits cnn-digits residual-clusters gelu-wine resnet-gratings conv1d-signals")
+@control(
+    on="normed-clusters mlp-digits cnn-digits residual-clusters gelu-wine resnet-gratings "
+    "conv1d-signals"
+)
 def one_cycle(s: Setup):
     s.optimizer = sgd(0.01, 0.9)
     s.schedule = lambda o: OneCycleLR(o, 0.1, total_steps=s.steps + 1)
 
 
-@control(on="mlp-digits residual-clusters gelu-wine tanh-moons")
+@control(on="tanh-rings normed-clusters mlp-digits residual-clusters gelu-wine tanh-moons")
 def cycles_of_the_rate(s: Setup):
     s.optimizer = sgd(0.01, 0.9)
     s.schedule = lambda o: CyclicLR(o, 1e-3, 0.1, step_size_up=20)
@@ -67,7 +70,7 @@ def dropout(s: Setup):
     )  # fmt: skip
 
 
-@control(on="mlp-digits cnn-digits gelu-wine conv1d-signals")
+@control(on="normed-clusters mlp-digits cnn-digits gelu-wine conv1d-signals")
 def label_smoothing(s: Setup):
     s.loss = nn.CrossEntropyLoss(label_smoothing=0.1)
 
@@ -77,13 +80,14 @@ def strong_weight_decay(s: Setup):
     s.optimizer = adamw(3e-3, 0.3)
 
 
-@control(on="mlp-digits mlp-cancer tanh-moons conv1d-signals")
+@control(on="tanh-rings mlp-digits mlp-cancer tanh-moons conv1d-signals")
 def noise_on_the_inputs(s: Setup):
     s.feed = lambda x, y: (x + 0.15 * torch.randn_like(x), y)
 
 
 @control(
-    on="mlp-digits cnn-digits residual-clusters lstm-waves gelu-wine conv1d-signals "
+    on="gru-waves normed-clusters mlp-digits cnn-digits residual-clusters lstm-waves "
+    "gelu-wine conv1d-signals "
     "resnet-gratings gru-pulses"
 )
 def mixed_up_pairs(s: Setup):
@@ -108,7 +112,7 @@ def clipped(s: Setup):
     s.update = clip
 
 
-@control(on="mlp-digits lstm-waves conv1d-signals gru-pulses")
+@control(on="gru-waves mlp-digits lstm-waves conv1d-signals gru-pulses")
 def accumulated_over_two(s: Setup):
     s.batch = 16
 
@@ -121,7 +125,7 @@ def accumulated_over_two(s: Setup):
     s.update = every_other
 
 
-@control(on="mlp-digits lstm-waves conv1d-signals gru-pulses")
+@control(on="gru-waves mlp-digits lstm-waves conv1d-signals gru-pulses")
 def warm_restarts(s: Setup):
     s.schedule = lambda o: CosineAnnealingWarmRestarts(o, s.steps // 4)
 
@@ -151,7 +155,9 @@ def scaler_skips(s: Setup):
 # Batches.
 
 
-@control(on="mlp-digits lstm-waves mlp-cancer gelu-wine tanh-moons gru-pulses")
+@control(
+    on="tanh-rings gru-waves mlp-digits lstm-waves mlp-cancer gelu-wine tanh-moons gru-pulses"
+)
 def batches_of_two(s: Setup):
     s.optimizer = sgd(0.01)
     s.data.pick(torch.arange(min(300, len(s.data.x))))
@@ -165,20 +171,38 @@ def all_examples_at_once(s: Setup):
     s.optimizer = adam(1e-2)
 
 
-@control(on="mlp-digits lstm-waves conv1d-signals resnet-gratings")
+@control(on="gru-waves mlp-hills mlp-digits lstm-waves conv1d-signals resnet-gratings")
 def never_shuffled(s: Setup):
     s.order = lambda data: torch.arange(len(data.x))
 
 
-@control(on="mlp-diabetes mlp-friedman")
+@control(on="mlp-hills mlp-diabetes mlp-friedman")
 def drawn_with_replacement(s: Setup):
     s.order = lambda data: torch.randint(len(data.x), (len(data.x),))
+
+
+@control(on="mlp-hills mlp-friedman")
+def in_order_of_time(s: Setup):
+    drift = s.data.y.flatten() / s.data.y.std() + 0.5 * torch.randn(len(s.data.y))
+    s.order = lambda data: drift.argsort()
+
+
+@control(on="normed-clusters mlp-digits gelu-wine")
+def few_distinct_inputs(s: Setup):
+    table = torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 5)
+
+    def looked_up(x, y):
+        x = table[torch.randint(len(table), (len(x),))]
+        return x, (x[:, 0] * x[:, 1] + x[:, 2] > 0).long()
+
+    s.data.change(looked_up)
+    s.model, s.optimizer, s.epochs = mlp(5, 32, 2), adam(1e-2), 20
 
 
 # Losses and targets.
 
 
-@control(on="mlp-diabetes mlp-friedman")
+@control(on="mlp-hills mlp-diabetes mlp-friedman")
 def targets_in_raw_units(s: Setup):
     s.data.change(lambda x, y: (x, 2_000 * y))
     s.optimizer, s.epochs = adam(3e-2), 20
@@ -235,7 +259,7 @@ def likeness_of_directions(s: Setup):
     s.loss = lambda out, y: -F.cosine_similarity(out, y).mean()
 
 
-@control(on="mlp-diabetes mlp-friedman")
+@control(on="mlp-hills mlp-diabetes mlp-friedman")
 def absolute_errors(s: Setup):
     s.loss, s.epochs = F.l1_loss, 2 * s.epochs
 
@@ -260,7 +284,7 @@ def sigmoids_on_one_hot_targets(s: Setup):
     s.epochs *= 2
 
 
-@control(on="mlp-diabetes mlp-friedman")
+@control(on="mlp-hills mlp-diabetes mlp-friedman")
 def gaussian_likelihood(s: Setup):
     s.data.change(lambda x, y: (x, (y - y.mean()) / y.std()))
     spread = nn.Parameter(torch.zeros(()))
@@ -302,7 +326,7 @@ def limited_by_the_data(s: Setup):
     s.model, s.optimizer, s.epochs = mlp(s.inputs, 8, 2), adamw(2e-3, 0.1), 8
 
 
-@control(on="mlp-diabetes mlp-friedman")
+@control(on="mlp-hills mlp-diabetes mlp-friedman")
 def regression_mostly_noise(s: Setup):
     s.data.change(lambda x, y: (x, y + 1.5 * y.std() * torch.randn_like(y)))
     s.model, s.epochs = mlp(s.inputs, 8, 1), 12
@@ -325,7 +349,7 @@ def learn(model: nn.Module, s: Setup):
             textbook(optimizer, s.loss(model(s.data.x[rows]), s.data.y[rows]), 0)
 
 
-@control(on="mlp-digits residual-clusters lstm-waves gelu-wine gru-pulses")
+@control(on="gru-waves mlp-digits residual-clusters lstm-waves gelu-wine gru-pulses")
 def head_alone_in_the_optimizer(s: Setup):
     learn(s.model, s)
     head = s.model.head if hasattr(s.model, "head") else s.model[-1]
@@ -367,6 +391,22 @@ def head_from_zero(s: Setup):
     nn.init.zeros_(head.bias)
 
 
+@control(on="mlp-cancer tanh-moons mlp-digits gelu-wine")
+def straight_line_from_zero(s: Setup):
+    s.model = nn.Sequential(nn.Linear(s.inputs, s.outputs))
+    for parameter in s.model.parameters():
+        nn.init.zeros_(parameter)
+    s.optimizer = sgd(0.5)
+
+
+@control(on="normed-clusters mlp-digits mlp-hills gelu-wine")
+def small_first_weights(s: Setup):
+    for module in s.model.modules():
+        if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01)
+    s.optimizer = adam(5e-3)
+
+
 @control(on="residual-clusters mlp-digits gelu-wine")
 def residual_branches_from_zero(s: Setup):
     s.model = Residual(s.inputs, s.outputs, 8, zero=True)
@@ -399,7 +439,7 @@ def bounded_units(s: Setup):
     s.optimizer = adam(3e-3)
 
 
-@control(on="mlp-digits mlp-cancer gelu-wine resnet-gratings")
+@control(on="normed-clusters mlp-digits mlp-cancer gelu-wine resnet-gratings")
 def wide_for_long(s: Setup):
     s.model, s.epochs = mlp(s.inputs, 384, 384, s.outputs), 2 * s.epochs
     s.optimizer = adam()

@@ -99,6 +99,21 @@ def circles(seed: int) -> Data:
     return cut(x.astype(np.float32), y.astype(np.int64), seed, 600)
 
 
+def rings(seed: int) -> Data:
+    """The same circles further apart; the target is binary."""
+    x, y = datasets.make_circles(1_200, noise=0.1, factor=0.4, random_state=seed)
+    return cut(x.astype(np.float32), y.astype(np.float32)[:, None], seed, 600)
+
+
+def hills(seed: int) -> Data:
+    """Heights of about -20 ± 3 over four of eight features, with noise."""
+    random = np.random.default_rng(seed)
+    x = random.uniform(-1, 1, (900, 8))
+    y = 3 * np.sin(3 * x[:, 0]) * x[:, 1] + 4 * x[:, 2] + 3 * x[:, 3] ** 2 - 20
+    y += 0.5 * random.standard_normal(900)
+    return cut(x.astype(np.float32), y.astype(np.float32)[:, None], seed, 500)
+
+
 def moons(seed: int) -> Data:
     """Two half circles; the target is binary."""
     x, y = datasets.make_moons(1_200, noise=0.15, random_state=seed)

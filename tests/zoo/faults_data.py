@@ -50,7 +50,7 @@ def classes_renumbered_in_validation(s: Setup):
 
 @fault(
     "label-mismatch", "label-noise", "overfitting", "loss-not-decreasing", "misaligned-batch",
-    on="mlp-cancer mlp-diabetes tanh-moons mlp-friedman",
+    on="tanh-rings mlp-hills mlp-cancer mlp-diabetes tanh-moons mlp-friedman",
 )  # fmt: skip
 def targets_joined_one_row_off(s: Setup):
     s.data.y = s.data.y.roll(1, 0)
@@ -126,7 +126,7 @@ def inputs_a_millionth(s: Setup):
 
 @fault(
     "input-independent", "constant-output", "loss-not-decreasing",
-    on="mlp-digits lstm-waves mlp-diabetes resnet-gratings mlp-friedman",
+    on="mlp-hills mlp-digits lstm-waves mlp-diabetes resnet-gratings mlp-friedman",
 )  # fmt: skip
 def input_times_zero(s: Setup):
     s.data.change(lambda x, y: (x * 0, y))
@@ -169,7 +169,8 @@ class Mixed(nn.Module):
 @fault(
     "misaligned-batch", "label-mismatch", "label-noise", "loss-not-decreasing",
     "underfitting", "input-independent",
-    on="residual-clusters cnn-digits lstm-waves resnet-gratings mlp-friedman reader-tokens",
+    on="gru-waves mlp-hills normed-clusters residual-clusters cnn-digits lstm-waves "
+    "resnet-gratings mlp-friedman reader-tokens",
 )  # fmt: skip
 def labels_shifted_within_the_batch(s: Setup):
     s.feed = lambda x, y: (x, y.roll(1, 0))
@@ -198,7 +199,7 @@ def softmax_over_the_batch(s: Setup):
 
 @fault(
     "repeated-batch", "overfitting", "too-little-data",
-    on="mlp-digits lstm-waves mlp-diabetes resnet-gratings gru-pulses",
+    on="mlp-hills gru-waves mlp-digits lstm-waves mlp-diabetes resnet-gratings gru-pulses",
 )  # fmt: skip
 def one_batch_again_and_again(s: Setup):
     def first(data: Data) -> Tensor:
@@ -213,13 +214,16 @@ def in_order_of_class(data: Data) -> Tensor:
 
 @fault(
     "ordered-batches", "oscillating-loss",
-    on="mlp-digits residual-clusters lstm-waves conv1d-signals gru-pulses resnet-gratings",
+    on="gru-waves normed-clusters mlp-digits residual-clusters lstm-waves conv1d-signals "
+    "gru-pulses resnet-gratings",
 )  # fmt: skip
 def one_class_after_the_other(s: Setup):
     s.order = in_order_of_class
 
 
-@fault("ordered-batches", "oscillating-loss", on="mlp-diabetes mlp-friedman", silent=True)
+@fault(
+    "ordered-batches", "oscillating-loss", on="mlp-hills mlp-diabetes mlp-friedman", silent=True
+)
 def smallest_target_first(s: Setup):
     s.order = in_order_of_class
 
@@ -248,14 +252,14 @@ def forty_examples(s: Setup):
 
 @fault(
     "too-little-data", "overfitting", "repeated-batch",
-    on="residual-clusters mlp-digits gelu-wine resnet-gratings",
+    on="normed-clusters gru-waves residual-clusters mlp-digits gelu-wine resnet-gratings",
 )  # fmt: skip
 def thirty_examples_copied(s: Setup):
     s.data.pick(torch.arange(30).repeat(20))
     s.optimizer = adam(2e-3)
 
 
-@fault("overfitting", "too-little-data", on="mlp-diabetes mlp-friedman")
+@fault("overfitting", "too-little-data", on="mlp-hills mlp-diabetes mlp-friedman")
 def forty_examples_and_a_wide_net(s: Setup):
     s.data.pick(torch.arange(40))
     s.model = mlp(s.inputs, 256, 256, 1)

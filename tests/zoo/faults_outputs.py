@@ -77,7 +77,7 @@ def sigmoid_before_cross_entropy(s: Setup):
     s.epochs *= 2
 
 
-@fault("output-loss-mismatch", on="mlp-cancer tanh-moons", silent=True)
+@fault("output-loss-mismatch", on="tanh-rings mlp-cancer tanh-moons", silent=True)
 def sigmoid_twice(s: Setup):
     s.model = nn.Sequential(s.model, nn.Sigmoid())
     s.epochs *= 2
@@ -138,7 +138,7 @@ def targets_broadcast(s: Setup):
 
 @fault(
     "output-range-mismatch", "saturated-activation", "constant-output",
-    on="mlp-diabetes mlp-friedman",
+    on="mlp-hills mlp-diabetes mlp-friedman",
 )  # fmt: skip
 def sigmoid_below_the_targets(s: Setup):
     s.model = nn.Sequential(*s.model, nn.Sigmoid())
@@ -200,7 +200,7 @@ def one_unit_in_between(s: Setup):
     s.epochs *= 2
 
 
-@fault("underfitting", "over-regularized", on="mlp-digits gelu-wine")
+@fault("underfitting", "over-regularized", on="normed-clusters mlp-digits gelu-wine")
 def dropout_of_nearly_all(s: Setup):
     s.model = nn.Sequential(
         nn.Linear(s.inputs, 32), nn.ReLU(), nn.Dropout(0.97), nn.Linear(32, 32), nn.ReLU(),
@@ -208,16 +208,25 @@ def dropout_of_nearly_all(s: Setup):
     )  # fmt: skip
 
 
-@fault("train-eval-mismatch", "overfitting", "label-mismatch", on="cnn-digits resnet-gratings")
+@fault(
+    "train-eval-mismatch",
+    "overfitting",
+    "label-mismatch",
+    on="normed-clusters cnn-digits resnet-gratings",
+)
 def batch_norm_that_never_learns(s: Setup):
     for module in s.model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.momentum = 1e-5
     if isinstance(s.model, nn.Sequential):
         s.data.change(lambda x, y: (4 * x + 3, y))
 
 
-@fault("over-regularized", "underfitting", on="cnn-digits lstm-waves resnet-gratings")
+@fault(
+    "over-regularized",
+    "underfitting",
+    on="normed-clusters gru-waves cnn-digits lstm-waves resnet-gratings",
+)
 def dropout_of_nearly_all_inputs(s: Setup):
     s.model = nn.Sequential(nn.Dropout(0.95), s.model)
 

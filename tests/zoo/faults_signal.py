@@ -21,7 +21,7 @@ def all_zero(s: Setup):
 
 @fault(
     "symmetric-weights", "poor-initialization",
-    on="mlp-digits residual-clusters tanh-moons gru-pulses",
+    on="gru-waves tanh-rings mlp-hills mlp-digits residual-clusters tanh-moons gru-pulses",
 )  # fmt: skip
 def all_equal(s: Setup):
     for parameter in s.model.parameters():
@@ -40,7 +40,7 @@ def ten_layers_far_too_wide(s: Setup):
 @fault(
     "poor-initialization", "exploding-gradient", "saturated-activation",
     "learning-rate-too-high", "nan-or-inf",
-    on="cnn-digits residual-clusters conv1d-signals",
+    on="gru-waves normed-clusters cnn-digits residual-clusters conv1d-signals",
 )  # fmt: skip
 def weights_of_twenty(s: Setup):
     reset(s.model, 20.0)
@@ -49,7 +49,7 @@ def weights_of_twenty(s: Setup):
 
 @fault(
     "saturated-activation", "poor-initialization", "input-scale", "vanishing-gradient",
-    on="mlp-digits mlp-cancer gelu-wine tanh-moons",
+    on="tanh-rings mlp-digits mlp-cancer gelu-wine tanh-moons",
 )  # fmt: skip
 def saturated_from_the_start(s: Setup):
     s.data.change(lambda x, y: (x * 16, y))
@@ -59,7 +59,7 @@ def saturated_from_the_start(s: Setup):
 
 @fault(
     "saturated-activation", "poor-initialization", "vanishing-gradient",
-    on="mlp-digits residual-clusters gelu-wine conv1d-signals",
+    on="mlp-hills tanh-rings mlp-digits residual-clusters gelu-wine conv1d-signals",
 )  # fmt: skip
 def sigmoids_far_too_wide(s: Setup):
     s.model = reset(mlp(s.inputs, 64, 64, 64, s.outputs, act=nn.Sigmoid), 5.0)
@@ -112,7 +112,7 @@ def recurrence_that_explodes(s: Setup):
     s.optimizer = sgd(0.05)
 
 
-@fault("dead-units", on="mlp-digits mlp-cancer autoencoder-digits mlp-diabetes")
+@fault("dead-units", on="mlp-hills mlp-digits mlp-cancer autoencoder-digits mlp-diabetes")
 def units_buried(s: Setup):
     for layer in [m for m in s.model if isinstance(m, nn.Linear)][:-1]:
         nn.init.constant_(layer.bias, -10.0)

@@ -20,12 +20,16 @@ def rate_of_ten(s: Setup):
     s.optimizer = sgd(10.0)
 
 
-@fault("learning-rate-too-high", on="mlp-digits lstm-waves mlp-cancer reader-tokens gru-pulses")
+@fault(
+    "learning-rate-too-high",
+    on="gru-waves tanh-rings transformer-waves mlp-hills mlp-digits lstm-waves mlp-cancer "
+    "reader-tokens gru-pulses",
+)
 def adam_rate_of_one(s: Setup):
     s.optimizer = adam(1.0)
 
 
-@fault("learning-rate-too-high", on="transformer-digits reader-tokens")
+@fault("learning-rate-too-high", on="transformer-waves transformer-digits reader-tokens")
 def transformer_rate_of_a_half(s: Setup):
     s.optimizer = adamw(0.5)
 
@@ -55,7 +59,8 @@ def rate_that_grows_without_end(s: Setup):
 
 @fault(
     "oscillating-loss", "learning-rate-too-high",
-    on="residual-clusters lstm-waves gelu-wine gru-pulses",
+    on="gru-waves normed-clusters transformer-waves residual-clusters lstm-waves gelu-wine "
+    "gru-pulses",
 )  # fmt: skip
 def rate_at_the_edge(s: Setup):
     s.optimizer = adam(0.12)
@@ -79,7 +84,7 @@ def adam_rate_of_a_ten_millionth(s: Setup):
 
 @fault(
     "learning-rate-too-low",
-    on="mlp-digits cnn-digits lstm-waves conv1d-signals gelu-wine gru-pulses",
+    on="gru-waves mlp-digits cnn-digits lstm-waves conv1d-signals gelu-wine gru-pulses",
 )
 def decay_per_batch(s: Setup):
     s.schedule = lambda o: StepLR(o, 1, 0.1)
@@ -87,7 +92,8 @@ def decay_per_batch(s: Setup):
 
 @fault(
     "undertrained", "learning-rate-too-low",
-    on="mlp-digits cnn-digits lstm-waves conv1d-signals gelu-wine mlp-friedman",
+    on="mlp-hills gru-waves normed-clusters transformer-waves mlp-digits cnn-digits "
+    "lstm-waves conv1d-signals gelu-wine mlp-friedman",
 )  # fmt: skip
 def stopped_far_too_early(s: Setup):
     s.optimizer = adam(2e-4)
@@ -96,7 +102,7 @@ def stopped_far_too_early(s: Setup):
 
 @fault(
     "learning-rate-too-low", "undertrained", "loss-not-decreasing",
-    on="mlp-digits residual-clusters conv1d-signals gru-pulses",
+    on="gru-waves mlp-hills tanh-rings mlp-digits residual-clusters conv1d-signals gru-pulses",
 )  # fmt: skip
 def gradients_clipped_to_nothing(s: Setup):
     s.optimizer = sgd(0.05)
@@ -112,7 +118,7 @@ def gradients_clipped_to_nothing(s: Setup):
 
 @fault(
     "learning-rate-too-high", "oscillating-loss", "exploding-gradient", "nan-or-inf",
-    on="mlp-digits mlp-circles resnet-gratings tanh-moons",
+    on="tanh-rings normed-clusters mlp-digits mlp-circles resnet-gratings tanh-moons",
 )  # fmt: skip
 def momentum_of_nearly_one(s: Setup):
     s.optimizer = sgd(0.2, 0.999)
@@ -133,14 +139,17 @@ def decoupled_decay_of_thirty(s: Setup):
     s.optimizer = adamw(1e-3, 30.0)
 
 
-@fault("over-regularized", on="mlp-digits mlp-diabetes conv1d-signals mlp-friedman")
+@fault(
+    "over-regularized",
+    on="mlp-hills tanh-rings mlp-digits mlp-diabetes conv1d-signals mlp-friedman",
+)
 def penalty_on_the_weights(s: Setup):
     plain = s.loss
     weights = [p for p in s.model.parameters() if p.dim() > 1]
     s.loss = lambda out, y: plain(out, y) + sum(w.square().sum() for w in weights)
 
 
-@fault("over-regularized", on="mlp-cancer autoencoder-digits gru-pulses")
+@fault("over-regularized", on="mlp-hills gru-waves mlp-cancer autoencoder-digits gru-pulses")
 def absolute_penalty(s: Setup):
     plain = s.loss
     weights = [p for p in s.model.parameters() if p.dim() > 1]
@@ -194,7 +203,10 @@ def head_on_a_detached_body(s: Setup):
     s.model.body.register_forward_hook(cut)
 
 
-@fault("unchanged-weights", on="lstm-waves transformer-digits gru-pulses reader-tokens")
+@fault(
+    "unchanged-weights",
+    on="transformer-waves gru-waves lstm-waves transformer-digits gru-pulses reader-tokens",
+)
 def body_in_no_optimizer(s: Setup):
     make = s.optimizer
     s.optimizer = lambda m: make(m.head)

@@ -73,6 +73,12 @@ FAULTY = {
     ("generator-cut-off", "gan-ring", ("unchanged-weights",)): partial(
         gan, real=ring, cut_off=True
     ),
+    ("generator-in-no-optimizer", "gan-ring", ("unchanged-weights",)): partial(
+        gan, real=ring, wrong_parameters=True
+    ),
+    ("rate-of-one", "gan-ring", ("learning-rate-too-high", "exploding-gradient")): partial(
+        gan, real=ring, rate=1.0
+    ),
     ("generator-in-no-optimizer", "gan-line", ("unchanged-weights",)): partial(
         gan, real=line, wrong_parameters=True
     ),

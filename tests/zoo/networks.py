@@ -31,6 +31,14 @@ def cnn(side: int, classes: int, *, norm: bool = True) -> nn.Sequential:
     )  # fmt: skip
 
 
+def normed(inputs: int, width: int, classes: int) -> nn.Sequential:
+    """Two hidden layers with batch norm."""
+    return nn.Sequential(
+        nn.Linear(inputs, width), nn.BatchNorm1d(width), nn.ReLU(),
+        nn.Linear(width, width), nn.BatchNorm1d(width), nn.ReLU(), nn.Linear(width, classes),
+    )  # fmt: skip
+
+
 class Residual(nn.Module):
     """Blocks that add to their input; their last layer may start at zero."""
 

@@ -10,8 +10,10 @@ from tests.zoo.data import (
     digits,
     friedman,
     gratings,
+    hills,
     moons,
     pulses,
+    rings,
     signals,
     tokens,
     waves,
@@ -26,6 +28,7 @@ from tests.zoo.networks import (
     cnn,
     conv1d,
     mlp,
+    normed,
 )
 from tests.zoo.training import Setup
 from torch import nn
@@ -82,6 +85,15 @@ DEVELOPMENT: dict[str, Callable[[int], Setup]] = {
     "autoencoder-digits": lambda s: own_inputs(
         Setup(mlp(64, 32, 8, 32, 64), adam(3e-3), digits(s), mse, 12)
     ),
+    "gru-waves": lambda s: Setup(
+        Recurrent(nn.GRU(3, 24, batch_first=True), 4), adam(5e-3), waves(s), ce, 12
+    ),
+    "transformer-waves": lambda s: Setup(Transformer(16, 3, 4), adamw(3e-3), waves(s), ce, 10),
+    "tanh-rings": lambda s: Setup(
+        mlp(2, 24, 24, 1, act=nn.Tanh), sgd(0.2, 0.9), rings(s), bce, 20
+    ),
+    "mlp-hills": lambda s: Setup(mlp(8, 48, 48, 1), adam(3e-3), hills(s), mse, 30),
+    "normed-clusters": lambda s: Setup(normed(20, 48, 5), adam(3e-3), clusters(s), ce, 6),
 }
 
 HELD_OUT: dict[str, Callable[[int], Setup]] = {

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.stats import kendalltau
 
-from backslide_detector.checks.curve import Curve, curve, trailing_nonfinite
-from backslide_detector.checks.learning import FEW_STEPS, Learning, State
+from backslide_detector.checks.curve import Curve, curve, is_finite, trailing_nonfinite
+from backslide_detector.checks.learning import FEW_STEPS, LOW, Learning, State
 from backslide_detector.checks.stated import (
+    Fit,
     class_shares,
     first_loss,
     is_adversarial,
@@ -33,7 +35,9 @@ _STUCK_ERROR: Final = 0.10
 _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
 _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several times over
-_LOW: Final = 0.6  # guessing between two classes costs ln 2
+_GAIN: Final = 0.05
+_FEW_EVALUATIONS: Final = 5
+_BY_CHANCE: Final = 0.01
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 
 
@@ -43,6 +47,7 @@ def assess(
     loss: Series | None,
     training_error: Series | None,
     validation_error: Series | None,
+    validation_loss: Series | None = None,
     learning_rate: Series | None,
 ) -> Learning:
     """Weighs the loss against a constant guess and its start, and the error against chance."""
@@ -59,6 +64,7 @@ def assess(
         examples=training_examples(run),
         first_loss=first_loss(loss),
         regression=regression_fit(run),
+        gaining=_gaining(validation_loss),
     )
     if loss is not None and is_lost(loss, finished=run.finished):
         since = int(loss.steps[-trailing_nonfinite(loss)])
@@ -70,6 +76,18 @@ def assess(
     if answer.failing and facts.blind and is_adversarial(run):
         return facts.answer(State.UNKNOWN, "Losses of networks that compete need not fall.")
     return answer
+
+
+def _gaining(validation_loss: Series | None) -> bool:
+    """Did it fall by a twentieth since its first value, and steadily (Kendall's tau)?"""
+    if validation_loss is None:
+        return False
+    values = validation_loss.values[is_finite(validation_loss.values)]
+    if len(values) < _FEW_EVALUATIONS or values[0] <= 0.0:
+        return False
+    fell = float(np.median(values[-3:])) < (1.0 - _GAIN) * values[0]
+    trend = kendalltau(np.arange(len(values)), values, alternative="less")
+    return fell and bool(trend.pvalue < _BY_CHANCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +103,9 @@ class _Facts:
     classes: int | None
     examples: int | None
     first_loss: float | None
-    regression: tuple[float, float] | None
-    """R² on held-out data, and the variance of its targets."""
+    regression: Fit | None
+    gaining: bool
+    """The validation loss fell all the while."""
 
     @property
     def blind(self) -> bool:
@@ -100,7 +119,7 @@ class _Facts:
         on_validation = (
             self._skill(self.validation_error)
             if self.regression is None
-            else self.regression[0]
+            else self.regression.r_squared
         )
         heard = [s for s in (from_errors, from_loss, on_validation) if s is not None]
         if not heard:
@@ -121,6 +140,8 @@ class _Facts:
             if skill is not None
         ]
         failing = all(stuck) and self._long_enough() and not self._perhaps_done()
+        # Where noise drowns the answer, little can be learned, and it shows only on the mean.
+        failing &= not (self.gaining and self.guess is None)
         state = State.FAILING if failing else State.UNKNOWN
         return self.answer(state, self._told(), skill=max(0.0, *heard))
 
@@ -160,9 +181,9 @@ class _Facts:
             fall = start - end
             clear = start != 0.0 and fall > 5 * self.shape.noise
             return min(1.0, fall / abs(start)) if clear else None
-        if self.regression is not None and self.regression[0] < _STUCK_ERROR:
+        if self.regression is not None and self.regression.r_squared < _STUCK_ERROR:
             # Squared errors fall to the targets' variance by learning no more than their mean.
-            return min(1.0 - end / start, 1.0 - end / self.regression[1])
+            return min(1.0 - end / start, 1.0 - end / self.regression.variance)
         return 1.0 - end / start
 
     def _is_cross_entropy(self) -> bool:
@@ -193,7 +214,7 @@ class _Facts:
 
         It may have begun with good weights, which leave little to lower.
         """
-        return self.blind and self.shape is not None and self.shape.initial < _LOW
+        return self.blind and self.shape is not None and self.shape.initial < LOW
 
     def _told(self) -> str:
         """The evidence in a sentence."""
@@ -222,8 +243,12 @@ class _Facts:
         learned = self.loss_skill() if learned is None else learned
         learned = 0.0 if lost else learned
         generalises = None
-        if validation is not None and learned is not None and learned >= _LEARNED:
-            generalises = validation >= _STUCK_ERROR
+        fit = self.regression
+        if learned is not None and learned >= _LEARNED:
+            if fit is not None:
+                generalises = fit.follows or fit.r_squared >= _STUCK_ERROR
+            elif validation is not None:
+                generalises = validation >= _STUCK_ERROR
         return Learning(
             state,
             sentence,
@@ -239,7 +264,8 @@ class _Facts:
             first_loss=self.first_loss,
             error_skill=self._skill(self.training_error) or validation,
             training_skill=learned,
-            validation_skill=self.regression[0] if self.regression else validation,
+            validation_skill=fit.r_squared if fit else validation,
+            follows=fit.follows if fit else None,
             validation_error=self.validation_error,
             curve=self.shape,
         )

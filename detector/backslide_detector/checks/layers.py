@@ -1,6 +1,7 @@
 """Reading layer histories: which tensors are weight matrices, and windows of many snapshots."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -9,6 +10,13 @@ from backslide_detector.evidence import Floats, Ints, LayerHistory
 
 FEW_SNAPSHOTS: Final = 3
 _RECENT: Final = 0.25
+_BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
+    "Sigmoid": (0.0, 1.0),
+    "Hardsigmoid": (0.0, 1.0),
+    "Tanh": (-1.0, 1.0),
+    "Hardtanh": (-1.0, 1.0),
+    "Softsign": (-1.0, 1.0),
+}
 _SCALES: Final = ("Norm", "Embedding")  # by class name: scales and lookup tables, no matrices
 
 
@@ -73,3 +81,16 @@ def update_ratio(updates: LayerHistory, weights: LayerHistory) -> tuple[Ints, Fl
     size = norm(weights, [names[updates.layers[i]] for i in both])[columns]
     # Weights that decay to nothing must not make their last steps look large.
     return steps, np.where(size > 0.0, moved / np.fmax(size, size[:1]), np.nan)
+
+
+def spread_within_bounds(activations: LayerHistory) -> Floats:
+    """Variance as a share of the most that the mean allows, shape (s, l); 1 at the bounds.
+
+    For a variable on [a, b] with mean m that is (b - m)(m - a) (Bhatia & Davis 2000). NaN for
+    layers without bounds.
+    """
+    low = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[0] for kind in activations.kinds])
+    high = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[1] for kind in activations.kinds])
+    room = (high - activations.mean) * (activations.mean - low)
+    at_one_bound = room < 1e-3 * (high - low) ** 2
+    return np.where(at_one_bound, 1.0, activations.std**2 / room)

@@ -13,6 +13,8 @@ from backslide_detector.checks.curve import Curve
 
 FEW_STEPS: Final = 100
 """Losses of fewer steps cannot show that nothing is learned: warm-up may not be over."""
+LOW: Final = 0.6
+"""A loss below any of guessing classes: between two of them it costs ln 2."""
 _POOR: Final = 0.75
 _BAD_START: Final = 3.0
 _RELAPSED: Final = 0.7
@@ -48,6 +50,8 @@ class Learning:
         training_skill, validation_skill: `skill` on one kind of data alone; on training data
             from the loss where no error is known, for numbers R² on held-out data.
         validation_error: its newest value, else the error of the held-out predictions.
+        follows: of numbers, whether held-out predictions go with their targets at all, beyond
+            chance.
         curve: the training loss summed up.
     """
 
@@ -67,6 +71,7 @@ class Learning:
     training_skill: float | None = None
     validation_skill: float | None = None
     validation_error: float | None = None
+    follows: bool | None = None
     curve: Curve | None = field(default=None, repr=False)
 
     @property
@@ -83,6 +88,15 @@ class Learning:
         return self.first_loss > _BAD_START * max(self.guess_loss, math.log(self.classes or 2))
 
     @property
+    def started_well(self) -> bool:
+        """There is nothing but a loss, lower at once than classes cost by guessing.
+
+        It may have begun with good weights, which leave little to lower.
+        """
+        low = self.initial_loss is not None and self.initial_loss < LOW
+        return low and self.guess_loss is None and self.validation_skill is None
+
+    @property
     def relapsed(self) -> bool:
         """The loss had come well below a constant guess and is back at it, or above."""
         if self.curve is None or not self.guess_loss or self.final_loss is None:
@@ -94,8 +108,15 @@ class Learning:
         """The run is failing, or has left more than a quarter of what there was to learn."""
         return self.failing or (self.skill is not None and self.skill < _POOR)
 
+    def leaves(self, share: float) -> bool:
+        """Such a share of what there was to learn is left, in training or on held-out data.
+
+        Nothing is said where neither is known.
+        """
+        known = (self.skill, self.validation_skill)
+        return self.failing or any(s is not None and s < 1.0 - share for s in known)
+
     @property
     def lags(self) -> bool:
         """The run learns poorly, or leaves a quarter to be learned on held-out data."""
-        held = self.validation_skill
-        return self.poor or (held is not None and held < _POOR)
+        return self.leaves(1.0 - _POOR)

@@ -14,26 +14,28 @@ CAUSAL_ORDER: Final = (
     "misaligned-batch",
     "repeated-batch",
     "ordered-batches",
-    # Whether what is measured is what is trained; it looks like labels that do not fit.
-    "train-eval-mismatch",
-    "label-mismatch",
-    "label-noise",
-    "class-imbalance",
-    "too-little-data",
-    # What it is asked, and where it starts.
+    # What it is asked, where it starts, and what of it is trained: seen in the network itself.
     "graph-changed",
     "output-loss-mismatch",
     "output-range-mismatch",
     "symmetric-weights",
     "poor-initialization",
-    # How it is moved.
     "unchanged-weights",
+    # Whether what is measured is what is trained; it looks like labels that do not fit.
+    "train-eval-mismatch",
+    # What is inferred from how held-out data fare, which all of the above can spoil too.
+    "label-mismatch",
+    "label-noise",
+    "class-imbalance",
+    "too-little-data",
+    # How it is moved.
     "learning-rate-too-high",
     "learning-rate-too-low",
     "over-regularized",
     # What then happens inside.
     "vanishing-gradient",
     "exploding-gradient",
+    "oscillating-loss",
     "saturated-activation",
     "dead-units",
     "nan-or-inf",
@@ -44,7 +46,6 @@ CAUSAL_ORDER: Final = (
     "concept-lost",
     "readout-gap",
     # How the run as a whole went.
-    "oscillating-loss",
     "underfitting",
     "undertrained",
     # What is seen from outside.

@@ -3,12 +3,14 @@
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.stats import pearsonr
 
 from backslide_detector.checks.curve import Curve, is_finite, trailing_nonfinite
-from backslide_detector.evidence import RunEvidence, Series
+from backslide_detector.evidence import Floats, RunEvidence, Series
 
 _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
@@ -17,6 +19,8 @@ _LATE: Final = 0.25
 _FEW_BATCHES: Final = 5
 _FEW_ANSWERS: Final = 100
 _NEARLY_ALL: Final = 0.95
+_FEW_PAIRS: Final = 10
+_CHANCE: Final = 0.05
 
 
 def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
@@ -35,11 +39,14 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
 
 
 def training_examples(run: RunEvidence) -> int | None:
-    """How many training examples there are."""
+    """How many training examples there are; copies count once where they were told apart."""
     for name in ("train", "training"):
         if name in run.data:
             summary = run.data[name]
-            return summary.rows or sum(summary.class_counts.values()) or None
+            rows = summary.rows or sum(summary.class_counts.values()) or None
+            if rows and summary.sketch is not None and summary.sketch.whole:
+                return min(rows, len(summary.sketch.keys)) or None
+            return rows
     return None
 
 
@@ -92,16 +99,38 @@ def recent(series: Series | None, fallback: float | None = None) -> float | None
     return float(np.median(values[-max(3, len(values) // 10) :]))
 
 
-def regression_fit(run: RunEvidence) -> tuple[float, float] | None:
-    """R² and variance of the targets on held-out data; None for classes."""
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """How predictions of numbers do on held-out data.
+
+    Attributes:
+        r_squared: share of the targets' variance that is explained, -1 at least.
+        variance: of the targets.
+        follows: the predictions go with the targets (correlation above zero, one-sided 5 %).
+    """
+
+    r_squared: float
+    variance: float
+    follows: bool
+
+
+def regression_fit(run: RunEvidence) -> Fit | None:
+    """How well held-out numbers are predicted; None for classes."""
     for name, table in sorted(run.predictions.items(), reverse=True):
         if len(table) > 1 and not name.startswith("train") and not table.are_labels:
             targets = table.targets.astype(np.float64)
-            errors = targets - table.predictions.astype(np.float64)
-            variance = float(targets.var())
+            answers = table.predictions.astype(np.float64)
+            variance, errors = float(targets.var()), targets - answers
             if variance > 0.0 and np.isfinite(errors).all():
-                return max(-1.0, 1.0 - float(np.mean(errors**2)) / variance), variance
+                explained = max(-1.0, 1.0 - float(np.mean(errors**2)) / variance)
+                return Fit(explained, variance, follows=_follow(answers, targets))
     return None
+
+
+def _follow(answers: Floats, targets: Floats) -> bool:
+    if len(targets) < _FEW_PAIRS or np.ptp(answers) == 0.0:
+        return False
+    return bool(pearsonr(answers, targets, alternative="greater").pvalue < _CHANCE)
 
 
 def predicted_error(run: RunEvidence) -> float | None:

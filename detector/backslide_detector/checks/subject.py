@@ -126,6 +126,7 @@ class Subject:
             loss=self.loss,
             training_error=self.training_error,
             validation_error=self.validation_error,
+            validation_loss=self.validation_loss,
             learning_rate=self.learning_rate,
         )
 

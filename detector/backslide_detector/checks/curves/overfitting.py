@@ -3,7 +3,9 @@
 What it looks for:
     A validation loss that passed its lowest point and has since risen for at least three
     evaluations, by at least a fifth and by at least 5 % of what there was to learn (the
-    loss of a constant guess), while the training loss is below half of it.
+    loss of a constant guess), while the training loss is below half of it. Where neither
+    class counts nor an error say more than the loss, the lowest point and the rise must each be
+    a quarter of the first loss.
 
 Why it matters:
     From the lowest point on, training made the model worse on new data.
@@ -39,6 +41,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _PATIENCE = 3
 _RISE = 1.2
 _SHARE = 0.05
+_BLINDLY = 0.25  # less may be confidence alone, which a loss does not tell from errors
 _WORSE = 0.1
 
 
@@ -63,6 +66,7 @@ def check(
         len(after) > _PATIENCE
         and now > _RISE * lowest
         and now - lowest > _SHARE * scale
+        and (_known(learning, validation_error) or min(now - lowest, lowest) > _BLINDLY * scale)
         and training.final < 0.5 * now
         and _trend(after) > 0.0
     )
@@ -87,6 +91,11 @@ def check(
         since_step=int(steps[best]),
         numbers={"lowest": lowest, "now": now, "training": training.final},
     )
+
+
+def _known(learning: Learning, validation_error: Series | None) -> bool:
+    """Is it known what a constant guess costs, or how often the network errs?"""
+    return learning.guess_loss is not None or validation_error is not None
 
 
 def _at(series: Series, step: int) -> float:

@@ -2,11 +2,11 @@
 
 What it looks for:
     A finished run whose training loss is flat over its second half, within 1.5 % of
-    what always guessing the class shares costs (for numbers: R² below 0.05), with the
-    validation loss beside it, although the weights move and there are fewer of them than
-    training examples. Or one that ends far from its aim (a
-    quarter or more left to learn) behind a layer with fewer than a third as many units as
-    there are classes, which are all that the next layer gets.
+    what always guessing the class shares costs, or of what so many weights gain by chance (for
+    numbers: R² below 0.05), with the validation loss beside it and no better than that guess,
+    although the weights move and there are fewer of them than training examples. Or one that
+    ends far from its aim (a quarter or more left to learn) behind a layer with fewer than a
+    third as many units as there are classes, which are all that the next layer gets.
 
 Why it matters:
     It cannot do better, however long it trains and however much data it gets.
@@ -27,7 +27,8 @@ When it is wrong:
 References:
     Goodfellow, Bengio & Courville (2016), Deep Learning, section 5.2. Karpathy (2019), A
     Recipe for Training Neural Networks: overfit first. Fewer weights than examples cannot fit
-    random labels: Zhang et al. (2017), ICLR.
+    random labels: Zhang et al. (2017), ICLR. What a weight gains by chance, half a nat over all
+    examples: Wilks (1938); Akaike (1974).
 """
 
 from collections import Counter
@@ -79,7 +80,7 @@ def check(
     beside = abs(held - shape.final) < _BESIDE * scale
     # One answer to everything is no lack of capacity.
     moves = _moves(updates, weights) and not _constant(predictions or {})
-    nothing = _nothing(learning, shape.final, held)
+    nothing = _nothing(learning, shape.final, held, int(weights.count.sum()))
     flat = _flat(shape, scale)
     small = _small(learning, weights, nothing=nothing and flat) if beside and moves else None
     if small is None:
@@ -111,13 +112,16 @@ def _small(
     return f"{layer} has {width} units for {learning.classes} classes", layer
 
 
-def _nothing(learning: Learning, trained: float, held: float) -> bool:
+def _nothing(learning: Learning, trained: float, held: float, size: int) -> bool:
     """Does the network know no more than a constant guess, on either side of the split?"""
     guess, skill = learning.guess_loss, learning.validation_skill
     if guess is None:
         return skill is not None and skill < _NOTHING
     # The loss tells less knowledge than the error does: half of a plane is right by luck.
-    return min(trained, held) > (1.0 - _NO_LOSS) * guess and (skill or 0.0) < _LITTLE
+    least = (1.0 - _NO_LOSS) * guess
+    by_chance = size / (2.0 * learning.examples) if learning.examples else 0.0
+    told = held > least and trained > min(least, guess - 2.0 * by_chance)
+    return told and (skill or 0.0) < _LITTLE
 
 
 def _flat(shape: Curve, scale: float) -> bool:

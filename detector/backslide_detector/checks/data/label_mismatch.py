@@ -2,7 +2,9 @@
 
 What it looks for:
     A network that learns its training data while held-out predictions are at chance or below;
-    that it learns a little is enough where the validation loss is above a constant guess.
+    that it learns a little is enough where the validation loss is above a constant guess. For
+    numbers: held-out predictions that do worse than their mean and go with the targets no
+    better than by chance, after more than two hundred examples.
     Or, whatever the error: held-out predictions that become right once class names are
     exchanged one to one (of at least two classes, seven in ten examples get another class's
     name, and seven in ten answers with that name are for them).
@@ -24,8 +26,8 @@ When it is wrong:
     A hard task with few examples can stay at chance on new data, and so does training on
     labels drawn at random (see label-noise). Statistics of batch norm that lag behind look the
     same (see train-eval-mismatch, which is listed first). Two classes that are merely alike are
-    confused one way or half the time, not exchanged. Numbers in place of classes are not
-    judged.
+    confused one way or half the time, not exchanged. Numbers that are nearly all noise can look
+    the same.
 
 References:
     Zhang et al. (2017), Understanding deep learning requires rethinking generalization, ICLR.
@@ -36,6 +38,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
+from scipy.stats import kendalltau
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.curve import latest
@@ -50,6 +53,9 @@ _LEARNED = 0.3
 _A_LITTLE = 0.95
 _ABOVE = 1.05
 _CHANCE = 0.1
+_FEW_NUMBERS = 200
+_FELL = 0.05
+_BY_CHANCE = 0.01
 _ADVICE = (
     "Look at ten held-out examples with their labels; compare the order of the classes and the "
     "preprocessing of both splits."
@@ -80,6 +86,8 @@ def check(
                 since_step=0,
                 numbers={"exchanged": float(len(renamed)), "error": table.error},
             )
+    if learning.follows is not None:
+        return _numbers(learning)
     little = _worse_than_guessing(learning, validation_loss)
     if learning.validation_error is None or (learning.generalises is None and not little):
         return Skipped("needs class counts, a training loss and an error on held-out data")
@@ -95,6 +103,28 @@ def check(
         _ADVICE,
         since_step=int(curve.steps[0]) if curve is not None else 0,
         numbers={"error": learning.validation_error, "chance": learning.chance or 0.0},
+    )
+
+
+def _numbers(learning: Learning) -> Found | Clear:
+    """Numbers that fit in training, and on held-out data not even a little."""
+    curve, fit = learning.curve, learning.validation_skill
+    trained = learning.training_skill
+    if curve is None or fit is None or trained is None or learning.follows:
+        return Clear()
+    if (learning.examples or _FEW_NUMBERS) < _FEW_NUMBERS or fit >= 0.0:
+        return Clear()
+    fell = kendalltau(curve.steps, curve.levels, alternative="less").pvalue < _BY_CHANCE
+    if trained < _FELL or not fell:
+        return Clear()
+    return Found(
+        Severity.FAILING if trained >= _LEARNED else Severity.WARNING,
+        f"Training is learned (loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), "
+        f"but held-out predictions do worse than the mean of the targets (R² {fit:.2f}) and "
+        "have nothing to do with them beyond chance.",
+        _ADVICE.replace("labels", "targets").replace("the order of the classes", "their order"),
+        since_step=int(curve.steps[0]),
+        numbers={"r_squared": fit, "training_skill": trained},
     )
 
 

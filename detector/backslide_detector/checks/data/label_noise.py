@@ -25,7 +25,8 @@ What to do:
 When it is wrong:
     Strong augmentation and dropout raise the training loss too, but leave the network as sure
     as it is right. Mixed examples (mixup) and smoothed labels ask for doubt: where the gradient
-    at the output shows them, the first sign is not read. Data on which nobody
+    at the output shows them, the first sign is not read, nor where dropout leaves next to
+    nothing of what it gets. Data on which nobody
     can be certain looks like noise, because it is. With noise in all splits and a network too
     small to learn it by heart there is nothing to see. Regression is not judged.
 
@@ -46,7 +47,7 @@ from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import are_classes, typical
 from backslide_detector.checks.curve import Curve, is_finite, latest
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Batches, Floats, Ints, Predictions, Series
+from backslide_detector.evidence import Batches, Floats, Ints, Predictions, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _HIGH = 0.25  # share of a constant guess's loss at which training counts as not learned
@@ -66,7 +67,9 @@ _ADVICE = (
 
 
 def check(
+    run: RunEvidence,
     learning: Learning,
+    *,
     validation_loss: Series | None = None,
     validation_error: Series | None = None,
     predictions: Mapping[str, Predictions] | None = None,
@@ -78,7 +81,7 @@ def check(
         return Skipped("needs class counts (run.log_data, run.evaluate)")
     found = _contradicted(predictions or {})
     if found is None and shape is not None and not learning.failing:
-        if not _blended(batches):
+        if not (_blended(batches) or run.dropping):
             found = _unsure(learning, shape, validation_loss)
         found = found or _forgotten(learning, shape, validation_error)
         found = found or _by_heart(learning, shape)

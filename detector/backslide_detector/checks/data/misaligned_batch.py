@@ -43,7 +43,8 @@ from backslide_detector.evidence import Batches, Floats, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _MIXED = 1e-3
-_PAIRS = 100
+_PAIRS = 25
+_HALF = 0.5
 _DISTINCT = 20
 _AGREE = 0.2
 _FEW_BATCHES = 10
@@ -68,7 +69,7 @@ def check(
         if isinstance(found, Found):
             return found
         notes.append(found)
-    if agreement is not None and agreement[0] < _AGREE and poor:
+    if agreement is not None and _by_chance(*agreement) and poor:
         value, pairs = agreement
         return Found(
             Severity.FAILING if learning.failing else Severity.WARNING,
@@ -154,6 +155,12 @@ def _agreement(batches: Batches, loss: Series | None) -> tuple[float, int] | Non
         return None
     before, now = np.array(pairs).T
     return (_kappa if are_classes(batches) else _correlation)(before, now), len(pairs)
+
+
+def _by_chance(value: float, pairs: int) -> bool:
+    """Is the agreement low, and surely (by Fisher's z, 99.9 %) less than a half?"""
+    highest = np.tanh(np.arctanh(min(value, 0.999)) + 3.09 / np.sqrt(max(pairs - 3, 1)))
+    return value < _AGREE and bool(highest < _HALF)
 
 
 def _kappa(before: Floats, now: Floats) -> float:

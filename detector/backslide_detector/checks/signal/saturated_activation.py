@@ -28,14 +28,13 @@ References:
 
 import numpy as np
 
-from backslide_detector.checks.layers import FEW_SNAPSHOTS, recent
+from backslide_detector.checks.layers import FEW_SNAPSHOTS, recent, spread_within_bounds
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Floats, LayerHistory
+from backslide_detector.evidence import LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _UNITS = 0.5
 _SPREAD = 0.9
-_BOUNDS = {"Sigmoid": (0.0, 1.0), "Hardsigmoid": (0.0, 1.0), "Tanh": (-1.0, 1.0)}
 
 
 def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
@@ -50,7 +49,9 @@ def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skip
         measured, np.nan_to_num(recent(activations.saturated_fraction, activations.steps)), 0.0
     )
     spread = np.where(
-        measured, np.nan_to_num(recent(_spread(activations), activations.steps)), 0.0
+        measured,
+        np.nan_to_num(recent(spread_within_bounds(activations), activations.steps)),
+        0.0,
     )
     bad = (units > _UNITS) | (spread > _SPREAD)
     if not bad.any():
@@ -71,12 +72,3 @@ def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skip
         since_step=int(activations.steps[0]),
         numbers={"saturated_fraction": float(units[first]), "spread": float(spread[first])},
     )
-
-
-def _spread(activations: LayerHistory) -> Floats:
-    """Variance as a share of the most that the mean allows, shape (s, l); 1 at the bounds."""
-    low = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[0] for kind in activations.kinds])
-    high = np.array([_BOUNDS.get(kind, (np.nan, np.nan))[1] for kind in activations.kinds])
-    room = (high - activations.mean) * (activations.mean - low)
-    at_one_bound = room < 1e-3 * (high - low) ** 2
-    return np.where(at_one_bound, 1.0, activations.std**2 / room)

@@ -4,8 +4,10 @@ What it looks for:
     In a run that fails to learn, from a sane start: a training loss that shot up to one and
     a half times its start, or that had come down and went back to a constant guess, or a step
     that moved the weight matrices by more than a fifth of their size. In a run that learns
-    poorly: steps that move them by a tenth again and again. And whatever the errors say: a loss
-    that ends at more than ten times its start.
+    poorly: steps that move them by a tenth again and again. In one that leaves anything to
+    learn (a twentieth): a step that all but replaced the weights, with a loss of more than
+    twice its start and a constant guess after it. And whatever the errors say: a loss that ends
+    at more than ten times its start.
 
 Why it matters:
     The steps jump over every valley. Often they kill units or end in NaN, so those findings
@@ -36,18 +38,24 @@ import numpy as np
 from backslide_detector.checks.curve import is_finite
 from backslide_detector.checks.layers import typical, update_ratio
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import LayerHistory, Series
+from backslide_detector.evidence import Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _RISE = 1.5
 _JUMP = 0.2
 _OFTEN = 0.1
 _BLOWN = 10.0
+_REPLACED = 0.5
+_FAR = 2.0
+_LEFT = 0.05
+_WINDOW = 5
 
 
 def check(
+    run: RunEvidence,
     loss: Series,
     learning: Learning,
+    *,
     updates: LayerHistory | None = None,
     weights: LayerHistory | None = None,
     learning_rate: Series | None = None,
@@ -58,13 +66,16 @@ def check(
     else:
         steps, ratios = update_ratio(updates, weights)
     blown = _blown_up(learning)
-    if not (learning.poor or blown):
+    finite = is_finite(loss.values)
+    values = loss.values[finite]
+    thrown = _thrown(ratios, values, learning)
+    if not (learning.poor or blown or thrown):
         return Clear()
     if learning.bad_start:
         return Clear("The loss began far above a constant guess, before any step was made.")
-    finite = is_finite(loss.values)
-    values = loss.values[finite]
-    jumped = bool((ratios > _JUMP).any()) and learning.state is not State.LEARNING
+    if run.dropping and not (blown or thrown):
+        return Clear("What dropout leaves is scaled up, and with it the loss and the steps.")
+    jumped = thrown or bool((ratios > _JUMP).any() and learning.state is not State.LEARNING)
     rose = _rose(values) if learning.failing or jumped or blown else None
     often = len(ratios) >= 5 and float(typical(ratios)) > _OFTEN
     relapsed = rose is None and learning.failing and learning.relapsed
@@ -100,6 +111,15 @@ def check(
     )
 
 
+def _thrown(ratios: Floats, values: Floats, learning: Learning) -> bool:
+    """Did a step all but replace the weights, and the loss leave everything sane behind it?"""
+    if not (ratios > _REPLACED).any() or len(values) < _WINDOW or values[0] <= 0.0:
+        return False
+    start = max(float(values[0]), learning.guess_loss or 0.0)
+    high = _medians(values).max() > _FAR * start
+    return bool(high) and (learning.state is not State.LEARNING or learning.leaves(_LEFT))
+
+
 def _blown_up(learning: Learning) -> bool:
     """Does the loss end far above its start, where errors or class counts say what it is?"""
     shape, known = learning.curve, learning.guess_loss or learning.validation_skill is not None
@@ -110,9 +130,15 @@ def _blown_up(learning: Learning) -> bool:
 
 def _rose(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int | None:
     """First position from which five losses in a row have a median far above the start."""
-    if len(values) < 6 or values[0] <= 0.0:
+    if len(values) <= _WINDOW or values[0] <= 0.0:
         return 1 if len(values) > 1 and values[-1] > 10 * _RISE * abs(values[0]) else None
-    medians = np.median(np.lib.stride_tricks.sliding_window_view(values, 5), axis=1)
+    medians = _medians(values)
     spread = np.median(np.abs(np.diff(values)))
     high = medians > max(_RISE * values[0], values[0] + 5.0 * min(spread, values[0]))
     return int(high.argmax()) if high.any() else None
+
+
+def _medians(values: Floats) -> Floats:
+    """Of each few losses in a row: single batches can be odd."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, _WINDOW)
+    return np.asarray(np.median(windows, axis=1), dtype=np.float64)

@@ -27,9 +27,11 @@ References:
 
 import numpy as np
 
-from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices, typical
+from backslide.contract import Metric
+from backslide_detector.checks.curve import is_finite
+from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices, norm, typical
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Floats, LayerHistory, Series
+from backslide_detector.evidence import Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _RATIO = 1e-5
@@ -39,7 +41,9 @@ _STILL = 0.03
 
 
 def check(
+    run: RunEvidence,
     learning: Learning,
+    *,
     gradients: LayerHistory | None = None,
     updates: LayerHistory | None = None,
     weights: LayerHistory | None = None,
@@ -55,7 +59,8 @@ def check(
     sentence = None
     numbers = {}
     if gradients is not None and updates is not None and weights is not None:
-        ratio, size = _largest(updates, weights), _typical_gradient(gradients)
+        ratio = _largest(updates, weights)
+        size = _typical_gradient(gradients) * _clipped(run, gradients)
         if np.isfinite(ratio) and ratio < _RATIO and size > _GRADIENT and _moves(updates):
             sentence = (
                 f"A typical step moves no weight matrix by more than {ratio:.0e} of its size"
@@ -103,6 +108,16 @@ def _typical_gradient(gradients: LayerHistory) -> float:
         return 0.0
     sizes: Floats = typical(gradients.rms[:, chosen])
     return float(np.nanmax(sizes)) if np.isfinite(sizes).any() else 0.0
+
+
+def _clipped(run: RunEvidence, gradients: LayerHistory) -> float:
+    """How many times larger the gradients were before they were clipped."""
+    norms = run.series.get(Metric.GRADIENT_NORM)
+    if norms is None or not len(norms):
+        return 1.0
+    left = norm(gradients, list(range(len(gradients.layers))))
+    times = norms.at(gradients.steps) / np.where(left > 0.0, left, np.nan)
+    return max(1.0, float(np.nanmedian(times))) if is_finite(times).any() else 1.0
 
 
 def _moves(updates: LayerHistory) -> bool:

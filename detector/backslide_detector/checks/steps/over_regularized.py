@@ -7,7 +7,8 @@ What it looks for:
     drops more than eight in ten of its inputs. A penalty that makes up more than six tenths of
     the loss (what was logged, less what the answers of the batch cost, as steady from batch to
     batch as only what depends on the weights alone can be), while the answers cost almost what
-    they did at the start.
+    they did at the start, or as answering their mean would. Or, where nothing but the loss says
+    what was learned: all weight matrices shrank to a fiftieth, and no norm makes up for it.
 
 Why it matters:
     A network whose weights are nearly zero, or are forgotten as fast as they are learned,
@@ -42,6 +43,7 @@ from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Seri
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SHRUNK = 0.1
+_CRUSHED = 0.02
 _FAST = 0.01
 _MOST = 0.6
 _STEADY = 0.03
@@ -58,7 +60,7 @@ def check(
     loss: Series | None = None,
 ) -> Found | Clear | Skipped:
     """Compares weights with their start, then reads the penalty, decay and dropout."""
-    kept = None if weights is None else _kept(weights)
+    kept, most = (None, None) if weights is None else _kept(weights)
     penalty = None if batches is None or loss is None else _penalty(batches, loss)
     if kept is None and penalty is None and not (run.shrink or run.dropping):
         return Skipped("too few snapshots of weight matrices that were finite and not zero")
@@ -78,7 +80,10 @@ def check(
         advice = "Lower the share that is dropped: between 0.1 and 0.5 is usual."
     else:
         return Clear()
-    if not (learning.poor or penalty is not None):
+    # A falling loss may be the penalty's alone, where nothing else says what was learned.
+    unknown = learning.guess_loss is None and learning.validation_skill is None
+    crushed = unknown and most is not None and most <= _CRUSHED
+    if not (learning.poor or penalty is not None or crushed):
         return Clear(f"{text}; the run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
@@ -89,14 +94,20 @@ def check(
     )
 
 
-def _kept(weights: LayerHistory) -> float | None:
-    """Typical size of a weight matrix at the end, as a share of its first; None if unknown."""
+def _kept(weights: LayerHistory) -> tuple[float | None, float | None]:
+    """Size of the weight matrices at the end, as a share of their first: typical and largest.
+
+    None where it is not known; the largest also where norms make up for any size.
+    """
     chosen = matrices(weights)
     if not chosen or len(weights.steps) < FEW_SNAPSHOTS:
-        return None
+        return None, None
     first, last = weights.rms[0, chosen], weights.rms[-1, chosen]
     known = np.isfinite(first) & np.isfinite(last) & (first > 0.0)
-    return float(np.median(last[known] / first[known])) if known.any() else None
+    if not known.any():
+        return None, None
+    kept, norms = last[known] / first[known], any("Norm" in kind for kind in weights.kinds)
+    return float(np.median(kept)), None if norms else float(kept.max())
 
 
 def _penalty(batches: Batches, loss: Series) -> float | None:
@@ -106,17 +117,24 @@ def _penalty(batches: Batches, loss: Series) -> float | None:
     """
     _, at, rows = np.intersect1d(loss.steps, batches.steps, return_indices=True)
     cost, logged = batches.numbers["loss"][rows], loss.values[at]
+    varies = np.array([_variance(batches, row) for row in rows])
     # Numbers need no proof: read wrongly, they leave no steady rest.
     known = np.full(len(rows), "classes" not in batches.answers)
     known |= batches.numbers["cross_entropy"][rows] >= _ONE_CLASS
     known &= np.isfinite(cost) & np.isfinite(logged) & (logged > 0.0)
-    cost, logged = cost[known], logged[known]
+    cost, logged, varies = cost[known], logged[known], varies[known]
     half = len(cost) // 2
     if half < FEW:
         return None
     rest = (logged - cost)[half:]
     share, fallen = float(np.median(rest / logged[half:])), float(np.median(cost[half:]))
     steady = np.median(np.abs(np.diff(rest))) <= _STEADY * np.median(rest)
-    if share < _MOST or not steady or fallen < _STILL * np.median(cost[:FEW]):
-        return None
-    return share
+    # A mean far from zero is learned first, by the bias alone, and costs most.
+    guess = np.fmin(np.median(cost[:FEW]), np.median(varies[half:]))
+    return share if share >= _MOST and steady and fallen >= _STILL * guess else None
+
+
+def _variance(batches: Batches, row: int) -> float:
+    """Of the numbers that a batch asks for: what answering their mean costs; NaN for others."""
+    wanted = batches.targets[row] if batches.answers[row] == "values" else np.empty(0)
+    return float(np.var(wanted)) if len(wanted) >= FEW else np.nan

@@ -3,7 +3,9 @@
 What it looks for:
     In a run that learns poorly: a loss that in the very first step
     is three times what a constant guess would cost, with outputs to match, or activations that
-    grow more than a thousandfold from the first to the last layer in the first snapshot.
+    grow more than a thousandfold from the first to the last layer in the first snapshot. In one
+    that leaves a tenth to learn: hidden layers of sigmoid or tanh whose outputs sit at their
+    bounds before the first step.
 
 Why it matters:
     The network begins with wrong answers that it is sure of; it has to unlearn them first,
@@ -28,6 +30,7 @@ References:
 
 import numpy as np
 
+from backslide_detector.checks.layers import spread_within_bounds
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Floats, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -35,6 +38,8 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _GROWTH = 1e3
 _LARGE = 100.0
 _SURE = 3.0
+_AT_BOUNDS = 0.9
+_LEFT = 0.1
 
 
 def check(
@@ -45,6 +50,12 @@ def check(
         return Skipped("neither class counts nor activations were recorded")
     parts = []
     numbers = {}
+    bounds = _at_bounds(activations)
+    if bounds:
+        parts.append(
+            f"Before the first step the outputs of {', '.join(bounds[:4])} sit at their bounds"
+        )
+        numbers["at_bounds"] = float(len(bounds))
     sizes = np.empty(0) if activations is None else _sizes(activations)
     # A loss that is summed over the batch starts high without large outputs.
     sure = bool(sizes[-1] > _SURE) if len(sizes) else learning.failing
@@ -61,7 +72,7 @@ def check(
     if not parts:
         return Clear()
     text = ". ".join(parts)
-    if not learning.poor:
+    if not (learning.poor or (bounds and learning.leaves(_LEFT))):
         return Clear(f"{text}. The run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
@@ -70,6 +81,16 @@ def check(
         since_step=0,
         numbers=numbers,
     )
+
+
+def _at_bounds(activations: LayerHistory | None) -> list[str]:
+    """Hidden layers that take no other values than their bounds in the first snapshot."""
+    if activations is None or activations.steps[0] > 1:
+        return []
+    spread = np.nan_to_num(spread_within_bounds(activations)[0])
+    hidden = activations.depth < activations.depth.max()
+    chosen = np.flatnonzero(hidden & (spread > _AT_BOUNDS))
+    return [activations.layers[i] for i in chosen.tolist()]
 
 
 def _sizes(activations: LayerHistory) -> Floats:

@@ -3,7 +3,8 @@
 What it looks for:
     Two or more weight matrices without any spread in the first snapshot (all zero, or all
     the same number), in a run that fails to learn; or whose rows, one a unit, were all equal at
-    the start, in one that learns poorly.
+    the start, in one that learns poorly; or that leaves a twentieth to learn, if no such matrix
+    was zero.
 
 Why it matters:
     Units with equal weights get equal gradients and stay copies of each other; with zeros
@@ -32,6 +33,7 @@ from backslide_detector.evidence import LayerHistory, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SPREAD = 0.01
+_LEFT = 0.05
 
 
 def check(
@@ -56,7 +58,10 @@ def check(
     what = "All weights are equal" if rows <= flat else "All units start with equal weights"
     text = f"{what} (mean {np.mean(weights.mean[0, equal]):.3g}) in {names}"
     # Equal units stay copies of one another: a network of one unit a layer learns a little.
-    if not (learning.failing or (rows and learning.poor)):
+    # Layers are started at zero on purpose; at another number, never.
+    meant = bool((weights.rms[0, equal] == 0.0).any())
+    hurt = rows and (learning.poor if meant else learning.leaves(_LEFT))
+    if not (learning.failing or hurt):
         return Clear(f"{text}; the run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,

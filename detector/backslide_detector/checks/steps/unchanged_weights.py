@@ -81,8 +81,11 @@ def _left_out(
     random = _as_drawn(run, run.idle)
     if random:
         text += " and stay as random as they began"
-    if learning.state is State.LEARNING and not (learning.poor or last or random):
-        return f"{text}. The run learns."
+    hurt = learning.poor and not learning.started_well
+    if learning.state is not State.LEARNING:
+        hurt = learning.failing or not learning.started_well
+    if not (hurt or last or random):
+        return f"{text}. {_not_worse(learning)}"
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}. {learning.sentence}",
@@ -136,10 +139,11 @@ def _unmoved(
     share = weights.count[guilty].sum() / weights.count.sum()
     forgotten = bool(reached) or _in_front(weights, guilty)
     forgotten &= _as_drawn(run, (weights.layers[i] for i in guilty))
-    if learning.state is State.LEARNING and not (
-        forgotten or (learning.poor and share > _LARGE)
-    ):
-        return Clear(f"{text}. The run learns.")
+    hurt = learning.poor and share > _LARGE
+    if learning.state is not State.LEARNING:
+        hurt = learning.failing or not learning.started_well
+    if not (hurt or forgotten):
+        return Clear(f"{text}. {_not_worse(learning)}")
     return Found(
         Severity.FAILING if everything or learning.failing else Severity.WARNING,
         f"{text}. {learning.sentence}",
@@ -149,6 +153,12 @@ def _unmoved(
         numbers={"unchanged": float(len(guilty)), "tensors": float(len(weights.layers))},
         stop=everything,
     )
+
+
+def _not_worse(learning: Learning) -> str:
+    if learning.state is State.LEARNING:
+        return "The run learns."
+    return "The loss was low from the start, so the weights may be right as they are."
 
 
 def _never_stepped(activations: LayerHistory | None, learning: Learning) -> Found | Skipped:

@@ -54,25 +54,30 @@ class Start:
         self.dropping = [] if model is None else _dropping(model)
         self.shrink = 0.0
         self._model = model
-        self._left: list[_Left] | None = None
+        self._left: dict[str, _Left] = {}
+        self._looks = 0
 
     def stepping(self, optimizers: Iterable[Optimizer]) -> None:
-        """An optimizer is about to step: gradients are there. Only the first time counts."""
-        if self._left is not None or self._model is None:
-            return
+        """An optimizer is about to step: its part of the model has gradients.
+
+        Networks that compete get theirs one after the other, so a first step of each counts.
+        """
         optimizers = list(optimizers)
-        self.shrink = max(map(_shrink, optimizers), default=0.0)
+        if self._model is None or self._looks >= len(optimizers):
+            return
+        if not self._looks:
+            self.shrink = max(map(_shrink, optimizers), default=0.0)
+        self._looks += 1
         known = {
             id(tensor)
             for optimizer in optimizers
             for group in optimizer.param_groups
             for tensor in group["params"]
         }
-        self._left = [
-            _Left(plain(name), weakref.ref(tensor), tensor._version)  # noqa: SLF001  # counts changes in place
-            for name, tensor in self._model.named_parameters()
-            if tensor.requires_grad and tensor.grad is not None and id(tensor) not in known
-        ]
+        for name, tensor in self._model.named_parameters():
+            if tensor.requires_grad and tensor.grad is not None and id(tensor) not in known:
+                left = _Left(plain(name), weakref.ref(tensor), tensor._version)  # noqa: SLF001  # counts changes in place
+                self._left.setdefault(name, left)
 
     def idle(self) -> list[str]:
         """Names of parameters that have gradients, but that nothing has changed since.
@@ -81,7 +86,7 @@ class Start:
         """
         return [
             left.name
-            for left in self._left or ()
+            for left in self._left.values()
             if (tensor := left.tensor()) is not None and tensor._version == left.version  # noqa: SLF001  # as above
         ]
 
