@@ -90,7 +90,7 @@ def _train_all(messages: Console, uri: str) -> list[str]:
     digits = data.load()
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("steps"),
         TimeElapsedColumn(),
@@ -99,10 +99,9 @@ def _train_all(messages: Console, uri: str) -> list[str]:
     with Progress(*columns, console=messages) as progress:
         for chapter in story(digits):
             batches = -(-len(chapter.digits.x_train) // chapter.recipe.batch_size)
+            progress.print(f"{chapter.name}: {chapter.about}")
             task = progress.add_task(
-                f"{chapter.name}: {chapter.about}",
-                total=chapter.recipe.epochs * batches,
-                verdict="",
+                chapter.name, total=chapter.recipe.epochs * batches, verdict=""
             )
             run = train(
                 chapter.name,
@@ -112,7 +111,7 @@ def _train_all(messages: Console, uri: str) -> list[str]:
                 tracking_uri=uri,
                 on_step=lambda task=task: progress.advance(task),
             )
-            progress.update(task, verdict="waiting for the verdict")
+            progress.update(task, verdict="being judged")
             verdict = run.verdict(timeout=VERDICT_SECONDS)
             progress.update(task, verdict=verdict.verdict if verdict else "no verdict")
             if run.id is None:
