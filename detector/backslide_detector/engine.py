@@ -170,10 +170,7 @@ def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:
     """What would help: more data, capacity or time; nothing before a failing run is mended."""
     if case.live or health(results) is Health.FAILING:
         return ()
-    new, read = (
-        PastRun.with_test_set(case.new),
-        read_errors(case.new, case.mapping),
-    )
+    new, read = PastRun.with_test_set(case.new), read_errors(case.new, case.mapping)
     capacity = more_capacity(new, case.history)
     told = [] if capacity is None else [capacity]
     seen, meaning = read.seen, read.meaning
@@ -238,11 +235,8 @@ def _still_open(new: RunEvidence, settled: Settled) -> list[str]:
 
 def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:
     """The verdict among all retrains, as far as this run alone can say, and what it stakes."""
-    new, anchor, creep = (
-        PastRun.with_test_set(case.new, retrain.verdict),
-        None,
-        None,
-    )
+    new = PastRun.with_test_set(case.new, retrain.verdict)
+    anchor = creep = None
     if retrain.compared_to is not None and case.reference is not None:
         anchor = against(case.new, case.reference, case.reference_why, retrain)
     if retrain.compared_to is not None and case.anchor is not None:

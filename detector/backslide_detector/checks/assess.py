@@ -58,7 +58,7 @@ def assess(
         guess=float(-(shares * np.log(shares)).sum()) if shares is not None else None,
         chance=float(1.0 - shares.max()) if shares is not None else None,
         training_error=recent(training_error),
-        sampled_error=sampled_error(run),
+        sampled_error=sampled_error(run, loss),
         validation_error=recent(validation_error, fallback=predicted_error(run)),
         classes=len(shares) if shares is not None else None,
         examples=training_examples(run),

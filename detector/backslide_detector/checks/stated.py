@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import pearsonr
 
 from backslide_detector.checks.curve import Curve, is_finite, trailing_nonfinite
-from backslide_detector.evidence import Floats, RunEvidence, Series
+from backslide_detector.evidence import Floats, Ints, RunEvidence, Series
 
 _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
@@ -50,17 +50,20 @@ def training_examples(run: RunEvidence) -> int | None:
     return None
 
 
-def sampled_error(run: RunEvidence) -> float | None:
+def sampled_error(run: RunEvidence, loss: Series | None) -> float | None:
     """Error on the newest batches, as the gradients tell the classes.
 
     Those of the last quarter of the steps, at least five. In training mode, and whatever the
-    loss weighs; None where a hundred answers are not known. Only a cross-entropy counts: its
+    loss weighs; None where a hundred answers are not known, or where none was sampled in the
+    last quarter of the losses: much can happen after. Only a cross-entropy counts: its
     gradient has a shape that no other loss, nor its opposite, can be mistaken for.
     """
     batches = run.batches
     if batches is None or not len(batches):
         return None
-    since = batches.steps[-1] - _LATE * (batches.steps[-1] - batches.steps[0])
+    since = _late(batches.steps)
+    if loss is not None and len(loss) and batches.steps[-1] < _late(loss.steps):
+        return None
     first = min(int(np.searchsorted(batches.steps, since)), max(0, len(batches) - _FEW_BATCHES))
     wrong, known = 0, 0
     for index in range(first, len(batches)):
@@ -71,6 +74,11 @@ def sampled_error(run: RunEvidence) -> float | None:
         known += int(told.sum())
         wrong += int((batches.predictions[index][told] != targets[told]).sum())
     return wrong / known if known >= _FEW_ANSWERS else None
+
+
+def _late(steps: Ints) -> float:
+    """Where the last quarter of the steps begins."""
+    return float(steps[-1] - _LATE * (steps[-1] - steps[0]))
 
 
 def is_lost(loss: Series, *, finished: bool) -> bool:

@@ -282,6 +282,17 @@ def test_a_rate_that_is_too_high_comes_before_what_it_brings_about():
     assert names[:3] == ["learning-rate-too-high", "dead-units", "nan-or-inf"]
 
 
+def test_batches_sampled_before_the_fall_say_nothing_of_its_end():
+    steps = np.arange(STEPS)
+    ruined = series(np.where(steps < 200, 2.3 * np.exp(-steps / 40), 3.0) + noise() + 0.05)
+    right = replace(batch_cases.batches(cross_entropy=1.0), steps=np.arange(SNAPSHOTS) * 4)
+    answers = predictions(labels(), ["1"] * len(labels()))
+    found = run_checks(run(ruined, batches=right, predictions=answers))
+    names = [result.check for result in found if isinstance(result.outcome, Found)]
+    assert names[0] == "learning-rate-too-high"
+    assert not {"label-mismatch", "label-noise"} & set(names)
+
+
 @pytest.mark.parametrize(
     ("name", "evidence", "layer"),
     [
