@@ -9,6 +9,10 @@ from typing import Final
 GRACE_SECONDS: Final = 2.0
 """Watching may cost this much in all, whatever the share: short runs are seen densely."""
 
+CROWDED: Final = 0.1
+"""On a crowded machine watching waits for a processor like everybody else. That is no work of
+its own, and the grace is longer by it, up to ten times."""
+
 LONGEST: Final = 1_000
 """Steps between two snapshots at most, whatever the budget."""
 
@@ -17,8 +21,8 @@ GROWTH: Final = 0.02
 50 steps are seen, 300 steps give about 140 snapshots, 100,000 steps about 450."""
 
 SPARING: Final = 0.15
-"""The same once half the grace is gone: where a look is dear, the other half must last for the
-middle of the run, and not be spent on its first steps."""
+"""The same once half the grace is gone, more the less is left: where a look is dear, the other
+half must last to the end of the run, and not be spent on its first steps."""
 
 SEEN: Final = 0.85
 """Of what watching costs a step, the share that its own clocks see at least: the training then
@@ -52,6 +56,7 @@ class Cadence:
         self._since = 0
         self._wait = 1
         self._price = 0.0
+        self._took = self._ran = 0.0
 
     @property
     def share(self) -> float:
@@ -79,6 +84,16 @@ class Cadence:
             return True
         return self._since + 1 >= self._wait and self.affords(self._price)
 
+    def ran(self, seconds: float, took: float) -> None:
+        """Notes how crowded the machine is.
+
+        Args:
+            seconds: for which the thread had a processor, in a stretch of watching.
+            took: seconds that the stretch took.
+        """
+        self._ran += seconds
+        self._took += took
+
     @property
     def steps(self) -> int:
         """Steps so far."""
@@ -102,14 +117,25 @@ class Cadence:
 
     def _budget(self, aim: float) -> float:
         """Seconds that watching may have cost by now."""
-        return max(GRACE_SECONDS, aim * self.elapsed)
+        return max(self._grace(), aim * self.elapsed)
+
+    def _grace(self) -> float:
+        """Seconds that watching may cost in all, whatever the share."""
+        ran = self._ran / self._took if self._took else 1.0
+        return GRACE_SECONDS / min(1.0, max(CROWDED, ran))
+
+    def _growth(self, aim: float) -> float:
+        """Share of the steps so far by which the interval grows."""
+        left = 1.0 - self.spent / self._grace()
+        if left >= 0.5 or self.spent <= aim * self.elapsed:
+            return GROWTH
+        return SPARING * 0.5 / max(left, 1e-3)
 
     def _interval(self) -> int:
         """Steps from this snapshot to the next one, if the budget allows it then."""
         if self.aim is None:
             return 1
-        dear = self.spent > max(GRACE_SECONDS / 2, self.aim * self.elapsed)
-        interval = (SPARING if dear else GROWTH) * self._steps
+        interval = self._growth(self.aim) * self._steps
         if not self.affords(self._price):
             budget = self.aim * max(self.step_seconds, 1e-9)
             interval = max(interval, self._price / budget)

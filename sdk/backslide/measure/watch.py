@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import Final
 
 import torch
@@ -130,8 +130,8 @@ class Watch:
         """
         if self._closed:
             return []
-        start = perf_counter()
         sample = self._sample
+        start, ran = perf_counter(), 0.0 if sample is None else thread_time()
         ready: list[Snapshot] = []
         try:
             if sample is not None and self._over(sample):
@@ -144,6 +144,7 @@ class Watch:
         cost = self._meter.take() + now - start
         price = None
         if sample is not None:
+            self._cadence.ran(thread_time() - ran, now - start)
             aside = 0.0 if self._batches is None else self._batches.take_trial_seconds()
             sample.cost += cost - aside
             price = sample.cost + self._surcharge if self._sample is None else None

@@ -38,10 +38,18 @@ def test_the_budget_holds(price, overhead):
     assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
 
 
-def test_a_dear_look_leaves_some_of_the_grace_for_the_middle_of_a_short_run():
-    sampled = simulate(Cadence(0.01), 500, 0.005, 0.04)
-    assert sampled[:20] == list(range(20))
-    assert max(b - a for a, b in pairwise([*sampled, 500])) <= 120
+@pytest.mark.parametrize(("steps", "price"), [(500, 0.04), (900, 0.05), (3_000, 0.05)])
+def test_a_dear_look_leaves_some_of_the_grace_for_the_rest_of_a_short_run(steps, price):
+    sampled = simulate(Cadence(0.01), steps, 0.005, price)
+    assert sampled[:10] == list(range(10))
+    assert max(b - a for a, b in pairwise([*sampled, steps])) <= steps / 2
+
+
+def test_a_crowded_machine_costs_no_snapshots():
+    cadence = Cadence(0.01)
+    cadence.ran(0.1, 0.4)  # of four seconds of watching it had a processor for one
+    crowded = simulate(cadence, 300, 0.04, 0.02)
+    assert crowded == simulate(Cadence(0.01), 300, 0.01, 0.005)
 
 
 def test_at_least_one_snapshot_in_a_thousand_steps_whatever_it_costs():
