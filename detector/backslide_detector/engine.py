@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backslide.contract import Cause, Health, Verdict
-from backslide_detector.checks import backed, run_checks
 from backslide_detector.checks.reading import Limit, read_errors
+from backslide_detector.checks.registry import backed, run_checks
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Result, Severity
 from backslide_detector.inside.pair import Pair

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from tests.zoo.cases import CASES, Case
 
-from backslide_detector.checks import run_checks
+from backslide_detector.checks.registry import run_checks
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Crashed, Found, Result, Severity
 

@@ -5,7 +5,7 @@ from tests.zoo.cases import CASES
 from tests.zoo.judging import Judged, judge
 from tests.zoo.page import did_no_harm
 
-from backslide_detector.checks import load_checks
+from backslide_detector.checks.registry import load_checks
 
 SAMPLE = (
     "development/units-buried/mlp-digits",

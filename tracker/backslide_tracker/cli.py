@@ -1,19 +1,14 @@
-"""`backslide tracker serve`, `backslide up`, `backslide doctor`."""
+"""`backslide tracker serve`, `backslide up` and `backslide doctor` as the shell sees them.
 
-import time
-from collections.abc import Callable
+Every command imports what it needs when it runs: `backslide --help` loads all of this file.
+"""
+# ruff: noqa: PLC0415  # the imports in functions, for this reason
+
+import sys
 from pathlib import Path
 from typing import TextIO
 
 import click
-
-from backslide_tracker import server
-from backslide_tracker import up as together
-from backslide_tracker.doctor import doctor
-from backslide_tracker.processes import supervise
-from backslide_tracker.server import LANDING, Server, state_home
-
-__all__ = ["doctor", "tracker", "up"]
 
 
 @click.group()
@@ -71,10 +66,13 @@ def serve(
     workers: int,
 ) -> None:
     """Run the MLflow server alone, until Ctrl-C."""
+    from backslide_tracker import server
+    from backslide_tracker.processes import supervise
+
     if backend_store_uri_file is not None:
         backend_store_uri = backend_store_uri_file.read().strip()
-    settings = Server(
-        root or state_home() / "tracker",
+    settings = server.Server(
+        root or server.state_home() / "tracker",
         host,
         port,
         backend_store_uri,
@@ -82,7 +80,7 @@ def serve(
         workers,
     )
     server.prepare(settings)
-    supervise([server.command(settings)], _announce(settings, settings.root))
+    supervise([server.command(settings)], server.announce(settings, settings.root))
 
 
 @click.command()
@@ -98,30 +96,32 @@ def serve(
 )
 def up(root: Path | None, host: str, port: int) -> None:
     """Run tracker and detector together; one Ctrl-C stops both."""
-    home = root or state_home()
+    from backslide_tracker import server
+    from backslide_tracker.processes import supervise
+    from backslide_tracker.up import commands
+
+    home = root or server.state_home()
     server.make_writable(home)
-    settings = Server(home / "tracker", host, port)
+    settings = server.Server(home / "tracker", host, port)
     server.prepare(settings)
-    commands = together.commands(settings, home)
-    supervise(commands, _announce(settings, home))
+    supervise(commands(settings, home), server.announce(settings, home))
 
 
-def _announce(settings: Server, root: Path) -> Callable[[], None]:
-    began = time.monotonic()
-    click.echo(f"starting MLflow {server.check_mlflow()} ...", err=True)
-    if not settings.private:
-        click.echo(
-            f"listening on {settings.host}: who reaches port {settings.port} can read and "
-            "change every run; put a proxy that asks for a password in front",
-            err=True,
-        )
+@click.command()
+@click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    default="http://127.0.0.1:5000",
+    show_default=True,
+    help="The MLflow server.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
+def doctor(tracking_uri: str, as_json: bool) -> None:
+    """Say what is wrong with the set-up, and the mend. Exits 1 if anything is."""
+    from backslide_tracker.doctor import examine
 
-    def announce() -> None:
-        click.echo(f"ready after {time.monotonic() - began:.0f} s", err=True)
-        click.echo(f"  runs      {settings.url}/{LANDING}")
-        click.echo(f"  verdicts  {settings.url}/backslide")
-        click.echo(f"  kept in   {root.absolute()}")
-        click.echo(f"  to log    export MLFLOW_TRACKING_URI={settings.url}")
-        click.echo("  to stop   Ctrl-C")
-
-    return announce
+    checks = list(examine(tracking_uri.rstrip("/")))
+    for check in checks:
+        click.echo(check.as_json() if as_json else check.as_line())
+    sys.exit(0 if all(check.ok for check in checks) else 1)

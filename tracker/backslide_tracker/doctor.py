@@ -34,23 +34,15 @@ class Check:
     seen: str
     mend: str = ""
 
+    def as_json(self) -> str:
+        """One object; without a mend where nothing is to be mended."""
+        return json.dumps(asdict(replace(self, mend="")) if self.ok else asdict(self))
 
-@click.command()
-@click.option(
-    "--tracking-uri",
-    envvar="MLFLOW_TRACKING_URI",
-    show_envvar=True,
-    default="http://127.0.0.1:5000",
-    show_default=True,
-    help="The MLflow server.",
-)
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a check.")
-def doctor(tracking_uri: str, as_json: bool) -> None:
-    """Say what is wrong with the set-up, and the mend. Exits 1 if anything is."""
-    checks = list(examine(tracking_uri.rstrip("/")))
-    for check in checks:
-        click.echo(_object(check) if as_json else _line(check))
-    sys.exit(0 if all(check.ok for check in checks) else 1)
+    def as_line(self) -> str:
+        """For people, in colour on a terminal."""
+        mark = click.style("ok   ", fg="green") if self.ok else click.style("wrong", fg="red")
+        line = f"{mark}  {self.name:<10} {self.seen}"
+        return line if self.ok else f"{line}\n{'':>18}mend: {self.mend}"
 
 
 def examine(tracking_uri: str) -> Iterator[Check]:
@@ -179,13 +171,3 @@ def _search(tracking_uri: str, what: str, **query: object) -> list[dict[str, str
     reply.raise_for_status()
     found: list[dict[str, str]] = reply.json().get(what, [])
     return found
-
-
-def _object(check: Check) -> str:
-    return json.dumps(asdict(replace(check, mend="")) if check.ok else asdict(check))
-
-
-def _line(check: Check) -> str:
-    mark = click.style("ok   ", fg="green") if check.ok else click.style("wrong", fg="red")
-    line = f"{mark}  {check.name:<10} {check.seen}"
-    return line if check.ok else f"{line}\n{'':>18}mend: {check.mend}"

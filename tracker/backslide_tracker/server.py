@@ -7,6 +7,8 @@ import socket
 import sqlite3
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -116,6 +118,28 @@ def command(server: Server, log: Path | None = None) -> Command:
     )
 
 
+def announce(settings: Server, root: Path) -> Callable[[], None]:
+    """Says that a server starts; the function, that it is ready and how to reach it."""
+    began = time.monotonic()
+    click.echo(f"starting MLflow {check_mlflow()} ...", err=True)
+    if not settings.private:
+        click.echo(
+            f"listening on {settings.host}: who reaches port {settings.port} can read and "
+            "change every run; put a proxy that asks for a password in front",
+            err=True,
+        )
+
+    def ready() -> None:
+        click.echo(f"ready after {time.monotonic() - began:.0f} s", err=True)
+        click.echo(f"  runs      {settings.url}/{LANDING}")
+        click.echo(f"  verdicts  {settings.url}/backslide")
+        click.echo(f"  kept in   {root.absolute()}")
+        click.echo(f"  to log    export MLFLOW_TRACKING_URI={settings.url}")
+        click.echo("  to stop   Ctrl-C")
+
+    return ready
+
+
 def answers(url: str) -> bool:
     """Whether a healthy MLflow server answers at this base URL."""
     try:
@@ -170,7 +194,7 @@ def make_writable(directory: Path) -> None:
 
 def check_database(uri: str) -> None:
     """Connects once; a SQLite file is set to write-ahead logging, which then persists."""
-    # Half a second of imports that `backslide --help` can do without.
+    # Half a second of imports that `backslide doctor` can do without.
     from sqlalchemy import create_engine, make_url  # noqa: PLC0415
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
 

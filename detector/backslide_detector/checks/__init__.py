@@ -5,7 +5,3 @@ A check is a function `check` in a module of its own. It asks for evidence by ar
 nothing. Its name is the file's (`dead_units.py` is `dead-units`), its page the module's
 docstring. A new file in a family's folder is all that a new check needs.
 """
-
-from backslide_detector.checks.registry import Check, backed, load_checks, run_checks
-
-__all__ = ["Check", "backed", "load_checks", "run_checks"]

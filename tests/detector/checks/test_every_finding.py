@@ -8,7 +8,7 @@ import pytest
 from tests.detector.checks import batch_cases
 from tests.detector.checks.test_checks import FOUND, cases, outcome
 
-from backslide_detector.checks import load_checks
+from backslide_detector.checks.registry import load_checks
 from backslide_detector.engine import Case, judge
 from backslide_detector.evidence import LayerHistory
 from backslide_detector.report.document import document

@@ -5,10 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from backslide_detector.checks import Check, load_checks, run_checks
+from backslide_detector.checks.manual import pages
 from backslide_detector.checks.order import CAUSAL_ORDER
 from backslide_detector.checks.page import document
-from backslide_detector.checks.registry import SECTIONS, CheckError, check_in
+from backslide_detector.checks.registry import (
+    SECTIONS,
+    Check,
+    CheckError,
+    check_in,
+    load_checks,
+    run_checks,
+)
 from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
@@ -45,6 +52,10 @@ def test_a_page_has_a_summary_and_all_sections_in_order(check):
     assert [line[:-1] for line in lines if line[:-1] in SECTIONS] == list(SECTIONS)
     for section in SECTIONS:
         assert lines[lines.index(f"{section}:") + 1].startswith("    "), section
+
+
+def test_the_manual_has_the_same_pages_in_the_same_order():
+    assert list(pages().items()) == [(check.name, check.page) for check in load_checks()]
 
 
 def test_every_argument_is_an_attribute_of_the_subject():

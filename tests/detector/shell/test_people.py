@@ -12,9 +12,7 @@ from mlflow.entities import Dataset, DatasetInput
 from sqlalchemy import create_engine, text
 
 from backslide.contract import Artifact, Tag
-from backslide_detector.cli import compare
-from backslide_detector.decide import accept, reject
-from backslide_detector.reruns import attribute, noise
+from backslide_detector.cli import accept, attribute, compare, noise, reject
 from backslide_detector.scan import scan
 from backslide_detector.service import detector as opened
 from backslide_detector.settings import load

@@ -1,0 +1,1 @@
+"""What the commands do: one file each, imported when the command runs."""
