@@ -24,9 +24,11 @@ def free_port() -> int:
 
 
 class MlflowServer:
-    """`mlflow server` with local artifacts below `root`, on SQLite in WAL mode or on `store`.
+    """MLflow's server with local artifacts below `root`, on SQLite in WAL mode or on `store`.
 
-    The database outlives `kill`: `start` brings it back on the same port.
+    It is what `mlflow server` starts in the end, without the seconds that command takes first;
+    the tests of the tracker go the whole way. The database outlives `kill`: `start` brings it
+    back on the same port.
     """
 
     def __init__(self, root: Path, store: str | None = None) -> None:
@@ -51,12 +53,14 @@ class MlflowServer:
             with closing(sqlite3.connect(database)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")  # persists in the file
         command = [
-            *(sys.executable, "-m", "mlflow", "server"),
-            *("--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"),
-            *("--backend-store-uri", self.store or f"sqlite:///{database}"),
-            *("--artifacts-destination", str(self.root / "artifacts")),
+            *(sys.executable, "-m", "uvicorn", "mlflow.server.fastapi_app:app"),
+            *("--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"),
         ]
         environment = os.environ | {
+            "_MLFLOW_SERVER_FILE_STORE": self.store or f"sqlite:///{database}",
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": str(self.root / "artifacts"),
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
             "OMP_NUM_THREADS": "1",
         }
