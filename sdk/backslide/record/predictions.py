@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 Array = NDArray[Any]
+LEAST_LOG: Final = -100.0
+"""Of a probability of zero, as in torch's BCELoss."""
 TARGET_KEYS: Final = ("labels", "label", "targets", "target", "y")
 
 
@@ -131,9 +133,10 @@ def evaluate(
     mode without gradients meanwhile; modes and all random states are as before afterwards.
 
     Understood: outputs `(n, classes)` of logits, log-probabilities or probabilities; one logit
-    `(n,)` or `(n, 1)` against targets of 0 and 1; one value against float targets (regression,
-    squared error as loss). Batches: `(inputs, targets)`, `(a, b, ..., targets)`, mappings with
-    the target under "labels" or "target". Anything else: `log_predictions`.
+    or probability `(n,)` or `(n, 1)` against targets of 0 and 1; one value against float
+    targets (regression, squared error as loss). Batches: `(inputs, targets)`,
+    `(a, b, ..., targets)`, mappings with the target under "labels" or "target". Anything else:
+    `log_predictions`.
 
     Raises:
         ValueError: these outputs or batches are not understood, or the model's parameters are
@@ -192,13 +195,31 @@ def reduced(output: "torch.Tensor", truth: "torch.Tensor") -> tuple[Array, Array
 
 
 def single(output: Array, truth: Array) -> tuple[Array, Array | None, Array]:
-    """One output an example: a logit when the targets are 0 and 1, a value otherwise."""
-    if np.isin(truth, (0, 1)).all():
+    """One output an example: a logit or probability when targets are 0 and 1, else a value."""
+    if not np.isin(truth, (0, 1)).all():
+        return output, None, np.square(output - truth)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         probability = 1.0 / (1.0 + np.exp(-output))
-        said = (output > 0).astype(np.int64)
         losses = np.logaddexp(0.0, np.where(truth == 1, -output, output))
-        return said, np.maximum(probability, 1.0 - probability), losses
-    return output, None, np.square(output - truth)
+        if _sigmoid_is_done(output, probability, truth):
+            probability = output
+            losses = -np.maximum(np.log(np.where(truth == 1, output, 1.0 - output)), LEAST_LOG)
+    said = (probability > 0.5).astype(np.int64)
+    return said, np.maximum(probability, 1.0 - probability), losses
+
+
+def _sigmoid_is_done(output: Array, probability: Array, truth: Array) -> bool:
+    """Whether outputs are probabilities, and not the logits that make `probability`.
+
+    Between 0 and 1 on both sides of one half they are. On one side of it, they may be logits of
+    a model that answers nearly the same to everything: the reading closer to the truth holds.
+    """
+    if not len(output) or not bool(((output >= 0) & (output <= 1)).all()):
+        return False
+    if output.min() < 0.5 < output.max():
+        return True
+    as_probability, as_logit = (np.square(p - truth).mean() for p in (output, probability))
+    return bool(as_probability < as_logit)
 
 
 @contextmanager

@@ -159,6 +159,36 @@ def test_one_logit_is_a_binary_answer(batches):
         assert found.metrics["loss"] == pytest.approx(float(reference), rel=1e-5)
 
 
+@pytest.mark.parametrize("shift", [0, -9, 9], ids=["both", "all rare", "all common"])
+def test_one_probability_is_a_binary_answer(batches, shift):
+    x, _ = batches.tensors
+    y = (x[:, 1] + shift > 0).float()
+
+    class One(nn.Module):
+        def forward(self, inputs):
+            return torch.sigmoid(4 * inputs[:, 0] + shift)
+
+    found = evaluate(One(), [(x, y)])
+    said = One()(x)
+    assert found.metrics["error"] == pytest.approx(float(((said > 0.5) != y).double().mean()))
+    reference = nn.functional.binary_cross_entropy(said, y)
+    assert found.metrics["loss"] == pytest.approx(float(reference), rel=1e-4)
+
+
+def test_logits_that_all_lie_between_0_and_1_stay_logits(batches):
+    x, _ = batches.tensors
+    y = torch.ones(len(x))
+
+    class Same(nn.Module):
+        def forward(self, inputs):
+            return 0.3 + 0.1 * inputs[:, 0].sigmoid()
+
+    found = evaluate(Same(), [(x, y)])
+    reference = nn.functional.binary_cross_entropy_with_logits(Same()(x), y)
+    assert found.metrics["error"] == 0.0
+    assert found.metrics["loss"] == pytest.approx(float(reference), rel=1e-5)
+
+
 def test_one_value_against_floats_is_regression(batches):
     x, _ = batches.tensors
 
