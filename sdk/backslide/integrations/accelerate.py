@@ -1,6 +1,6 @@
 """Accelerate: `Accelerator(log_with=BackslideTracker("digits-cnn", model, optimizer))`."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -25,6 +25,9 @@ class BackslideTracker(Session, GeneralTracker):  # type: ignore[misc]  # for th
         lineage: names the chain of retrains that this run belongs to.
         model: as it is before or after `accelerator.prepare`.
         optimizer: one or several, before or after `accelerator.prepare`.
+        probe: `(inputs, targets)` or `(inputs, targets, concepts)`, what `run.probe` is given
+            once training ends; the same in every retrain. For its course over training
+            call `run.probe` yourself.
         start: whatever else `backslide.start` takes.
     """
 
@@ -37,10 +40,12 @@ class BackslideTracker(Session, GeneralTracker):  # type: ignore[misc]  # for th
         lineage: str,
         model: torch.nn.Module,
         optimizer: torch.optim.Optimizer | Iterable[torch.optim.Optimizer],
+        *,
+        probe: Sequence[object] | None = None,
         **start: Any,  # noqa: ANN401  # as `backslide.start` has them
     ) -> None:
         """Starts nothing yet."""
-        super().__init__(lineage, start)
+        super().__init__(lineage, start, probe)
         self._model = model
         several = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else optimizer
         self._optimizers = list(several)
@@ -60,11 +65,12 @@ class BackslideTracker(Session, GeneralTracker):  # type: ignore[misc]  # for th
         self._running({}).log(values)
 
     def finish(self) -> None:
-        """Finishes the run."""
+        """Probes, and finishes the run."""
         if self._handle is not None:
             self._handle.remove()
             self._handle = None
         if self.run is not None:
+            self._probed()
             self.run.finish()
 
     def _running(self, config: Mapping[str, Any]) -> Run:

@@ -1,6 +1,6 @@
 """Hugging Face: `Trainer(..., callbacks=[BackslideCallback("sentiment-bert")])`."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -35,15 +35,25 @@ class BackslideCallback(Session, TrainerCallback):
     Args:
         lineage: names the chain of retrains that this run belongs to.
         evaluate: whether to make the pass for the examples' outcomes.
+        probe: `(inputs, targets)` or `(inputs, targets, concepts)`, what `run.probe` is given
+            once `train` is over; the same in every retrain. For its course over training
+            call `run.probe` yourself.
         start: whatever else `backslide.start` takes, apart from the model and its optimizer.
 
     Attributes:
         run: the run, from the start of `train` on.
     """
 
-    def __init__(self, lineage: str, *, evaluate: bool = True, **start: Any) -> None:  # noqa: ANN401  # as `backslide.start` has them
+    def __init__(
+        self,
+        lineage: str,
+        *,
+        evaluate: bool = True,
+        probe: Sequence[object] | None = None,
+        **start: Any,  # noqa: ANN401  # as `backslide.start` has them
+    ) -> None:
         """Starts nothing yet."""
-        super().__init__(lineage, start)
+        super().__init__(lineage, start, probe)
         self._evaluate = evaluate
         self._losses = _Losses()
 
@@ -102,8 +112,9 @@ class BackslideCallback(Session, TrainerCallback):
         control: TrainerControl,  # noqa: ARG002
         **more: Any,  # noqa: ANN401
     ) -> None:
-        """Records the outcome of each example of the evaluation set."""
+        """Probes, and records the outcome of each example of the evaluation set."""
         self._losses.leave()
+        self._probed()
         batches: Iterable[Any] | None = more.get("eval_dataloader")
         if self.run is None or not self._evaluate or batches is None:
             return

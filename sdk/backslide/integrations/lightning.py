@@ -1,7 +1,7 @@
 """Lightning: `Trainer(callbacks=[BackslideCallback("digits-cnn")])`."""
 
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,15 +34,25 @@ class BackslideCallback(Session, Callback):
     Args:
         lineage: names the chain of retrains that this run belongs to.
         evaluate: whether to make the passes for the examples' outcomes.
+        probe: `(inputs, targets)` or `(inputs, targets, concepts)`, what `run.probe` is given
+            once `fit` is over; the same in every retrain. For its course over training
+            call `run.probe` yourself.
         start: whatever else `backslide.start` takes, apart from the model and its optimizers.
 
     Attributes:
         run: the run, from the start of `fit` on.
     """
 
-    def __init__(self, lineage: str, *, evaluate: bool = True, **start: Any) -> None:  # noqa: ANN401  # as `backslide.start` has them
+    def __init__(
+        self,
+        lineage: str,
+        *,
+        evaluate: bool = True,
+        probe: Sequence[object] | None = None,
+        **start: Any,  # noqa: ANN401  # as `backslide.start` has them
+    ) -> None:
         """Starts nothing yet."""
-        super().__init__(lineage, start)
+        super().__init__(lineage, start, probe)
         self._evaluate = evaluate
         self._taken = 0
         self._loss: torch.Tensor | None = None
@@ -76,7 +86,8 @@ class BackslideCallback(Session, Callback):
 
     @guarded(None)
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002
-        """Records the outcome of each validation example, the module still on its device."""
+        """Probes, and records each validation example, the module still on its device."""
+        self._probed()
         self._outcomes("val", trainer.val_dataloaders, trainer)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:  # noqa: ARG002

@@ -1,6 +1,6 @@
 """What the frameworks' own classes share: the run, as long as one training lasts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -13,6 +13,10 @@ from backslide.run import Run
 AGREE_EVERY: Final = 50
 """Steps between two questions to the other processes; each costs them a round trip."""
 
+PROBED: Final = (
+    "probe takes (inputs, targets) or (inputs, targets, concepts), as run.probe does"
+)
+
 
 class Session:
     """Starts a run for each training, and steps it.
@@ -22,13 +26,29 @@ class Session:
         faults: what went wrong in here, by kind.
     """
 
-    def __init__(self, lineage: str, start: Mapping[str, Any]) -> None:
-        """Starts nothing yet; `start` is what the user has to say to `backslide.start`."""
+    def __init__(
+        self, lineage: str, start: Mapping[str, Any], probe: Sequence[object] | None = None
+    ) -> None:
+        """Starts nothing yet.
+
+        Args:
+            lineage: names the chain of retrains.
+            start: what the user has to say to `backslide.start`.
+            probe: what `run.probe` is called with once training is over.
+
+        Raises:
+            TypeError: `probe` is a tensor or the like, and not a tuple.
+        """
+        if probe is not None and not (
+            isinstance(probe, tuple | list) and len(probe) in (1, 2, 3)
+        ):
+            raise TypeError(PROBED)
         super().__init__()
         self.run: Run | None = None
         self.faults = Faults()
         self._lineage = lineage
         self._said = start
+        self._probe = probe
         self._steps = 0
 
     def _begin(
@@ -50,6 +70,11 @@ class Session:
             return False
         self.run.step(**({} if loss is None else {"loss": loss}))
         return self.run.on_fault == "stop" and self._agreed(self.run.should_stop)
+
+    def _probed(self) -> None:
+        """Probes, if that was asked for; of several processes the run chooses one."""
+        if self.run is not None and self._probe is not None:
+            self.run.probe(*self._probe)
 
     def _agreed(self, stop: bool) -> bool:
         """One that stopped alone would leave the others waiting for ever."""

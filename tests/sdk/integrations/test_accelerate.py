@@ -3,10 +3,10 @@
 import pytest
 import torch
 from accelerate import Accelerator
-from tests.sdk.integrations.data import loader, losses_by_hand, network
+from tests.sdk.integrations.data import examples, loader, losses_by_hand, network
 from torch import nn
 
-from backslide.contract import Role, Tag
+from backslide.contract import PROBE_SCHEMAS, Role, Tag
 from backslide.integrations.accelerate import BackslideTracker
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -16,7 +16,8 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWa
 def test_a_loop_arrives(accumulated, where, stored):
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    tracker = BackslideTracker("points", model, optimizer, **where)
+    probe = examples(16, 4).tensors
+    tracker = BackslideTracker("points", model, optimizer, probe=probe, **where)
     accelerator = Accelerator(
         cpu=True, log_with=tracker, gradient_accumulation_steps=accumulated
     )
@@ -48,4 +49,8 @@ def test_a_loop_arrives(accumulated, where, stored):
     assert list(recorded) == list(range(1, 6 // accumulated + 1))
     assert list(recorded.values()) == pytest.approx(expected, rel=1e-4)
     assert found.steps("test/examples") == {6 // accumulated: 32}
+    assert found.files("backslide/probe") == {
+        *map("{}.parquet".format, PROBE_SCHEMAS),
+        "probe.json",
+    }
     assert found.roles() == {*Role}

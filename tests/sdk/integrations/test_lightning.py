@@ -4,10 +4,10 @@ import lightning.pytorch as pl
 import mlflow
 import pytest
 import torch
-from tests.sdk.integrations.data import loader, losses_by_hand, network
+from tests.sdk.integrations.data import examples, loader, losses_by_hand, network
 from torch import nn
 
-from backslide.contract import Role, Tag
+from backslide.contract import PROBE_SCHEMAS, Role, Tag
 from backslide.integrations.lightning import BackslideCallback
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -52,7 +52,9 @@ def trainer(callback: BackslideCallback, **more) -> pl.Trainer:
 
 @pytest.mark.parametrize("accumulated", [1, 3])
 def test_a_fit_and_a_test_arrive(accumulated, where, stored):
-    callback = BackslideCallback("points", run_name="one line", **where)
+    callback = BackslideCallback(
+        "points", run_name="one line", probe=examples(16, 4).tensors, **where
+    )
     fit = trainer(callback, max_epochs=2, accumulate_grad_batches=accumulated)
     module = Module()
     fit.fit(module, loader(48, 1), loader(24, 2))
@@ -74,7 +76,16 @@ def test_a_fit_and_a_test_arrive(accumulated, where, stored):
     assert found.steps("test/examples") == {12 // accumulated: 32}
     assert found.steps("test_loss") == pytest.approx(found.steps("test/loss"), rel=1e-4)
     assert found.files("backslide/predictions") == {"val.parquet", "test.parquet"}
+    assert found.files("backslide/probe") == {
+        *map("{}.parquet".format, PROBE_SCHEMAS),
+        "probe.json",
+    }
     assert found.roles() == {*Role}
+
+
+def test_a_probe_that_cannot_be_asked_for_is_said_at_once():
+    with pytest.raises(TypeError, match=r"probe takes \(inputs, targets\)"):
+        BackslideCallback("points", probe=torch.zeros(16, 4))
 
 
 def test_a_failing_fit_is_a_failed_run(where, stored):
