@@ -19,7 +19,10 @@ ROWS: Final = 2_048
 """Positions, of all examples, that factors are fitted to."""
 
 FITTING: Final = 15
-"""Rounds of alternating least squares."""
+"""Rounds of alternating least squares at most."""
+
+SETTLED: Final = 5e-4
+"""Gain in the explained share of the sum of squares below which there is no further round."""
 
 INNER: Final = 3
 """Rounds on one factor before the other one's turn: the products of large matrices, which cost
@@ -124,10 +127,19 @@ class _Fit:
 def _fit(parts: Floats, number: int, random: np.random.Generator) -> _Fit:
     scale = np.float32(np.abs(parts).max())
     parts = parts / scale
+    whole = float(np.vdot(parts, parts))
     weights = _spread(parts, number, random)
     active = np.zeros((number, len(parts)), np.float32)
+    explained = -1.0
     for _ in range(FITTING):
-        _descend(active, weights @ parts.T, weights @ weights.T, INNER)
+        target, gram = weights @ parts.T, weights @ weights.T
+        before = explained
+        explained = (
+            float(2 * np.vdot(active, target) - np.vdot(active @ active.T, gram)) / whole
+        )
+        if 0.0 < explained < before + SETTLED:
+            break
+        _descend(active, target, gram, INNER)
         _descend(weights, active @ parts, active @ active.T, INNER)
         lengths = np.linalg.norm(weights, axis=1, keepdims=True)
         lengths[lengths == 0] = 1.0
@@ -153,11 +165,17 @@ def _spread(parts: Floats, number: int, random: np.random.Generator) -> Floats:
 
 def _descend(factors: Floats, target: Floats, gram: Floats, rounds: int) -> None:
     """Non-negative least squares, a row of `factors` at a time, in place."""
+    sizes = gram.diagonal().copy()
+    rows = np.flatnonzero(sizes > 0)
+    sizes[sizes == 0] = 1.0
+    target = target / sizes[:, None]
+    others = gram / sizes[:, None]
+    np.fill_diagonal(others, 0.0)
+    free = np.empty(factors.shape[1], np.float32)
     for _ in range(rounds):
-        for row, size in enumerate(gram.diagonal()):
-            if size > 0:
-                step = (target[row] - gram[row] @ factors) / size
-                np.maximum(factors[row] + step, 0.0, out=factors[row])
+        for row in rows:
+            np.subtract(target[row], np.dot(others[row], factors, out=free), out=free)
+            np.maximum(free, 0.0, out=factors[row])
 
 
 def _matched(cosines: Floats) -> list[int]:
