@@ -25,6 +25,8 @@ class ProbedLayer:
         gram_norm, gram_trace: Frobenius norm and trace of the centred Gram matrix K, exact.
         spectrum: largest eigenvalues of K, descending.
         code: leading principal components, shape (n, r).
+        remainder: random sums of what those leave out, shape (n, k), such that code code' +
+            remainder remainder' is K on average; perhaps empty.
         live: channels that vary, shape (units,).
         signatures: each channel at fixed places, shape (units, places).
         weights: the module whose weights these outputs come from.
@@ -43,6 +45,14 @@ class ProbedLayer:
     live: NDArray[np.bool_]
     signatures: NDArray[np.float32]
     weights: str = ""
+    remainder: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+
+    @property
+    def sketch(self) -> NDArray[np.float32]:
+        """What stands for K, shape (n, r + k)."""
+        if len(self.remainder) != len(self.code):
+            return self.code
+        return np.hstack([self.code, self.remainder])
 
     @property
     def owner(self) -> str:

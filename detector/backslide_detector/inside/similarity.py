@@ -10,9 +10,10 @@ from backslide_detector.probe import Numbers, ProbedLayer
 def cka(one: ProbedLayer, other: ProbedLayer) -> float:
     """Linear centred kernel alignment of two layers on the same examples, in [0, 1].
 
-    From 32 principal components in place of all features; the norms are exact, so what the
-    components leave out counts as unlike. Alone the number says little: untrained layers reach
-    0.98. Only differences between retrains do.
+    From 32 principal components in place of all features, and random sums of what they leave
+    out, by which the number is right on average; without those it counts as unlike. The norms
+    are exact. Alone the number says little: untrained layers reach 0.98. Only differences
+    between retrains do.
 
     Source: Kornblith et al. (2019), Similarity of neural network representations revisited.
 
@@ -22,7 +23,7 @@ def cka(one: ProbedLayer, other: ProbedLayer) -> float:
     norms = one.gram_norm * other.gram_norm
     if not norms > 0 or len(one.code) != len(other.code):
         return float("nan")
-    cross = one.code.T.astype(np.float64) @ other.code
+    cross = one.sketch.T.astype(np.float64) @ other.sketch
     return min(float(np.square(cross).sum()) / norms, 1.0)
 
 

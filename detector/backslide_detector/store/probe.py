@@ -17,6 +17,7 @@ from backslide.contract import (
     PROBE_EXAMPLES,
     PROBE_LAYERS,
     PROBE_SCHEMAS,
+    REMAINDER_WIDTH,
     SIGNATURE_LENGTH,
     SPECTRUM_WIDTH,
 )
@@ -42,6 +43,7 @@ PNG: Final = b"\x89PNG\r\n\x1a\n"
 _ROWS: Final = {
     "layers": PROBE_LAYERS,
     "codes": PROBE_LAYERS * PROBE_EXAMPLES,
+    "remainders": PROBE_LAYERS * REMAINDER_WIDTH,
     "units": UNITS,
     "groups": PROBE_LAYERS * GROUPS,
     "concepts": CONCEPTS,
@@ -51,12 +53,13 @@ _ROWS: Final = {
 _LONGEST: Final = {
     "layers": SPECTRUM_WIDTH,
     "codes": CODE_WIDTH,
+    "remainders": PROBE_EXAMPLES,
     "units": SIGNATURE_LENGTH,
     "groups": 2 * UNITS,
     "concepts": PROBE_EXAMPLES,
 }
 
-_LARGE: Final = ("codes", "units", "groups")
+_LARGE: Final = ("codes", "remainders", "units", "groups")
 """Read as columns; the others are small enough to be read row by row."""
 
 Rows = list[dict[str, Any]]
@@ -82,7 +85,7 @@ def read_probe(files: Mapping[str, Path], problems: list[str]) -> Probe | None:
     if not 0 < examples <= PROBE_EXAMPLES:
         problems.append(f"{MANIFEST}: {examples:,} examples; at most {PROBE_EXAMPLES} are read")
         return None
-    layers = _layers(rows["layers"], tables["codes"], tables["units"], examples)
+    layers = _layers(rows["layers"], tables, examples)
     if len(layers) < len(rows["layers"]):
         problems.append("the probe holds layers without a whole code; they were left out")
     if not layers:
@@ -121,7 +124,7 @@ def _table(files: Mapping[str, Path], name: str, problems: list[str]) -> pa.Tabl
 
 
 def _layers(
-    rows: Rows, codes: pa.Table, units: pa.Table, examples: int
+    rows: Rows, tables: Mapping[str, pa.Table], examples: int
 ) -> tuple[ProbedLayer, ...]:
     """The layers whose code is whole, in order of depth."""
     found: dict[str, ProbedLayer] = {}
@@ -129,11 +132,11 @@ def _layers(
         name, norm, trace = row["layer"], row["gram_norm"], row["gram_trace"]
         if name is None or name in found or not _whole(norm, trace):
             continue
-        coded = _of(codes, name, "example")
+        coded = _of(tables["codes"], name, "example")
         code = _rectangle(coded, "code", CODE_WIDTH)
         if code is None or len(code) != examples:
             continue
-        live, signatures = _channels(_of(units, name, "unit"))
+        live, signatures = _channels(_of(tables["units"], name, "unit"))
         found[name] = ProbedLayer(
             name=name,
             kind=row["kind"] or "",
@@ -148,6 +151,7 @@ def _layers(
             live=live,
             signatures=signatures,
             weights=row["weights"] or "",
+            remainder=_remainder(_of(tables["remainders"], name, "sum"), examples),
         )
     return tuple(found.values())
 
@@ -177,14 +181,28 @@ def _rectangle(rows: pa.Table | None, name: str, most: int) -> Numbers | None:
     return matrix if np.isfinite(matrix).all() else None
 
 
+def _remainder(rows: pa.Table | None, examples: int) -> NDArray[np.float32]:
+    """Random sums of a layer, shape (examples, sums); empty unless all are whole."""
+    values = _rectangle(rows, "values", examples)
+    if rows is None or values is None or values.shape[1] != examples:
+        return frozen(np.zeros((0, 0), np.float32))
+    return frozen((values * _finite(rows["scale"])[:, None]).T.astype(np.float32))
+
+
 def _channels(rows: pa.Table | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """(live, signatures) of a layer's channels; empty unless all are whole."""
     values = _rectangle(rows, "signature", SIGNATURE_LENGTH)
     if rows is None or values is None:
         return frozen(np.zeros(0, np.bool_)), frozen(np.zeros((0, 0), np.float32))
-    scale = np.nan_to_num(rows["scale"].fill_null(0.0).to_numpy().astype(np.float32))
+    scale = _finite(rows["scale"])
     live = rows["live"].fill_null(False).to_numpy().astype(np.bool_)
     return frozen(live), frozen((values * scale[:, None]).astype(np.float32))
+
+
+def _finite(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Numbers, zero where there are none."""
+    values = column.fill_null(0.0).to_numpy().astype(np.float32)
+    return np.asarray(np.where(np.isfinite(values), values, 0.0), np.float32)
 
 
 def _groups(table: pa.Table, layers: Sequence[str], examples: int) -> dict[str, Groups]:

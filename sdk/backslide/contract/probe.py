@@ -10,6 +10,7 @@ PROBE_BYTES: Final = 2_000_000
 """Limits of one probe: examples (the first ones), layers (chosen evenly by depth), and all its
 files together."""
 CODE_WIDTH: Final = 32
+REMAINDER_WIDTH: Final = 16
 SPECTRUM_WIDTH: Final = 64
 SIGNATURE_LENGTH: Final = 64
 GROUPS: Final = 8
@@ -33,6 +34,14 @@ PROBE_SCHEMAS: Final = {
     ),
     "codes": pa.schema(
         [("layer", pa.string()), ("example", pa.int32()), ("code", pa.list_(pa.float16()))]
+    ),
+    "remainders": pa.schema(
+        [
+            ("layer", pa.string()),
+            ("sum", pa.int32()),
+            ("scale", pa.float32()),
+            ("values", pa.list_(pa.int8())),
+        ]
     ),
     "units": pa.schema(
         [
@@ -91,6 +100,8 @@ be multiplied by, a power of two and nearly always 1; `weights`: the module with
 outputs these are, where `layer` is the norm, activation or pooling after it.
 codes: coordinates of each example on the leading principal components, so that code code' is
 the best approximation of K of that rank; zeros beyond it.
+remainders: R, n x 16, a row a column: random sums of what the codes leave out, value = entry x
+scale, so that code code' + R R' is K on average. No row where nothing is left out.
 units: signature of each channel at fixed (example, position) places, the same in every run with
 this probe batch and as many positions: value = signature x scale; `live`: the channel varies.
 groups: non-negative matrix factors of the outputs at positions. `weights`: of the channels, or

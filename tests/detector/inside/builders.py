@@ -35,12 +35,20 @@ def nothing(units: int = 24) -> np.ndarray:
     return np.maximum(np.random.default_rng(0).normal(size=(EXAMPLES, units)), 0.0)
 
 
-def layer(name: str, values: np.ndarray, depth: int = 0) -> ProbedLayer:
-    """A layer from its outputs, shape (n, units) or (n, units, positions)."""
+def layer(
+    name: str, values: np.ndarray, depth: int = 0, remainder: np.random.Generator | None = None
+) -> ProbedLayer:
+    """A layer from its outputs, shape (n, units) or (n, units, positions).
+
+    With random sums of what the code leaves out where it is said what to draw them from.
+    """
     cube = values[..., None] if values.ndim == 2 else values
     flat = cube.reshape(len(cube), -1)
     centred = flat - flat.mean(axis=0)
     u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    rest = (u * s)[:, CODE_WIDTH:]
+    if remainder is not None:
+        rest = rest @ remainder.normal(size=(rest.shape[1], 16)) / 4
     places = np.random.default_rng(3).integers(
         0, (len(cube), cube.shape[2]), (SIGNATURE_LENGTH, 2)
     )
@@ -58,6 +66,7 @@ def layer(name: str, values: np.ndarray, depth: int = 0) -> ProbedLayer:
         code=(u * s)[:, :CODE_WIDTH].astype(np.float32),
         live=cube.std(axis=(0, 2)) > 1e-9,
         signatures=signatures.astype(np.float32),
+        remainder=(rest[:, :0] if remainder is None else rest).astype(np.float32),
     )
 
 
@@ -140,6 +149,16 @@ def write(given: Probe, folder) -> dict:
         rows["codes"] += [
             {"layer": each.name, "example": i, "code": (row / 2).astype(np.float16)}
             for i, row in enumerate(each.code)
+        ]
+        sums = each.remainder.T
+        rows["remainders"] += [
+            {
+                "layer": each.name,
+                "sum": i,
+                "scale": float(np.abs(row).max() / 127),
+                "values": np.rint(row / np.abs(row).max() * 127).astype(np.int8),
+            }
+            for i, row in enumerate(sums)
         ]
         rows["units"] += [
             {

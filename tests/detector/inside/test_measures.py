@@ -48,6 +48,20 @@ def test_similarity_from_codes_is_that_of_all_features(seed):
     assert 0.5 < exact < 0.999
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_similarity_of_flat_spectra_is_that_of_all_features(seed):
+    """As behind the blocks of a residual network: a hundred directions count."""
+    rng = np.random.default_rng(seed)
+    seen = rng.normal(size=(EXAMPLES, 100)) / np.sqrt(np.arange(1, 101))
+    one, other = (np.maximum(seen @ rng.normal(size=(100, n)), 0.0) for n in (200, 120))
+    exact = hsic_cka(one, other)
+    alone = cka(layer("a", one), layer("a", other))
+    layers = [layer("a", values, remainder=rng) for values in (one, other)]
+    assert alone < exact - 0.02
+    assert cka(*layers) == pytest.approx(exact, abs=0.004)
+    assert cka(layers[0], layers[0]) == 1.0
+
+
 def test_channels_in_another_order_are_not_the_same_but_as_similar():
     values = outputs("conv2")
     turned = values[:, np.roll(np.arange(24), 1)]

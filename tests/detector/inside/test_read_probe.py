@@ -25,6 +25,8 @@ from backslide_detector.store.probe import read_probe
 @pytest.fixture
 def full():
     made = probe(panel=panel())
+    first = layer("conv1", outputs("conv1", units=200), remainder=np.random.default_rng(0))
+    made = replace(made, layers=(first, *made.layers[1:]))
     course = Course(
         steps=np.array([10, 20]),
         layers=tuple(each.name for each in made.layers),
@@ -47,6 +49,9 @@ def test_what_was_written_is_read(full, tmp_path):
         assert cka(mine, theirs) == pytest.approx(1.0, abs=2e-3)  # what half precision costs
         assert same_units(mine, theirs) == 1.0
         assert not mine.code.flags.writeable
+        step = np.abs(theirs.remainder).max(initial=0.0) / 127
+        assert mine.remainder.size == theirs.remainder.size
+        assert np.abs(mine.sketch - theirs.sketch)[:, 32:].max(initial=0.0) <= step
     groups = read.groups["conv2"]
     assert np.allclose(groups.activity, ONE_HOT[:3])
     assert groups.maps.shape == (3, 256, 16)

@@ -28,6 +28,12 @@ def problems(found):
     return found.facts[Probe.PROBLEMS]
 
 
+def remainders(found, layer):
+    table = found.tables["remainders"].to_pandas()
+    rows = table[table.layer == layer]
+    return np.stack(rows["values"]).T * rows.scale.to_numpy() if len(rows) else np.zeros((1, 0))
+
+
 def codes(found, layer):
     table = found.tables["codes"].to_pandas()
     scale = dict(zip(*found.tables["layers"].select(["layer", "code_scale"]), strict=True))
@@ -75,6 +81,25 @@ def test_codes_stand_for_activations(pair):
         short = np.linalg.norm(a.T @ b) ** 2
         short /= gram_norm(found[0], name) * gram_norm(found[1], name)
         assert short == pytest.approx(full, abs=0.002)
+
+
+def test_of_what_codes_leave_out_random_sums_are_kept():
+    """Two layers on noise, of which half lies beyond 32 directions."""
+    torch.manual_seed(0)
+    inputs = torch.randn(300, 100) / torch.arange(1, 101).sqrt()
+    models = [nn.Sequential(nn.Linear(100, width), nn.ReLU()) for width in (400, 90)]
+    full = [outputs(model, inputs, "1") for model in models]
+    found = [probe(model, inputs) for model in models]
+    short = [codes(each, "1") for each in found]
+    whole = [np.hstack([codes(each, "1"), remainders(each, "1")]) for each in found]
+    assert {each.shape[1] for each in whole} == {48}
+    norms = np.prod([gram_norm(each, "1") for each in found])
+    missed, left = (
+        cka(*full) - np.linalg.norm(one.T @ other) ** 2 / norms for one, other in (short, whole)
+    )
+    assert missed > 0.01
+    assert abs(left) < 0.004
+    assert remainders(probe(nn.Sequential(nn.Linear(100, 20)), inputs), "0").size == 0
 
 
 def test_spectrum_norm_and_trace_are_those_of_the_whole_gram_matrix(pair):

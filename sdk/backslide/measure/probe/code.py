@@ -2,7 +2,9 @@
 
 With X the n x d outputs, centred, the Gram matrix K = XX' holds everything that linear
 comparisons of layers need (Kornblith et al. 2019, arXiv 1905.00414): the code keeps its leading
-principal components, beside the exact norm and trace.
+principal components, beside the exact norm and trace. Of the rest it keeps random sums of
+features, by which inner products of two K are right on average (Achlioptas 2003, Journal of
+Computer and System Sciences 66 4).
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backslide.contract import CODE_WIDTH, SPECTRUM_WIDTH
+from backslide.contract import CODE_WIDTH, REMAINDER_WIDTH, SPECTRUM_WIDTH
 
 Floats = NDArray[np.floating]
 
@@ -36,6 +38,8 @@ class Code:
         scale: power of two to divide them by, so that half precision can hold them.
         spectrum: the 64 largest eigenvalues of K, descending; zeros beyond the rank.
         gram_norm, gram_trace: Frobenius norm and trace of K.
+        remainder: random sums of what the components leave out, shape (n, 16); the product
+            with its transpose is the rest of K on average. No column where nothing is left.
     """
 
     coordinates: NDArray[np.float64]
@@ -43,6 +47,7 @@ class Code:
     spectrum: NDArray[np.float64]
     gram_norm: float
     gram_trace: float
+    remainder: NDArray[np.float32]
 
 
 def code(features: Floats) -> Code:
@@ -71,14 +76,37 @@ def code(features: Floats) -> Code:
         coordinates = np.where(lengths > 0, centred @ leading.astype(np.float32), 0.0)
     else:
         coordinates = leading * lengths
+    norm = float(np.linalg.norm(product.astype(np.float64)))
+    remainder = np.zeros((len(centred), 0), np.float32)
+    if values[CODE_WIDTH:].any():
+        remainder = _remainder(centred, (coordinates / lengths).astype(np.float32), norm)
     coordinates = _padded(_signed(coordinates) * size, CODE_WIDTH)
     return Code(
         coordinates,
         _scale(float(np.abs(coordinates).max(initial=0.0))),
         _padded(values[None, :SPECTRUM_WIDTH] * size**2, SPECTRUM_WIDTH)[0],
-        float(np.linalg.norm(product.astype(np.float64))) * size**2,
+        norm * size**2,
         trace * size**2,
+        remainder * np.float32(size),
     )
+
+
+def _remainder(centred: Floats, components: Floats, norm: float) -> Floats:
+    """Sums of features with random signs, less what the components hold of them.
+
+    The signs follow from the outputs, so that those of two layers have nothing in common: inner
+    products of their sums would be too large otherwise.
+
+    Args:
+        centred: outputs, shape (n, d).
+        components: orthonormal, of the examples, shape (n, r).
+        norm: of the Gram matrix; seeds the signs.
+    """
+    random = np.random.default_rng(np.array([norm]).view(np.uint32))
+    shape = (centred.shape[1], REMAINDER_WIDTH)
+    signs = 2 * random.integers(2, size=shape, dtype=np.int8).astype(np.float32) - 1
+    sums = centred @ signs / np.float32(np.sqrt(REMAINDER_WIDTH))
+    return np.asarray(sums - components @ (components.T @ sums))
 
 
 def _power_of_two(features: Floats) -> float:

@@ -89,6 +89,7 @@ def probe(
     others = {
         "layers": tables.layers_table(seen),
         "codes": tables.codes_table(seen),
+        "remainders": tables.remainders_table(seen),
         "units": units,
         "concepts": tables.concepts_table(asked),
         "readability": tables.readability_table(seen, asked.names, step),

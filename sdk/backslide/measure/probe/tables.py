@@ -84,6 +84,29 @@ def codes_table(seen: Sequence[Seen]) -> pa.Table:
     )
 
 
+def remainders_table(seen: Sequence[Seen]) -> pa.Table:
+    """By `PROBE_SCHEMAS["remainders"]`."""
+    sums = [each.code.remainder.T for each in seen]
+    scales = [_scales(each) for each in sums]
+    counts = [len(each) for each in sums]
+    numbers = [np.arange(count, dtype=np.int32) for count in counts]
+    return pa.table(
+        [
+            _repeated([each.layer.name for each in seen], counts),
+            pa.array(np.concatenate([np.zeros(0, np.int32), *numbers])),
+            pa.array(np.concatenate([np.zeros(0, np.float32), *scales])),
+            _lists(
+                [
+                    np.rint(each / scale[:, None]).astype(np.int8)
+                    for each, scale in zip(sums, scales, strict=True)
+                ],
+                pa.int8(),
+            ),
+        ],
+        schema=PROBE_SCHEMAS["remainders"],
+    )
+
+
 def units_table(seen: Sequence[Seen]) -> tuple[pa.Table, list[str]]:
     """By `PROBE_SCHEMAS["units"]`, and what was left out."""
     counts = [len(each.signatures.live) for each in seen]
@@ -205,6 +228,12 @@ def _finite(values: NDArray[np.floating] | None, rows: int) -> list[float | None
     if values is None:
         return [None] * rows
     return [float(value) if np.isfinite(value) else None for value in values]
+
+
+def _scales(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What to divide each row by so that 8 bits hold it."""
+    largest = np.abs(rows).max(1, initial=0.0)
+    return np.asarray(np.where(largest > 0, largest, 1.0) / 127, np.float32)
 
 
 def _most(counts: Sequence[int], room: int) -> int:
