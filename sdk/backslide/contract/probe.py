@@ -109,8 +109,9 @@ of their positive, then their negative parts where the layer is signed; `activit
 on each example, the mean over positions; `maps`: the same on a 4 x 4 grid of the positions,
 n x 16 bytes, row by row, 255 the group's largest; empty where positions are not an image;
 `share`: of the sum of squares that the factors explain, this one's; `stability`: the cosine of
-its weights with their match after a restart; `attribution`: gradient x activation of the group
-for each class, the mean over examples; empty for other targets.
+its weights with their match after a restart; `attribution`: what the answer for
+each class would lose without the group, the mean over the class's examples, by gradient x
+activation, in small networks corrected by removals; empty for other targets.
 concepts: what was asked about each example: `kind` is label (one a class, 0 or 1), value (the
 targets of a regression) or given.
 readability: of each concept in each layer, by four-fold ridge regression on the codes: `r2`;

@@ -8,8 +8,10 @@ from tests.sdk.probe import networks
 from torch import nn
 
 from backslide.contract import Probe
-from backslide.measure.probe import attribution
+from backslide.measure.probe import attribution, removal
+from backslide.measure.probe.collect import positioned, put_back
 from backslide.measure.probe.groups import activities, find, joined, maps, split
+from backslide.measure.probe.layers import Layer, Reading
 from backslide.measure.probe.probe import probe
 
 
@@ -106,7 +108,6 @@ def drops(model, inputs, targets, layer, weights, *, signed):
 def trained():
     inputs, targets = networks.images(160)
     model = networks.convolutions()
-    model[9] = nn.ReLU()  # behind a saturated tanh there is no gradient to go by
     networks.trained(model, inputs, targets).eval()
     return model, inputs, targets, probe(model, inputs, targets)
 
@@ -117,10 +118,49 @@ def test_attribution_agrees_with_taking_groups_out(trained, layer):
     groups = found.tables["groups"].to_pandas()
     groups = groups[groups.layer == layer]
     weights = np.stack(groups.weights).astype(np.float32)
-    lost = drops(model, inputs, targets, layer, weights, signed=layer == "10")
+    lost = drops(model, inputs, targets, layer, weights, signed=layer in {"9", "10"})
     said = np.stack(groups.attribution)
     assert said.shape == lost.shape
     assert np.corrcoef(said.ravel(), lost.ravel())[0, 1] > 0.95
+
+
+def test_without_removals_a_saturated_tanh_misleads(trained, monkeypatch):
+    """What the agreement above owes to them: in large networks there are none."""
+    model, inputs, targets, found = trained
+    monkeypatch.setattr(removal, "WORK", 0)
+    first = probe(model, inputs, targets)
+    agreed = {}
+    for name, each in (("corrected", found), ("first order", first)):
+        groups = each.tables["groups"].to_pandas()
+        groups = groups[groups.layer == "5"]
+        weights = np.stack(groups.weights).astype(np.float32)
+        lost = drops(model, inputs, targets, "5", weights, signed=False)
+        agreed[name] = np.corrcoef(np.stack(groups.attribution).ravel(), lost.ravel())[0, 1]
+    assert agreed["corrected"] > agreed["first order"]
+
+
+def test_removals_keep_within_their_work():
+    assert removal.affordable(100_000, 40, 512) == 512
+    assert removal.affordable(2_000_000, 40, 512) == removal.WORK // 80_000_000
+    assert removal.affordable(37_000_000, 144, 128) == 0
+    assert removal.affordable(0, 0, 10) == 10
+
+
+@pytest.mark.parametrize(
+    ("shape", "reading"),
+    [
+        ((6, 3, 4, 5), Reading(0, 1, 1)),
+        ((4, 6, 3), Reading(1, 1, 2)),
+        ((12, 5, 3), Reading(0, 2, 2)),
+        ((6,), Reading(0, 1, 0)),
+    ],
+)
+def test_outputs_go_back_as_they_lay(shape, reading):
+    output = torch.randn(shape)
+    layer = Layer("a", "a", 1, "Linear", "a", 0, 1, reading)
+    values = positioned(output, layer)[0]
+    assert values.ndim == 3
+    assert torch.equal(put_back(values, output, layer), output)
 
 
 def test_groups_are_described_for_each_example(trained):

@@ -61,6 +61,24 @@ def said(answers: Sequence[object], concepts: Concepts) -> Said:
     )
 
 
+def of_class(answers: object, truth: Tensor) -> Tensor:
+    """The answer for the true class of each example; of one logit, towards it.
+
+    Raises:
+        ValueError: the answers are not one number for each class.
+    """
+    if not isinstance(answers, Tensor) or answers.ndim not in (1, 2):
+        raise ValueError("the model's answers are not one number for each class")
+    rows = answers.float().reshape(len(answers), -1)
+    if rows.shape[1] == 1:
+        if bool((truth > 1).any()):
+            raise ValueError("one answer, but more than two classes")
+        return rows[:, 0] * (2 * truth - 1)
+    if bool(((truth < 0) | (truth >= rows.shape[1])).any()):
+        raise ValueError("targets are no numbers of outputs")
+    return rows.gather(1, truth[:, None])[:, 0]
+
+
 def _one_number(output: NDArray[np.float64], truth: NDArray[np.generic] | None) -> Said:
     if truth is None:
         return Said([f"{value:.6g}" for value in output])

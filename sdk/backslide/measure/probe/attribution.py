@@ -1,7 +1,7 @@
-"""How much each group of a layer speaks for each class: gradient x activation, one backward.
+"""How much each group of a layer speaks for each class: what the answer would lose without it.
 
-To first order, what an answer would lose without the group: close to the truth where few
-rectifiers follow, far from it before a saturated tanh or many blocks (benchmarks/probe.md).
+Gradient x activation, from one backward pass, which is right to first order; in networks where
+that is cheap, corrected by what is truly lost on a few examples.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,13 @@ from torch import Tensor, nn
 
 from backslide.measure.batches.pieces import mapped
 from backslide.measure.instruments.tensors import first_floating
+from backslide.measure.probe.answers import of_class
 from backslide.measure.probe.collect import batches, heard, positioned
 from backslide.measure.probe.concepts import Concepts
 from backslide.measure.probe.examples import Examples
 from backslide.measure.probe.groups import Groups, activities, joined
 from backslide.measure.probe.layers import Layer
+from backslide.measure.probe.removal import affordable, removals
 from backslide.record.calls import called, moved
 
 Floats = NDArray[np.float32]
@@ -36,6 +38,8 @@ def attributions(
     examples: Examples,
     concepts: Concepts,
     found: Mapping[Layer, tuple[Groups, bool]],
+    *,
+    work: int,
     device: torch.device,
 ) -> dict[Layer, Floats]:
     """What each group adds to the answer for the true class, shape (groups, classes).
@@ -47,6 +51,7 @@ def attributions(
         examples: what it is run on.
         concepts: with the classes.
         found: by layer its groups, and whether they are of positive and negative parts.
+        work: multiplications of a forward pass on one example.
         device: the model's.
 
     Raises:
@@ -59,25 +64,60 @@ def attributions(
     if targets is None or targets.dtype.kind not in "biuf":
         raise ValueError("targets are no numbers of outputs")
     large = sum(each.numel() for each in model.parameters()) > LARGE
-    rows = _few(concepts.labels, len(concepts.classes), FEW if large else examples.rows)
-    sums = {
-        layer: np.zeros((len(groups.weights), len(concepts.classes)), np.float32)
+    classes = len(concepts.classes)
+    rows = _few(concepts.labels, classes, FEW if large else examples.rows)
+    truth = targets.astype(np.int64)
+    first = _first_order(model, examples, truth, rows, found, device=device)
+    added = {
+        layer: _means(parts, concepts.labels[rows], classes) for layer, parts in first.items()
+    }
+    number = sum(len(groups.weights) for groups, _ in found.values())
+    few = _few(concepts.labels, classes, affordable(work, number, len(rows)))
+    if not len(few):
+        return added
+    known = np.isin(rows, few)
+    lost = removals(model, examples, truth, rows[known], found, device=device)
+    missed = {layer: lost[layer] - parts[known] for layer, parts in first.items()}
+    labels = concepts.labels[rows[known]]
+    return {
+        layer: each + _means(missed[layer], labels, classes) for layer, each in added.items()
+    }
+
+
+def _means(parts: Floats, labels: NDArray[np.int64], classes: int) -> Floats:
+    """Of the examples of each class, shape (groups, classes); zero for one without examples."""
+    sums = np.zeros((classes, parts.shape[1]), np.float32)
+    np.add.at(sums, labels, parts)
+    counts = np.bincount(labels, minlength=classes)
+    return np.asarray((sums / np.maximum(counts, 1)[:, None]).T, np.float32)
+
+
+def _first_order(
+    model: nn.Module,
+    examples: Examples,
+    truth: NDArray[np.int64],
+    rows: NDArray[np.intp],
+    found: Mapping[Layer, tuple[Groups, bool]],
+    *,
+    device: torch.device,
+) -> dict[Layer, Floats]:
+    """Gradient x activation of each group on each of some examples, shape (rows, groups)."""
+    parts = {
+        layer: np.zeros((len(rows), len(groups.weights)), np.float32)
         for layer, (groups, _) in found.items()
     }
-    counts = np.bincount(concepts.labels[rows], minlength=len(concepts.classes))
     for start, stop in batches(len(rows), found):
         some = rows[start:stop]
-        truth = torch.as_tensor(targets[some].astype(np.int64), device=device)
-        slopes = _slopes(model, moved(examples.some(some), device), truth, list(found))
+        wanted = torch.as_tensor(truth[some], device=device)
+        slopes = _slopes(model, moved(examples.some(some), device), wanted, list(found))
         for layer, (output, slope) in slopes.items():
             groups, signed = found[layer]
             values = positioned(output, layer)[0].float().cpu().numpy()
             active = activities(values, groups.weights, signed=signed)
             along = positioned(slope, layer)[0].float().cpu().numpy()
             along = along @ joined(groups.weights, signed=signed).T
-            np.add.at(sums[layer].T, concepts.labels[some], (active * along).sum(1))
-    each = np.maximum(counts, 1).astype(np.float32)
-    return {layer: total / each for layer, total in sums.items()}
+            parts[layer][start:stop] = (active * along).sum(1)
+    return parts
 
 
 def _slopes(
@@ -103,26 +143,12 @@ def _slopes(
     plainly = torch.backends.cudnn.flags(enabled=False) if _recurrent(model) else nullcontext()
     with torch.enable_grad(), heard(model, names, take), plainly:
         answers = called(model, inputs)
-        chosen = _of_class(answers, truth)
+        chosen = of_class(answers, truth)
         gradients = torch.autograd.grad(
             chosen.sum(), list(outputs.values()), allow_unused=True, materialize_grads=True
         )
     pairs = zip(outputs.items(), gradients, strict=True)
     return {layer: (output.detach(), slope) for (layer, output), slope in pairs}
-
-
-def _of_class(answers: object, truth: Tensor) -> Tensor:
-    """The answer for the true class of each example; of one logit, towards it."""
-    if not isinstance(answers, Tensor) or answers.ndim not in (1, 2):
-        raise ValueError("the model's answers are not one number for each class")
-    rows = answers.float().reshape(len(answers), -1)
-    if rows.shape[1] == 1:
-        if bool((truth > 1).any()):
-            raise ValueError("one answer, but more than two classes")
-        return rows[:, 0] * (2 * truth - 1)
-    if bool(((truth < 0) | (truth >= rows.shape[1])).any()):
-        raise ValueError("targets are no numbers of outputs")
-    return rows.gather(1, truth[:, None])[:, 0]
 
 
 def _few(labels: NDArray[np.int64], classes: int, most: int) -> NDArray[np.intp]:

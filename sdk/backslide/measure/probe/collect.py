@@ -191,6 +191,15 @@ def positioned(output: Tensor, layer: Layer) -> tuple[Tensor, tuple[int, int] | 
     return output.reshape(rows, reading.times * math.prod(dims), output.shape[-1]), grid
 
 
+def put_back(values: Tensor, output: Tensor, layer: Layer) -> Tensor:
+    """The reverse of `positioned`: as the output lay."""
+    if output.ndim == 1:
+        return values.reshape(output.shape)
+    reading = layer.reading
+    shape = output.movedim((reading.batch, reading.channels), (0, -1)).shape
+    return values.reshape(shape).movedim((0, -1), (reading.batch, reading.channels))
+
+
 def coarser(
     values: Tensor, grid: tuple[int, int] | None, most: int
 ) -> tuple[Tensor, tuple[int, int] | None]:

@@ -15,8 +15,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from backslide.measure.instruments.activations import CHANNELS_FIRST, PASSING
-from backslide.measure.instruments.names import WHOLE
 from backslide.measure.probe.calls import Call
+from backslide.measure.probe.work import channels_of
 
 Shape = tuple[int, ...]
 
@@ -223,7 +223,7 @@ def _is_stream(block: Call) -> bool:
 def _last_weights(call: Call, carriers: Sequence[Call]) -> Call | None:
     """The leaf with weights that ran last before the end of a call."""
     before = bisect_right(carriers, call.end, key=lambda each: each.end)
-    known = (each for each in reversed(carriers[:before]) if _width(each.module))
+    known = (each for each in reversed(carriers[:before]) if channels_of(each.module))
     return next(known, None)
 
 
@@ -258,26 +258,6 @@ def _channels(output: Tensor, batch: int, weights: Call | None) -> int:
     if weights is None:
         first = output.ndim >= 4
     likely, other = (free[0], free[-1]) if first else (free[-1], free[0])
-    width = None if weights is None else _width(weights.module)
+    width = None if weights is None else channels_of(weights.module)
     moved = output.shape[likely] != width and output.shape[other] == width
     return other if moved else likely
-
-
-def _width(module: nn.Module) -> int | None:
-    """Channels that come out of a module with weights."""
-    if isinstance(module, nn.RNNBase):
-        size = module.proj_size or module.hidden_size
-        return size * (2 if module.bidirectional else 1)
-    if isinstance(module, WHOLE):
-        return int(module.embed_dim)
-    for name in (
-        "out_channels",
-        "out_features",
-        "num_channels",
-        "num_features",
-        "embedding_dim",
-    ):
-        if isinstance(width := getattr(module, name, None), int):
-            return width
-    shape = getattr(module, "normalized_shape", ())
-    return int(shape[-1]) if shape else None

@@ -23,6 +23,7 @@ from backslide.measure.probe.layers import Layer, choose, thinned
 from backslide.measure.probe.summary import problem, summary
 from backslide.measure.probe.tables import Seen
 from backslide.measure.probe.thumbnails import thumbnails
+from backslide.measure.probe.work import work
 from backslide.record.calls import called, moved
 from backslide.record.probed import Probed
 
@@ -120,7 +121,7 @@ def _seen(
 ) -> list[Seen]:
     """Each layer in turn, and at last what its groups add to the answers."""
     problems = found.problems
-    layers, left_out = _layers(model, examples, device)
+    layers, left_out, effort = _layers(model, examples, device)
     if not layers:
         problems.append("no layer's output has a row an example: none is looked at")
     if left_out:
@@ -138,7 +139,7 @@ def _seen(
         return seen
     groups = {each.layer: (each.groups, each.signatures.signed) for each in seen}
     try:
-        shares = attributions(model, examples, asked, groups, device)
+        shares = attributions(model, examples, asked, groups, work=effort, device=device)
     except Exception as error:  # noqa: BLE001  # whatever a backward pass through a model brings
         problems.append(f"what groups add to the answers is left out: {error}")
         return seen
@@ -155,13 +156,14 @@ def layers_of(model: nn.Module, inputs: object) -> list[Layer]:
 
 def _layers(
     model: nn.Module, examples: Examples, device: torch.device
-) -> tuple[list[Layer], list[str]]:
+) -> tuple[list[Layer], list[str], int]:
+    """The layers, names of those left out, and the work of a forward pass on one example."""
     heard: list[list[Call]] = []
     for rows in TRACED:
         with listening(model) as listener, torch.no_grad():
             called(model, moved(examples.part(0, rows), device))
         heard.append(listener.calls)
-    return choose(heard[0], heard[1], TRACED)
+    return *choose(heard[0], heard[1], TRACED), work(heard[0], TRACED[0])
 
 
 def _device(model: nn.Module, examples: Examples) -> torch.device:
