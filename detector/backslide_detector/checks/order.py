@@ -14,6 +14,7 @@ CAUSAL_ORDER: Final = (
     "misaligned-batch",
     "repeated-batch",
     "ordered-batches",
+    "class-imbalance",
     # What it is asked, where it starts, and what of it is trained: seen in the network itself.
     "graph-changed",
     "output-loss-mismatch",
@@ -21,17 +22,16 @@ CAUSAL_ORDER: Final = (
     "symmetric-weights",
     "poor-initialization",
     "unchanged-weights",
+    # How it is moved.
+    "learning-rate-too-high",
+    "learning-rate-too-low",
+    "over-regularized",
     # Whether what is measured is what is trained; it looks like labels that do not fit.
     "train-eval-mismatch",
     # What is inferred from how held-out data fare, which all of the above can spoil too.
     "label-mismatch",
     "label-noise",
-    "class-imbalance",
     "too-little-data",
-    # How it is moved.
-    "learning-rate-too-high",
-    "learning-rate-too-low",
-    "over-regularized",
     # What then happens inside.
     "vanishing-gradient",
     "exploding-gradient",

@@ -4,8 +4,9 @@ What it looks for:
     A finished run that left more than a quarter of what there was to learn on its training
     data, whose training loss was still falling at the end almost as fast as before: over the
     second half it fell so fast (95 % interval of the Theil-Sen slope) that as many steps again
-    would bring more than half of what was won so far. The validation loss, where there is one,
-    was at its lowest at the end.
+    would bring more than half of what was won so far. Or the validation loss, which is less
+    noisy, fell from the first evaluation to the last (Kendall's tau), and hardly slower in the
+    second half than in the first. It was at its lowest at the end, where there is one.
 
 Why it matters:
     The comparison with other runs is unfair: this one measures the budget, not the recipe.
@@ -28,9 +29,9 @@ References:
 """
 
 import numpy as np
-from scipy.stats import theilslopes
+from scipy.stats import kendalltau, theilslopes
 
-from backslide_detector.checks.curve import is_finite
+from backslide_detector.checks.curve import Curve, is_finite
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -39,6 +40,9 @@ _LEFT = 0.75
 _STILL = 0.5
 _SHORTEST = 40
 _LATE = 0.75
+_FEW_EVALUATIONS = 5
+_BY_CHANCE = 0.01
+_AS_FAST = 0.75
 
 
 def check(
@@ -53,24 +57,9 @@ def check(
     trained = learning.training_skill
     if learning.diverged or learning.skill >= _LEFT or (trained or 0.0) >= _LEFT:
         return Clear()
-    half = len(shape.levels) // 2
-    fit = theilslopes(shape.levels[half:], shape.steps[half:])
-    span = float(shape.steps[-1] - shape.steps[half])
-    won = shape.initial - shape.final
-    # As many steps again, at the slowest rate that the second half allows for.
-    ahead = -float(fit.high_slope) * float(shape.steps[-1] - loss.steps[0])
-    noise = shape.noise * float(np.sqrt(len(shape.levels) / shape.n))
-    if (
-        span <= 0.0
-        or won < 3.0 * noise
-        or ahead < _STILL * won
-        or not _lowest_late(validation_loss)
-    ):
+    text = _still_falling(shape, loss, validation_loss)
+    if text is None:
         return Clear()
-    text = (
-        f"The training loss was still falling at the end: {shape.initial:.3g} → "
-        f"{shape.final:.3g}, and as many steps again would lower it by at least {ahead:.2g}"
-    )
     if learning.guess_loss is None and learning.validation_skill is None:
         return Clear(f"{text}; without errors nobody can say how much is left to learn.")
     return Found(
@@ -78,8 +67,47 @@ def check(
         f"{text}. {learning.sentence}",
         "Train longer, or with a larger learning rate; stretch a schedule that ended the run.",
         since_step=int(shape.steps[-1]),
-        numbers={"final_loss": shape.final, "ahead": ahead, "skill": learning.skill},
+        numbers={"final_loss": shape.final, "skill": learning.skill},
     )
+
+
+def _still_falling(shape: Curve, loss: Series, validation_loss: Series | None) -> str | None:
+    """Which loss was still falling at the end, in words; None where neither was."""
+    if not _lowest_late(validation_loss):
+        return None
+    half = len(shape.levels) // 2
+    fit = theilslopes(shape.levels[half:], shape.steps[half:])
+    span = float(shape.steps[-1] - shape.steps[half])
+    won = shape.initial - shape.final
+    # As many steps again, at the slowest rate that the second half allows for.
+    ahead = -float(fit.high_slope) * float(shape.steps[-1] - loss.steps[0])
+    noise = shape.noise * float(np.sqrt(len(shape.levels) / shape.n))
+    if span > 0.0 and won >= 3.0 * noise and ahead >= _STILL * won:
+        return (
+            f"The training loss was still falling at the end: {shape.initial:.3g} → "
+            f"{shape.final:.3g}, and as many steps again would lower it by at least {ahead:.2g}"
+        )
+    ends = _falling(validation_loss)
+    return (
+        None
+        if ends is None
+        else (
+            "The validation loss was still falling at the end, hardly slower than before: "
+            f"{ends[0]:.3g} → {ends[1]:.3g}"
+        )
+    )
+
+
+def _falling(series: Series | None) -> tuple[float, float] | None:
+    """First and last value, where they fell all the while and did not slow down."""
+    values = np.empty(0) if series is None else series.values[is_finite(series.values)]
+    if len(values) < _FEW_EVALUATIONS:
+        return None
+    before, after = values[0] - values[len(values) // 2], values[len(values) // 2] - values[-1]
+    steady = kendalltau(np.arange(len(values)), values, alternative="less").pvalue < _BY_CHANCE
+    if not steady or after < _AS_FAST * before:
+        return None
+    return float(values[0]), float(values[-1])
 
 
 def _lowest_late(series: Series | None) -> bool:

@@ -55,6 +55,7 @@ _ABOVE = 1.05
 _CHANCE = 0.1
 _FEW_NUMBERS = 200
 _FELL = 0.05
+_VARIED = 0.1
 _BY_CHANCE = 0.01
 _ADVICE = (
     "Look at ten held-out examples with their labels; compare the order of the classes and the "
@@ -86,8 +87,8 @@ def check(
                 since_step=0,
                 numbers={"exchanged": float(len(renamed)), "error": table.error},
             )
-    if learning.follows is not None:
-        return _numbers(learning)
+    if chosen is not None and learning.follows is not None:
+        return _numbers(learning, chosen[1])
     little = _worse_than_guessing(learning, validation_loss)
     if learning.validation_error is None or (learning.generalises is None and not little):
         return Skipped("needs class counts, a training loss and an error on held-out data")
@@ -106,7 +107,7 @@ def check(
     )
 
 
-def _numbers(learning: Learning) -> Found | Clear:
+def _numbers(learning: Learning, table: Predictions) -> Found | Clear:
     """Numbers that fit in training, and on held-out data not even a little."""
     curve, fit = learning.curve, learning.validation_skill
     trained = learning.training_skill
@@ -115,7 +116,9 @@ def _numbers(learning: Learning) -> Found | Clear:
     if (learning.examples or _FEW_NUMBERS) < _FEW_NUMBERS or fit >= 0.0:
         return Clear()
     fell = kendalltau(curve.steps, curve.levels, alternative="less").pvalue < _BY_CHANCE
-    if trained < _FELL or not fell:
+    spread = float(np.std(table.predictions.astype(np.float64)))
+    varied = spread > _VARIED * float(np.std(table.targets.astype(np.float64)))
+    if trained < _FELL or not fell or not varied:
         return Clear()
     return Found(
         Severity.FAILING if trained >= _LEARNED else Severity.WARNING,

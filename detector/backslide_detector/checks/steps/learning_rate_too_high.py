@@ -113,7 +113,7 @@ def check(
 
 def _thrown(ratios: Floats, values: Floats, learning: Learning) -> bool:
     """Did a step all but replace the weights, and the loss leave everything sane behind it?"""
-    if not (ratios > _REPLACED).any() or len(values) < _WINDOW or values[0] <= 0.0:
+    if not (ratios > _REPLACED).any() or len(values) < _WINDOW or values[0] < 0.0:
         return False
     start = max(float(values[0]), learning.guess_loss or 0.0)
     high = _medians(values).max() > _FAR * start

@@ -7,8 +7,9 @@ What it looks for:
     drops more than eight in ten of its inputs. A penalty that makes up more than six tenths of
     the loss (what was logged, less what the answers of the batch cost, as steady from batch to
     batch as only what depends on the weights alone can be), while the answers cost almost what
-    they did at the start, or as answering their mean would. Or, where nothing but the loss says
-    what was learned: all weight matrices shrank to a fiftieth, and no norm makes up for it.
+    they did at the start, or as answering their mean would, or a quarter is left to learn. Or,
+    where nothing but the loss says what was learned: all weight matrices shrank to a fiftieth,
+    and no norm makes up for it.
 
 Why it matters:
     A network whose weights are nearly zero, or are forgotten as fast as they are learned,
@@ -61,7 +62,7 @@ def check(
 ) -> Found | Clear | Skipped:
     """Compares weights with their start, then reads the penalty, decay and dropout."""
     kept, most = (None, None) if weights is None else _kept(weights)
-    penalty = None if batches is None or loss is None else _penalty(batches, loss)
+    penalty = None if batches is None or loss is None else _penalty(batches, loss, learning)
     if kept is None and penalty is None and not (run.shrink or run.dropping):
         return Skipped("too few snapshots of weight matrices that were finite and not zero")
     if penalty is not None:
@@ -110,8 +111,10 @@ def _kept(weights: LayerHistory) -> tuple[float | None, float | None]:
     return float(np.median(kept)), None if norms else float(kept.max())
 
 
-def _penalty(batches: Batches, loss: Series) -> float | None:
+def _penalty(batches: Batches, loss: Series, learning: Learning) -> float | None:
     """Share of the loss that answers do not explain, if they cost almost what they did first.
+
+    Or if held-out data leave a quarter to learn.
 
     None where there is no such share, or what answers cost is not known.
     """
@@ -131,7 +134,8 @@ def _penalty(batches: Batches, loss: Series) -> float | None:
     steady = np.median(np.abs(np.diff(rest))) <= _STEADY * np.median(rest)
     # A mean far from zero is learned first, by the bias alone, and costs most.
     guess = np.fmin(np.median(cost[:FEW]), np.median(varies[half:]))
-    return share if share >= _MOST and steady and fallen >= _STILL * guess else None
+    short = fallen >= _STILL * guess or learning.lags
+    return share if share >= _MOST and steady and short else None
 
 
 def _variance(batches: Batches, row: int) -> float:
