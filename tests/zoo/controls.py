@@ -155,9 +155,7 @@ def scaler_skips(s: Setup):
 # Batches.
 
 
-@control(
-    on="gru-waves mlp-digits lstm-waves mlp-cancer gelu-wine tanh-moons gru-pulses"
-)
+@control(on="gru-waves mlp-digits lstm-waves mlp-cancer gelu-wine tanh-moons gru-pulses")
 def batches_of_two(s: Setup):
     s.optimizer = sgd(0.01)
     s.data.pick(torch.arange(min(300, len(s.data.x))))

@@ -32,6 +32,7 @@ from backslide_detector.evidence import RunEvidence, Series
 _STUCK_LOSS: Final = 0.03
 _STUCK_BLINDLY: Final = 0.01  # when nothing but the loss's own start is known
 _STUCK_ERROR: Final = 0.10
+_STUCK_SAMPLE: Final = 0.20  # the same of a few hundred answers
 _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
 _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several times over
@@ -133,7 +134,10 @@ class _Facts:
         stuck = [
             skill < limit
             for skill, limit in (
-                (from_errors, _STUCK_ERROR),
+                (
+                    from_errors,
+                    _STUCK_ERROR if self.training_error is not None else _STUCK_SAMPLE,
+                ),
                 (on_validation, _STUCK_ERROR),
                 (from_loss, _STUCK_LOSS if self.guess else _STUCK_BLINDLY),
             )

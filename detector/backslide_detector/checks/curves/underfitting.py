@@ -79,7 +79,8 @@ def check(
     scale = learning.guess_loss or abs(shape.final)
     beside = abs(held - shape.final) < _BESIDE * scale
     # One answer to everything is no lack of capacity.
-    moves = _moves(updates, weights) and not _constant(predictions or {})
+    straight = len(matrices(weights)) == 1  # for want of a slope it may answer with a constant
+    moves = _moves(updates, weights) and (straight or not _constant(predictions or {}))
     nothing = _nothing(learning, shape.final, held, int(weights.count.sum()))
     flat = _flat(shape, scale)
     small = _small(learning, weights, nothing=nothing and flat) if beside and moves else None

@@ -55,6 +55,7 @@ _ABOVE = 1.5
 _UNSURE = 1.2
 _FOUND_FIRST = 0.35
 _WORSE = 0.05
+_RECENT = 3
 _SLOWLY = 2.0
 _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
@@ -156,7 +157,13 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
     if len(values) < 6:
         return None
     best = int(values.argmin())
-    lowest, now, step = float(values[best]), float(np.median(values[-3:])), int(steps[best])
+    if len(values) - best <= _RECENT or shape.final >= guess:
+        return None  # it has not risen since, or nothing was learned, by heart or otherwise
+    lowest, now, step = (
+        float(values[best]),
+        float(np.median(values[-_RECENT:])),
+        int(steps[best]),
+    )
     jitter = 1.4826 * float(np.median(np.abs(np.diff(errors.values[finite])))) / math.sqrt(2.0)
     then = float(np.interp(step, shape.steps, shape.levels))
     slow = _halving(shape.steps, shape.levels, step, then) >= _SLOWLY * max(step, 1)

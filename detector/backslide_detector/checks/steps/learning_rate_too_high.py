@@ -5,8 +5,8 @@ What it looks for:
     a half times its start, or that had come down and went back to a constant guess, or a step
     that moved the weight matrices by more than a fifth of their size. In a run that learns
     poorly: steps that move them by a tenth again and again. In one that leaves anything to
-    learn (a twentieth): a step that all but replaced the weights, with a loss of more than
-    twice its start and a constant guess after it. And whatever the errors say: a loss that ends
+    learn (a twentieth): a step that all but replaced the weights, with a loss well above its
+    start and a constant guess after it. And whatever the errors say: a loss that ends
     at more than ten times its start.
 
 Why it matters:
@@ -46,7 +46,7 @@ _JUMP = 0.2
 _OFTEN = 0.1
 _BLOWN = 10.0
 _REPLACED = 0.5
-_FAR = 2.0
+_FAR = 1.25
 _LEFT = 0.05
 _WINDOW = 5
 

@@ -45,6 +45,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SHRUNK = 0.1
 _CRUSHED = 0.02
+_SEVERAL = 2
 _FAST = 0.01
 _MOST = 0.6
 _STEADY = 0.03
@@ -105,8 +106,8 @@ def _kept(weights: LayerHistory) -> tuple[float | None, float | None]:
         return None, None
     first, last = weights.rms[0, chosen], weights.rms[-1, chosen]
     known = np.isfinite(first) & np.isfinite(last) & (first > 0.0)
-    if not known.any():
-        return None, None
+    if known.sum() < _SEVERAL:
+        return None, None  # to a straight line zeros may be the best answer
     kept, norms = last[known] / first[known], any("Norm" in kind for kind in weights.kinds)
     return float(np.median(kept)), None if norms else float(kept.max())
 
