@@ -8,7 +8,7 @@ held-out half has every kind of the development half in other networks, on other
 other seeds, and some kinds of its own.
 
 - `development`: thresholds of the checks may be chosen on it. Seeds 0, 1, 2.
-- `held-out`: only ever run to report. seeds 103, 104, 105.
+- `held-out`: only ever run to report. Seeds 103, 104, 105.
 
 A case's name is `<half>/<what is done>/<world>`.
 """
