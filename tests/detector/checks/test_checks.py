@@ -25,7 +25,7 @@ from tests.detector.checks.builders import (
     series,
 )
 
-from backslide_detector.checks import load_checks, run_checks
+from backslide_detector.checks.registry import load_checks, run_checks
 from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
 
 EMPTY = run(

@@ -20,7 +20,7 @@ from tests.detector.inside.builders import (
 )
 from tests.detector.inside.test_measures import CHAIN, changed, forming
 
-from backslide_detector.checks import backed, load_checks, run_checks
+from backslide_detector.checks.registry import backed, load_checks, run_checks
 from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
 from backslide_detector.inside.pair import Pair
 
