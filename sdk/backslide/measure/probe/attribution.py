@@ -72,10 +72,10 @@ def attributions(
         layer: _means(parts, concepts.labels[rows], classes) for layer, parts in first.items()
     }
     number = sum(len(groups.weights) for groups, _ in found.values())
-    few = _few(concepts.labels, classes, affordable(work, number, len(rows)))
-    if not len(few):
+    most = affordable(work, number, len(rows))
+    if most == 0:
         return added
-    known = np.isin(rows, few)
+    known = np.isin(rows, _few(concepts.labels, classes, most))
     lost = removals(model, examples, truth, rows[known], found, device=device)
     missed = {layer: lost[layer] - parts[known] for layer, parts in first.items()}
     labels = concepts.labels[rows[known]]
