@@ -102,6 +102,16 @@ def test_a_cross_entropy_of_logits_is_told_from_other_losses_of_classes(name):
     assert (np.median(shares) >= 0.95) == (name in TAKEN_FOR_LOGITS)
 
 
+def test_probabilities_near_0_and_1_are_not_taken_for_logits():
+    certain = nn.Sequential(nn.Linear(8, 1), nn.Sigmoid())
+    nn.init.constant_(certain[0].weight, 2.0)
+    nn.init.zeros_(certain[0].bias)
+    clear = X[X.sum(1).abs() > 2.5]
+    sides = (clear.sum(1) > 0).long()
+    seen = batches(certain, binary(F.binary_cross_entropy), clear, sides, rows=16)
+    assert all(np.isnan(batch.answers.cross_entropy) for batch, _ in seen)
+
+
 def test_mixed_targets_are_no_cross_entropy_of_one_class():
     def mixed(output, target):
         return 0.8 * F.cross_entropy(output, target) + 0.2 * F.cross_entropy(

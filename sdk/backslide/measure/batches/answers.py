@@ -135,8 +135,12 @@ def _cross_entropy(output: Floats, gradient: Floats, targets: Floats) -> float:
     """
     if output.shape[1] == 1:
         value, slope = output[:, 0], gradient[:, 0]
-        told = np.ptp(value) > EVEN * np.abs(value).max()
-        return float(_binary(value, slope, probabilities=False)) if told else NAN
+        if np.ptp(value) <= EVEN * np.abs(value).max():
+            return NAN
+        logits = _binary(value, slope, probabilities=False)
+        # Near 0 and 1 the slope hardly varies within a class, and fits either reading.
+        either = logits and _are_probabilities(output) and _fits(slope, _likelihood(value))
+        return NAN if either else float(logits)
     softmax = np.exp(output - output.max(1, keepdims=True))
     softmax /= softmax.sum(1, keepdims=True)
     at = np.arange(len(output)), targets.astype(int)
@@ -173,21 +177,32 @@ def _are_probabilities(output: Floats) -> bool:
 
 def _binary(value: Floats, slope: Floats, *, probabilities: bool) -> bool:
     """Is the gradient one of two classes'? Then it has a known shape on either side of zero."""
+    if np.ptp(value) <= EVEN * np.abs(value).max():
+        # Outputs that are all alike make any gradient fit: two levels of it mean two classes.
+        up, down = slope > 0, slope < 0
+        return bool(up.any() and down.any()) and _even(slope[up]) and _even(slope[down])
     sigmoid = 1 / (1 + np.exp(-np.clip(value, -60, 60)))
     readings = [(sigmoid, 1 - sigmoid)]
     if probabilities:
-        inside = np.clip(value, 1e-6, 1 - 1e-6)
-        readings += [(1 / (1 - inside), 1 / inside), (value, 1 - value)]
+        readings += [_likelihood(value), (value, 1 - value)]
+    return any(_fits(slope, reading) for reading in readings)
+
+
+def _likelihood(value: Floats) -> tuple[Floats, Floats]:
+    """How a cross-entropy of probabilities pulls where the class is 0, and where it is 1."""
+    inside = np.clip(value, 1e-6, 1 - 1e-6)
+    return 1 / (1 - inside), 1 / inside
+
+
+def _fits(slope: Floats, reading: tuple[Floats, Floats]) -> bool:
+    """Has the gradient the shape that it has for class 0 or 1, up to a factor for each?"""
+    zero, one = reading
     up, down = slope > 0, slope < 0
     both = bool(up.any() and down.any())
-    if np.ptp(value) <= EVEN * np.abs(value).max():
-        # Outputs that are all alike make any gradient fit: two levels of it mean two classes.
-        return both and _even(slope[up]) and _even(slope[down])
-    return any(
+    return (
         _even(slope[up] / zero[up])
         and _even(slope[down] / one[down])
         and (both or _varies((zero if up.any() else one)[up | down]))
-        for zero, one in readings
     )
 
 
