@@ -38,6 +38,8 @@ class Frame:
     """What follows from a step's entries alone, and so is the same in most steps.
 
     Attributes:
+        entries: what is known about each.
+        sampled: elements of each entry's sample.
         ends: end of each entry's sample among all samples.
         large: entries whose sample is not the whole tensor.
         ranged: of these the ones whose range was reduced; that of others follows from units.
@@ -53,8 +55,12 @@ class Frame:
         keys: the keys, ascending.
         count: elements by key.
         share: elements an entry stands for, for each one reduced.
+        precision: by key, what share of a mean square is only rounding: the sums of large
+            tensors come in float32.
     """
 
+    entries: tuple[Entry, ...]
+    sampled: NDArray[np.int64]
     ends: list[int]
     large: Places
     ranged: Places
@@ -70,6 +76,7 @@ class Frame:
     keys: NDArray[np.int64]
     count: NDArray[np.int64]
     share: NDArray[np.float64]
+    precision: NDArray[np.float64]
 
 
 @lru_cache(maxsize=8)
@@ -85,6 +92,8 @@ def frame(entries: tuple[Entry, ...]) -> Frame:
     order = np.argsort(key, kind="stable")
     keys, first = np.unique(key[order], return_index=True)
     return Frame(
+        entries=entries,
+        sampled=sampled,
         ends=ends.tolist(),
         large=np.flatnonzero(~is_whole),
         ranged=np.flatnonzero(~is_whole & ~tells_range),
@@ -100,6 +109,7 @@ def frame(entries: tuple[Entry, ...]) -> Frame:
         keys=keys,
         count=np.add.reduceat(elements[order], first),
         share=elements / reduced,
+        precision=np.maximum.reduceat(np.where(is_whole, 1e-9, 1e-3)[order], first),
     )
 
 

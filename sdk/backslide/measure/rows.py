@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backslide.contract import EXPONENT_MAX, EXPONENT_MIN, HISTOGRAM_BINS, ZERO_BIN
-from backslide.measure.entries import Entry, frame
+from backslide.measure.entries import Frame, frame
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ class Pieces:
     """Results of one device on the host, one item an entry.
 
     Attributes:
-        entries: what is known about each.
+        mould: what is known about each.
         values: shape (n, 4): sum, sum of squares, smallest and largest element.
         histogram: int32, shape (n, HISTOGRAM_BINS).
         samples: the samples, one after the other.
@@ -82,7 +82,7 @@ class Pieces:
         clipped: what clipping left, as a factor, shape (n,).
     """
 
-    entries: tuple[Entry, ...]
+    mould: Frame
     values: Floats
     histogram: NDArray[np.int32]
     samples: NDArray[np.float32]
@@ -98,14 +98,14 @@ class Pieces:
         """
         plain = [1.0, 0.0, 1.0]  # position -1
         scale, skipped, clipped = np.vstack([contexts, plain])[context].T
-        mould = frame(self.entries)
+        mould = self.mould
         scale[mould.whole] = 1.0  # samples are divided when they are taken
         kept = np.flatnonzero(skipped == 0).tolist()
         samples = [self.samples[: mould.ends[0]]] + [
             self.samples[start:end] for start, end in pairwise(mould.ends)
         ]
         return Pieces(
-            tuple(self.entries[index] for index in kept),
+            frame(tuple(mould.entries[index] for index in kept)),
             (self.values / np.stack([scale, scale**2, scale, scale], 1))[kept],
             self.histogram[kept],
             np.concatenate([samples[index] for index in kept] or [_NONE.astype(np.float32)]),
@@ -115,7 +115,7 @@ class Pieces:
 
 
 def pieces(
-    entries: tuple[Entry, ...],
+    mould: Frame,
     *,
     sums: NDArray[np.float32],
     ranges: NDArray[np.float32],
@@ -127,7 +127,7 @@ def pieces(
     """Puts what arrived from a device in its places.
 
     Args:
-        entries: what is known about each tensor.
+        mould: what is known about each tensor.
         sums: sum and sum of squares of the large ones.
         ranges: smallest and largest element of those of them that have no units to tell it.
         largest: largest elements of units; of bounded ones, whether they move.
@@ -135,7 +135,7 @@ def pieces(
         exponents: occurrences by sign and exponent, shape (n * KEYS,).
         samples: the samples.
     """
-    mould = frame(entries)
+    entries = mould.entries
     values = np.empty((len(entries), 4))
     values[mould.large, :2] = sums.reshape(-1, 2)
     values[mould.ranged, 2:] = ranges.reshape(-1, 2)
@@ -159,7 +159,7 @@ def pieces(
             values[mould.whole, 3] = np.maximum.reduceat(elements, starts)
             values[mould.whole, 1] = np.add.reduceat(np.square(elements, out=elements), starts)
     histogram, whole = fold(exponents.reshape(-1, KEYS)), np.ones(len(entries))
-    return Pieces(entries, values, histogram, samples, active, whole)
+    return Pieces(mould, values, histogram, samples, active, whole)
 
 
 def merge(several: list[Pieces]) -> Rows:
@@ -168,12 +168,12 @@ def merge(several: list[Pieces]) -> Rows:
     Several entries of one key (the calls of a module within one step) add up, each with the
     weight of its elements.
     """
-    several = [each for each in several if each.entries]
+    several = [each for each in several if each.mould.entries]
     if not several:
         return NO_ROWS
     everything = several[0] if len(several) == 1 else _joined(several)
-    entries, values = everything.entries, everything.values
-    mould = frame(entries)
+    mould, values = everything.mould, everything.values
+    entries = mould.entries
     order, first, count = mould.order, mould.first, mould.count
     values[:, :2] *= mould.share[:, None]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is mended below
@@ -184,7 +184,7 @@ def merge(several: list[Pieces]) -> Rows:
         mean_square = square_sum / count
         variance = mean_square - mean**2
         std, rms = np.sqrt(np.maximum(variance, 0.0)), np.sqrt(mean_square)
-        trusted = (variance >= 1e-3 * mean_square) & (mean_square >= TINY)
+        trusted = (variance >= mould.precision * mean_square) & (mean_square >= TINY)
     trusted = (trusted | (abs_max == 0)) & np.isfinite(variance) & np.isfinite(abs_max)
     rows = Rows(
         mould.keys,
@@ -220,9 +220,9 @@ def _joined(several: list[Pieces]) -> Pieces:
     place = 0
     for each in several:
         active |= {place + index: flags for index, flags in each.active.items()}
-        place += len(each.entries)
+        place += len(each.mould.entries)
     return Pieces(
-        tuple(entry for each in several for entry in each.entries),
+        frame(tuple(entry for each in several for entry in each.mould.entries)),
         np.concatenate([each.values for each in several]),
         np.concatenate([each.histogram for each in several]),
         np.concatenate([each.samples for each in several]),
@@ -248,7 +248,7 @@ def _active(everything: Pieces, *, bounded: bool) -> dict[int, NDArray[np.bool_]
     """By key, units that were active in any call; none where the calls differ in units."""
     active: dict[int, NDArray[np.bool_]] = {}
     for index, calls in everything.active.items():
-        entry = everything.entries[index]
+        entry = everything.mould.entries[index]
         if entry.bounded == bounded:
             known = active.get(entry.key, calls)
             active[entry.key] = known | calls if known.shape == calls.shape else calls[:0]

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from backslide.measure.entries import Entry
+from backslide.measure.spare import Spare
 from backslide.measure.timing import Timing
 from backslide.measure.transfer import Parcel, Queue, Scaled, Transfer
 
@@ -47,14 +48,16 @@ class Summary:
 
     Args:
         turn: number of this snapshot; moves the sample, so that successive ones differ.
+        spare: memory to work in, where snapshots share some.
 
     Attributes:
         timing: what its work costs the devices.
     """
 
-    def __init__(self, turn: int = 0) -> None:
+    def __init__(self, turn: int = 0, spare: Spare | None = None) -> None:
         """Starts empty."""
         self._turn = turn
+        self._spare = spare or Spare()
         self.timing = Timing()
         self._queues: dict[torch.device, Queue] = {}
 
@@ -94,14 +97,14 @@ class Summary:
         count = tensor.numel()
         if not count or tensor.is_meta:
             return
-        flat = flatten(tensor)
+        flat = taken = flatten(tensor)
         queue = self._queues.get(flat.device)
         if queue is None:
             queue = self._queues[flat.device] = Queue()
         vectors = () if units is None else extremes(tensor, units)
         bounded = units is not None and units.bounds is not None
-        taken = strided(flat, self._turn, sample)
         if count > sample:
+            taken = strided(flat, self._turn, sample)
             queue.sums += sums(flat)
             if bounded or not vectors:
                 queue.ranges += torch.aminmax(flat)
@@ -130,8 +133,8 @@ class Summary:
         for device, queue in queues.items():
             if queue.entries:
                 with self.timing.on(device):
-                    parcels.append(Parcel.send(queue))
-        return Transfer(parcels)
+                    parcels.append(Parcel.send(queue, self._spare))
+        return Transfer(parcels, self._spare)
 
 
 def flatten(tensor: Tensor) -> Tensor:

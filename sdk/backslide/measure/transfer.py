@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backslide.measure.entries import Entry
+from backslide.measure.entries import Entry, Frame, frame
 from backslide.measure.rows import KEYS, SHIFT, Pieces, Rows, merge, pieces
+from backslide.measure.spare import Spare
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,9 @@ class Queue:
     ) -> None:
         """Queues one tensor's sample and units; `lasting`: the sample is copied in `settle`."""
         self.entries.append(entry)
-        self.largest += units[:1]
-        self.smallest += units[1:]
+        if units:
+            self.largest.append(units[0])
+            self.smallest += units[1:]
         if lasting:
             self.lasting.append(sample)
         else:
@@ -99,46 +101,52 @@ class Parcel:
     """Results of one device, on the host or on their way to it.
 
     Attributes:
-        entries: what the host knows about each tensor.
+        mould: what the host knows about each tensor.
         context: position of what was done to each tensor, or -1.
         parts: sums, ranges, scales, skips and clips, largest and smallest elements of units,
             occurrences of exponents and samples.
         copied: happens when the copy is complete; None when it is.
+        borrowed: memory among `parts` that goes back when they have been read.
     """
 
-    entries: tuple[Entry, ...]
+    mould: Frame
     context: list[int]
     parts: Sequence[Tensor]
     copied: torch.cuda.Event | None = None
+    borrowed: tuple[Tensor, ...] = ()
 
     @classmethod
-    def send(cls, queue: Queue) -> Self:
+    def send(cls, queue: Queue, spare: Spare) -> Self:
         """Packs what a device holds into one buffer and starts its copy."""
         queue.settle()
-        entries = tuple(queue.entries)
-        samples = torch.cat(queue.samples)
-        device = samples.device
+        mould = frame(tuple(queue.entries))
+        device = queue.samples[0].device
+        if device.type == "cpu":
+            samples = torch.cat(queue.samples, out=spare.take(mould.ends[-1]))
+            exponents = _counted(samples, mould, spare)
+        else:
+            samples = torch.cat(queue.samples)
+            exponents = _added_up(samples, mould)
         scalars = (queue.sums, queue.ranges, _context_scalars(queue, device))
         none = samples.new_empty(0)
         parts = (
             *(torch.stack(each).float() if each else none for each in scalars),
             *(torch.cat(each) if each else none for each in (queue.largest, queue.smallest)),
-            _exponents(samples, tuple(entry.sampled for entry in entries)),
+            exponents,
             samples,
         )
         if device.type == "cpu":
-            return cls(entries, queue.context, parts)
-        *floats, exponents, samples = parts
-        buffer = torch.cat([*floats, exponents.view(torch.float32), samples])
+            return cls(mould, queue.context, parts, borrowed=(samples,))
+        buffer = torch.cat([*parts[:-2], exponents.view(torch.float32), samples])
         sizes = [part.numel() for part in parts]
         if device.type != "cuda":  # no events to ask elsewhere: wait for the copy
-            return cls(entries, queue.context, _unpacked(buffer.cpu(), sizes))
+            return cls(mould, queue.context, _unpacked(buffer.cpu(), sizes))
         host = torch.empty(buffer.shape, dtype=buffer.dtype, pin_memory=True)
         with torch.cuda.device(device):
             host.copy_(buffer, non_blocking=True)
             copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
             copied.record()
-        return cls(entries, queue.context, _unpacked(host, sizes), copied)
+        return cls(mould, queue.context, _unpacked(host, sizes), copied)
 
     def ready(self) -> bool:
         """Whether the copy is complete; never waits."""
@@ -152,7 +160,7 @@ class Parcel:
             part.numpy() for part in self.parts
         )
         everything = pieces(
-            self.entries,
+            self.mould,
             sums=sums,
             ranges=ranges,
             largest=largest,
@@ -168,17 +176,21 @@ class Parcel:
 class Transfer:
     """Results of one step, from all devices."""
 
-    def __init__(self, parcels: Sequence[Parcel]) -> None:
-        """Takes one parcel a device."""
+    def __init__(self, parcels: Sequence[Parcel], spare: Spare) -> None:
+        """Takes one parcel a device, and where memory of the host's goes afterwards."""
         self._parcels = parcels
+        self._spare = spare
 
     def ready(self) -> bool:
         """Whether everything has arrived; never waits."""
         return all(parcel.ready() for parcel in self._parcels)
 
     def rows(self) -> Rows:
-        """The rows; waits for them when they are not `ready`."""
-        return merge([parcel.pieces() for parcel in self._parcels])
+        """The rows, once; waits for them when they are not `ready`."""
+        rows = merge([parcel.pieces() for parcel in self._parcels])
+        for parcel in self._parcels:
+            self._spare.give(*parcel.borrowed)
+        return rows
 
 
 def _unpacked(buffer: Tensor, sizes: list[int]) -> list[Tensor]:
@@ -203,25 +215,32 @@ def _context_scalars(queue: Queue, device: torch.device) -> list[Tensor]:
     return scalars
 
 
-def _exponents(samples: Tensor, lengths: tuple[int, ...]) -> Tensor:
+def _counted(samples: Tensor, mould: Frame, spare: Spare) -> Tensor:
     """Occurrences of each sign and exponent by row: integers, shape (rows * KEYS,)."""
+    scaled = torch.mul(samples, 2.0**SHIFT, out=spare.take(len(samples)))
+    keys = scaled.view(torch.int32)
+    keys >>= 23
+    keys += _starts(mould)
+    occurrences = torch.bincount(keys, minlength=len(mould.entries) * KEYS)
+    spare.give(scaled)
+    return occurrences
+
+
+def _added_up(samples: Tensor, mould: Frame) -> Tensor:
+    """The same on a device; `bincount` would wait for it, to learn its size."""
     keys = (samples * 2.0**SHIFT).view(torch.int32)
     keys >>= 23
-    rows = _starts(lengths)
-    if samples.device.type == "cpu":
-        keys += rows
-        return torch.bincount(keys, minlength=len(lengths) * KEYS)
-    # bincount waits for the device to learn its size; adding up at known places does not.
-    keys += rows.to(samples.device, non_blocking=True)
-    empty = torch.zeros(len(lengths) * KEYS, dtype=torch.int32, device=samples.device)
+    keys += _starts(mould).to(samples.device, non_blocking=True)
+    size = len(mould.entries) * KEYS
+    empty = torch.zeros(size, dtype=torch.int32, device=samples.device)
     return empty.index_add_(0, keys, torch.ones_like(keys))
 
 
 @lru_cache(maxsize=4)
-def _starts(lengths: tuple[int, ...]) -> Tensor:
+def _starts(mould: Frame) -> Tensor:
     """Where a row's occurrences of exponent 0 are counted, by element; int32.
 
     The shift that reads an exponent carries the sign along: negative numbers lie at -256 to -1.
     """
-    starts = np.arange(KEYS // 2, len(lengths) * KEYS, KEYS).astype(np.int32)
-    return torch.from_numpy(np.repeat(starts, lengths))
+    starts = np.arange(KEYS // 2, len(mould.entries) * KEYS, KEYS).astype(np.int32)
+    return torch.from_numpy(np.repeat(starts, mould.sampled))

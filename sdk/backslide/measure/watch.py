@@ -35,6 +35,7 @@ from backslide.measure.instruments.tensors import local
 from backslide.measure.layout import Layout
 from backslide.measure.meter import Meter
 from backslide.measure.snapshot import Snapshot
+from backslide.measure.spare import Spare
 from backslide.measure.summary import Summary
 
 PATIENCE: Final = 64
@@ -106,6 +107,7 @@ class Watch:
         self._activations = None if bare is None else self._outputs(bare)
         self._batches = None if model is None or bare is None else self._inputs(model, bare)
         self._turn = 0
+        self._spare = Spare()
         self._hidden = self._surcharge = 0.0
         self._flying: list[Flight] = []
         self._sample: Sample | None = None
@@ -230,7 +232,7 @@ class Watch:
 
     def _begin(self) -> None:
         """Opens a sampled step."""
-        summary = Summary(self._turn)
+        summary = Summary(self._turn, self._spare)
         self._sample = Sample(summary)
         self._steps.begin(summary, self._turn)
         self._turn += 1

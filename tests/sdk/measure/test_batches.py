@@ -11,8 +11,9 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  # the field's name for it
 
 from backslide.contract import BATCHES_SCHEMA
+from backslide.measure.batches.answers import median
 from backslide.measure.batches.batches import TRIALS
-from backslide.measure.batches.facts import Batch, digests
+from backslide.measure.batches.facts import Batch, Inputs, describe, digests
 from backslide.measure.watch import Watch
 
 FIRST_TRIAL = TRIALS[0]
@@ -190,6 +191,28 @@ def test_an_example_is_known_again_in_any_batch():
     assert one == two[::-1]
     black_and_white = (images > 0.5).astype(np.float32)
     assert len(set(digests(black_and_white))) == 70
+
+
+def test_facts_about_inputs_match_numpy():
+    block = np.random.default_rng(0).normal(3.0, [1.0, 10.0, 0.1, 2.0], (50, 4)).astype("f4")
+    found, values = describe(block), block.astype(float)
+    spread = values.std(0)
+    assert found == Inputs(
+        input_mean=pytest.approx(values.mean()),
+        input_std=pytest.approx(values.std()),
+        input_rms=pytest.approx(np.sqrt(np.square(values).mean())),
+        input_abs_max=np.abs(block).max(),
+        input_spread_ratio=pytest.approx(spread.max() / spread.min()),
+        input_offset=pytest.approx(np.median(np.abs(values.mean(0)) / spread)),
+        input_constant_fraction=0.0,
+        input_nonfinite_fraction=0.0,
+    )
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 8])
+def test_the_median_is_numpys(size):
+    values = np.random.default_rng(size).normal(size=size)
+    assert median(values) == np.median(values)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])

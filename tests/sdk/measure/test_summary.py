@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from backslide.contract import EXPONENT_MAX, EXPONENT_MIN, MAGNITUDE_BINS, ZERO_BIN
 from backslide.measure.rows import Rows
+from backslide.measure.spare import Spare
 from backslide.measure.summary import SAMPLE, Summary, Units, strided
 from backslide.measure.transfer import Scaled
 
@@ -90,6 +91,25 @@ def test_a_small_spread_around_a_large_mean_is_kept():
     values = torch.randn(4000, dtype=torch.float64) * 1e-3 + 1000
     rows = summarize(values.float())
     assert rows.std[0] == pytest.approx(values.float().double().std().item(), rel=1e-2)
+
+
+def test_the_spread_of_a_small_tensor_is_exact_however_small_it_is():
+    scales = 1 + 1e-3 * torch.randn(128, generator=torch.Generator().manual_seed(2))
+    rows = summarize(scales)
+    assert rows.std[0] == pytest.approx(scales.double().numpy().std(), rel=1e-6)
+
+
+def test_snapshots_that_share_their_memory_do_not_share_numbers():
+    spare, found = Spare(), []
+    for turn in range(3):
+        summary = Summary(turn, spare)
+        for key, size in enumerate((10, 5_000)):
+            summary.add(key, torch.full((size,), float(turn + 1)))
+        found.append(summary.finish())  # on their way together
+    for turn, transfer in enumerate(found):
+        rows = transfer.rows()
+        assert rows.mean.tolist() == rows.abs_max.tolist() == [turn + 1] * 2
+        assert rows.histogram.sum(1).tolist() == [10, rows.histogram[1].max()]
 
 
 def test_ones_have_no_spread():

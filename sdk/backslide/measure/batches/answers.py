@@ -9,7 +9,7 @@ beside, to be compared with the one that was logged.
 """
 
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,37 @@ class Answers:
     cross_entropy: float = NAN
 
 
+@dataclass(frozen=True, eq=False)
+class _Pull:
+    """A gradient at n outputs of k numbers, with the sums that are asked for more than once.
+
+    Attributes:
+        gradient, size: shape (n, k): the numbers, and without their signs.
+        whole, balanced: shape (n,): sum of an example's sizes; whether those up and down are
+            about as large.
+    """
+
+    gradient: Floats
+    size: Floats
+    whole: Floats
+    balanced: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, gradient: Floats) -> Self:
+        """Works the sums out."""
+        size = np.abs(gradient)
+        whole = size.sum(1)
+        return cls(gradient, size, whole, np.abs(gradient.sum(1)) <= EVEN * whole)
+
+    def of_those(self, rows: NDArray[np.bool_]) -> "_Pull":
+        """That of some examples."""
+        if rows.all():
+            return self
+        return _Pull(
+            self.gradient[rows], self.size[rows], self.whole[rows], self.balanced[rows]
+        )
+
+
 def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
     """Predictions, and targets where the gradient tells them.
 
@@ -57,12 +88,13 @@ def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
     )
     if gradient is None or gradient.shape != output.shape or finite.size < output.size:
         return outside
-    told = np.abs(gradient).max(1) > 0
-    if not told.any() or not np.isfinite(gradient).all():
+    pull = _Pull.of(gradient)
+    told = pull.whole > 0
+    if not told.any() or not np.isfinite(pull.whole).all():
         return outside
     if len(output) == examples:
-        outside = replace(outside, gradient_balance=_balance(gradient))
-    classes = _classes_of(output, gradient, told)
+        outside = replace(outside, gradient_balance=_balance(pull))
+    classes = _classes_of(output, pull, told)
     if classes is not None:
         predictions, targets = classes
         return replace(
@@ -71,7 +103,7 @@ def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
             predictions=tuple(predictions.tolist()),
             targets=tuple(targets.tolist()),
             loss=_loss("classes", output, targets),
-            cross_entropy=_cross_entropy(output[told], gradient[told], targets[told]),
+            cross_entropy=_cross_entropy(output[told], pull.of_those(told), targets[told]),
         )
     wanted = output - gradient * (examples * output.shape[1] / 2)
     one = output.shape[1] == 1
@@ -100,39 +132,47 @@ def losses(kind: str, output: Floats, targets: Floats) -> tuple[float, float]:
 
 
 def _classes_of(
-    output: Floats, gradient: Floats, told: NDArray[np.bool_]
+    output: Floats, pull: _Pull, told: NDArray[np.bool_]
 ) -> tuple[Floats, Floats] | None:
     """Predicted and true classes, shape (n,); None when these are no classes.
 
     Args:
         output: shape (n, k).
-        gradient: shape (n, k).
+        pull: of the gradient, shape (n, k).
         told: of which examples the gradient says anything, shape (n,).
     """
     if output.shape[1] > 1:
-        if not _one_hot(gradient[told]):
+        if not _one_hot(pull.of_those(told)):
             return None
-        return _classes(output, probabilities=False), np.where(told, gradient.argmin(1), NAN)
-    slope = gradient[:, 0]
+        targets = np.where(told, pull.gradient.argmin(1), NAN)
+        return _classes(output, probabilities=False), targets
+    slope = pull.gradient[:, 0]
     probabilities = _are_probabilities(output)
     if not _binary(output[told, 0], slope[told], probabilities=probabilities):
         return None
     return _classes(output, probabilities), np.where(told, slope < 0, NAN)
 
 
-def _balance(gradient: Floats) -> float:
+def _balance(pull: _Pull) -> float:
     """How far a batch's gradient, shape (n, k), is from adding up to nothing."""
-    size = np.abs(gradient).sum(0)
+    size = pull.size.sum(0)
     felt = size > 0
-    return float(np.median(np.abs(gradient.sum(0))[felt] / size[felt]))
+    return median(np.abs(pull.gradient.sum(0))[felt] / size[felt])
 
 
-def _cross_entropy(output: Floats, gradient: Floats, targets: Floats) -> float:
+def median(values: Floats) -> float:
+    """Of at least one finite value; numpy's own asks much more of its arguments."""
+    ordered = np.sort(values)
+    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+
+
+def _cross_entropy(output: Floats, pull: _Pull, targets: Floats) -> float:
     """Share of examples that are pulled as a cross-entropy of logits pulls them.
 
     That is softmax less one at one class. Mixed or smoothed targets, hinges and likelihoods of
     probabilities pull otherwise. NaN where other losses would pull alike.
     """
+    gradient = pull.gradient
     if output.shape[1] == 1:
         value, slope = output[:, 0], gradient[:, 0]
         if np.ptp(value) <= EVEN * np.abs(value).max():
@@ -153,21 +193,18 @@ def _cross_entropy(output: Floats, gradient: Floats, targets: Floats) -> float:
         for label in np.unique(targets):
             scale[targets == label] = np.median(scale[targets == label])
     apart = np.abs(off - scale[:, None] * expected).sum(1)
-    balanced = np.abs(gradient.sum(1)) <= EVEN * np.abs(gradient).sum(1)
-    return float((balanced & (size > 0) & (apart <= EVEN * size)).mean())
+    return float((pull.balanced & (size > 0) & (apart <= EVEN * size)).mean())
 
 
-def _one_hot(gradient: Floats) -> bool:
+def _one_hot(pull: _Pull) -> bool:
     """Does each row point at one class?
 
     It does with one number below zero, or with one that outweighs all others (smoothed labels
     leave more than one below zero).
     """
-    one = (gradient < 0).sum(1) == 1
-    lowest = gradient.min(1)
-    balanced = np.abs(gradient.sum(1)) <= EVEN * np.abs(gradient).sum(1)
-    most = -lowest > 0.3 * np.abs(gradient).sum(1)
-    return float((one | (balanced & most)).mean()) >= ENOUGH
+    one = (pull.gradient < 0).sum(1) == 1
+    most = -pull.gradient.min(1) > 0.3 * pull.whole
+    return float((one | (pull.balanced & most)).mean()) >= ENOUGH
 
 
 def _are_probabilities(output: Floats) -> bool:

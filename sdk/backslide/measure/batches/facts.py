@@ -1,13 +1,13 @@
 """From pieces of a batch to facts about it: arithmetic on the host, in float64."""
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backslide.measure.batches.answers import Answers
+from backslide.measure.batches.answers import Answers, median
 
 Floats = NDArray[np.float64]
 NAN: Final = float("nan")
@@ -15,7 +15,10 @@ NAN: Final = float("nan")
 FEATURES: Final = 1024
 """Features of an example that are looked at."""
 
-_MULTIPLIERS: Final = np.random.default_rng(0).integers(1 << 64, size=FEATURES, dtype=np.uint64)
+_MULTIPLIERS: Final = np.random.default_rng(0).integers(
+    1 << 64, size=FEATURES, dtype=np.uint64
+) | np.uint64(1)
+"""One a feature; odd, so that no bit is lost."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,7 @@ class Batch:
     def columns(self) -> dict[str, object]:
         """The row, by column."""
         own = {"step": self.step, "examples": self.examples, "training": self.training}
-        groups = asdict(self.inputs) | asdict(self.answers) | asdict(self.trial)
+        groups = vars(self.inputs) | vars(self.answers) | vars(self.trial)
         return own | {"digests": self.digests} | groups
 
 
@@ -74,20 +77,20 @@ def digests(block: NDArray[np.generic]) -> tuple[int, ...]:
     around and add up to the same in any order.
     """
     bits = np.ascontiguousarray(block).view(f"u{block.dtype.itemsize}").astype(np.uint64)
-    odd = _MULTIPLIERS[: block.shape[1]] | np.uint64(1)
-    sums = (bits * odd).sum(1, dtype=np.uint64)
+    sums = np.einsum("ij,j->i", bits, _MULTIPLIERS[: block.shape[1]])
     return tuple(sums.view(np.int64).tolist())
 
 
 def describe(block: NDArray[np.generic]) -> Inputs:
     """Scale of the features, shape (n, f); nothing where they are integers."""
     low, high = block.min(0), block.max(0)
-    constant = float((low == high).mean())
+    constant = float(np.count_nonzero(low == high)) / len(low)
     if block.dtype.kind != "f":
         return Inputs(input_constant_fraction=constant)
     finite = np.isfinite(low) & np.isfinite(high)
     if finite.all():
-        return _scale(block.astype(np.float64), low, high)
+        fine = _scale(block.astype(np.float64), low, high)
+        return replace(fine, input_constant_fraction=constant)
     broken = 1.0 - float(np.isfinite(block).mean())
     if not finite.any():
         return Inputs(input_nonfinite_fraction=broken)
@@ -99,13 +102,13 @@ def _scale(values: Floats, low: NDArray[np.generic], high: NDArray[np.generic]) 
     """The facts about finite values, shape (n, f), and their range; overwrites them."""
     mean = values.mean(0)
     values -= mean
-    variance = np.square(values, out=values).mean(0)
+    variance = np.einsum("ij,ij->j", values, values) / len(values)
     varying = (low != high) & (variance > 0)  # the squares of 1e-200 are zero
     ratio = offset = NAN
     if varying.any():
         spread = np.sqrt(variance[varying])
         ratio = float(spread.max() / spread.min())
-        offset = float(np.median(np.abs(mean[varying]) / spread))
+        offset = median(np.abs(mean[varying]) / spread)
     # Mean square: variance within the features, that between their means, squared mean.
     whole, square = float(mean.mean()), float(variance.mean() + mean.var())
     return Inputs(
@@ -115,6 +118,5 @@ def _scale(values: Floats, low: NDArray[np.generic], high: NDArray[np.generic]) 
         input_abs_max=float(max(-low.min(), high.max())),
         input_spread_ratio=ratio,
         input_offset=offset,
-        input_constant_fraction=float((low == high).mean()),
         input_nonfinite_fraction=0.0,
     )

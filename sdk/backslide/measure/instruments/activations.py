@@ -5,6 +5,7 @@ They keep no reference to an output: an operation in place may overwrite it.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -66,6 +67,21 @@ def observable(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             yield plain(name) or type(module).__name__, module
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What stays the same of a module from call to call.
+
+    Attributes:
+        key: its row; None for modules that pass on what another one computed.
+        units: how its output divides into units, if that matters for this kind of module.
+        channels_first: where it puts channels; None where it leaves them.
+    """
+
+    key: int | None
+    units: Units | None
+    channels_first: bool | None
+
+
 class Activations:
     """Measures the outputs of a model's leaf modules while its hooks are in place.
 
@@ -100,7 +116,7 @@ class Activations:
         self._summary = Summary()
         self._taps: list[Tap] = []
         self._abandoned = False
-        self._axes: dict[str, int | None] = {}
+        self._known: dict[str, _Known] = {}
         self._calls: dict[str, int] = {}
         self._channels_first: bool | None = None
 
@@ -154,44 +170,53 @@ class Activations:
         self._taps.clear()
 
     def _measure(self, name: str, module: nn.Module, tensor: Tensor) -> None:
-        """Queues one output."""
+        """Queues one output.
+
+        Between the kernels of a network little of Python is left in the caches: what need not
+        be asked at each call is not.
+        """
         if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
             return  # what is captured here would run again at every replay of the CUDA graph
         self.fired, self.silence = True, 0
-        self._graph.ran(name, module, tuple(tensor.shape))
-        if isinstance(module, CHANNELS_FIRST):
-            self._channels_first = True
-        elif isinstance(module, CHANNELS_LAST):
-            self._channels_first = False
-        if isinstance(module, PASSING):
+        known = self._known.get(name)
+        if known is None:
+            self._graph.ran(name, module, tuple(tensor.shape))
+            known = self._known[name] = self._learn(name, module, tensor)
+        if known.channels_first is not None:
+            self._channels_first = known.channels_first
+        if known.key is None:
             return
         call = self._calls[name] = self._calls.get(name, 0) + 1
         with self._summary.timing.on(tensor.device):
             self._summary.add(
-                self._key_of(name, type(module).__name__),
+                known.key,
                 local(tensor),
-                units=self._units(name, module, tensor),
+                units=known.units,
                 # Called a thousand times in a step, it must not keep a thousand full samples.
                 sample=max(64, SAMPLE // call),
             )
 
-    def _units(self, name: str, module: nn.Module, tensor: Tensor) -> Units | None:
-        """How the output divides into units, if it matters for this kind of module."""
-        limits = bounds(module)
-        rectifier = isinstance(module, RECTIFIERS)
-        if limits is None and not rectifier and not isinstance(module, SMOOTH_RECTIFIERS):
-            return None
-        if name not in self._axes:
-            self._axes[name] = self._unit_axis(tensor)
-        axis = self._axes[name]
-        nonnegative = isinstance(module, (nn.ReLU, nn.ReLU6))
-        return None if axis is None else Units(axis, limits, nonnegative)
+    def _learn(self, name: str, module: nn.Module, tensor: Tensor) -> _Known:
+        """What there is to know about a module that was called for the first time."""
+        channels_first = None
+        if isinstance(module, CHANNELS_FIRST):
+            channels_first = True
+        elif isinstance(module, CHANNELS_LAST):
+            channels_first = False
+        if isinstance(module, PASSING):
+            return _Known(None, None, channels_first)
+        key = self._key_of(name, type(module).__name__)
+        return _Known(key, self._units(module, tensor), channels_first)
 
-    def _unit_axis(self, tensor: Tensor) -> int | None:
-        """Channels lie where the last layer with weights put them."""
-        if tensor.ndim < 2:
-            return None  # one example alone: zero means nothing yet
+    def _units(self, module: nn.Module, tensor: Tensor) -> Units | None:
+        """How an output divides into units, if it matters for this kind of module."""
+        limits = bounds(module)
+        rectifier = isinstance(module, (*RECTIFIERS, *SMOOTH_RECTIFIERS))
+        if tensor.ndim < 2 or (limits is None and not rectifier):
+            return None  # of one example alone zero means nothing yet
+        # Channels lie where the last layer with weights put them.
         channels_first = self._channels_first
         if channels_first is None:
             channels_first = tensor.ndim >= 4
-        return 1 if channels_first else tensor.ndim - 1
+        axis = 1 if channels_first else tensor.ndim - 1
+        return Units(axis, limits, isinstance(module, (nn.ReLU, nn.ReLU6)))
