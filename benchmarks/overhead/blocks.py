@@ -104,7 +104,7 @@ def race(
 
 
 def _rest() -> None:
-    """Waits until the threads of this process rest, 5 s at most: the next block is not theirs."""
+    """Waits, 5 s at most, until this process rests: the next block is not its threads'."""
     for _ in range(250):
         before = process_time()
         sleep(0.02)
