@@ -32,7 +32,9 @@ class Diary:
     def read(cls, path: Path) -> "Diary | None":
         """None for a job that was killed before it began."""
         words = [line.split() for line in path.read_text().splitlines() if " " in line]
-        said = {kind: [what for k, what in words if k == kind] for kind, _ in words}
+        said: dict[str, list[str]] = {}
+        for kind, what in words:
+            said.setdefault(kind, []).append(what)
         if "job" not in said:
             return None
         tried, acked = ([int(n) for n in said.get(kind, ())] for kind in ("try", "ack"))
