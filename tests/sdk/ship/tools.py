@@ -68,9 +68,11 @@ class Trainer:
         return self._output.read_text().split()[-1]
 
 
-def script(uri: str, spool: Path, code: str, **more: str) -> "subprocess.CompletedProcess[str]":
+def script(
+    uri: str, spool: Path, code: str, *arguments: str, **more: str
+) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, *arguments],
         env=environment(uri, spool, **more),
         cwd=spool,
         capture_output=True,
