@@ -1,4 +1,7 @@
-"""Runs the programs a user runs, with this checkout's code."""
+"""Runs the programs a user runs, with this checkout's code.
+
+A process of its own takes seconds to load what it needs: it is for what only a process shows.
+"""
 
 import json
 import os
@@ -6,6 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+
+from click.testing import CliRunner, Result
+
+from backslide.cli import main
+from backslide.spool.job import CALLS
 
 HOUSE = Path(__file__).parents[2]
 
@@ -39,7 +47,7 @@ def train(uri: str, spool: Path, *arguments: str) -> str:
 def backslide(
     uri: str, spool: Path, *arguments: str, check: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the `backslide` command."""
+    """Runs the `backslide` command as a process."""
     done = subprocess.run(
         [sys.executable, "-m", "backslide.cli", *arguments],
         env=environment(uri, spool),
@@ -53,8 +61,20 @@ def backslide(
     return done
 
 
-def scan(uri: str, home: Path) -> list[dict[str, Any]]:
-    """One pass of the detector; one record a judged run."""
-    state = str(home / "ledger.db")
-    done = backslide(uri, home, "detector", "scan", "--json", "--state", state)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+def inside(uri: str, *arguments: str, status: int = 0) -> Result:
+    """Runs the `backslide` command in this process."""
+    settings = {"MLFLOW_TRACKING_URI": uri, "BACKSLIDE_WORKERS": "1", **CALLS}
+    done = CliRunner().invoke(main, arguments, env=settings, catch_exceptions=False)
+    assert done.exit_code == status, done.output
+    return done
+
+
+def scan(uri: str, home: Path) -> dict[str, dict[str, Any]]:
+    """One pass of the detector; one record a judged run, by its id."""
+    done = inside(uri, "detector", "scan", "--json", "--state", str(home / "ledger.db"))
+    return records(done.stdout)
+
+
+def records(lines: str) -> dict[str, dict[str, Any]]:
+    """What `detector scan --json` printed, by run id."""
+    return {record["run_id"]: record for record in map(json.loads, lines.splitlines())}

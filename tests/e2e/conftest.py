@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from tests.e2e.commands import scan, train
+from tests.e2e.commands import backslide, records, train
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,7 @@ def lineage(mlflow_server: str, home: Path) -> tuple[str, str]:
     second = train(
         mlflow_server, home, "--experiment", "main-job", "--seed", "1", "--swap", "0.6"
     )
-    records = {record["run_id"]: record for record in scan(mlflow_server, home)}
-    assert {first, second} <= set(records)
+    state = str(home / "ledger.db")
+    done = backslide(mlflow_server, home, "detector", "scan", "--json", "--state", state)
+    assert {first, second} <= records(done.stdout).keys()
     return first, second

@@ -8,14 +8,16 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import pytest
 from mlflow.tracking import MlflowClient
-from tests.e2e.commands import HOUSE, backslide, environment
+from tests.e2e.commands import HOUSE, backslide, environment, inside
 
 from backslide.contract import Tag
 
 OPTIONS = ["--pause", "0.02", "--epochs", "50", "--experiment", "killed", "--lineage", "killed"]
 
 
+@pytest.mark.slow
 def test_nothing_accepted_is_missing_and_nothing_is_twice(mlflow_server: str, tmp_path: Path):
     with subprocess.Popen(
         [sys.executable, "-m", "tests.e2e.job", *OPTIONS],
@@ -29,7 +31,7 @@ def test_nothing_accepted_is_missing_and_nothing_is_twice(mlflow_server: str, tm
         os.kill(job.pid, signal.SIGKILL)
 
     backslide(mlflow_server, tmp_path, "sync", str(tmp_path))
-    backslide(mlflow_server, tmp_path, "sync", str(tmp_path))
+    inside(mlflow_server, "sync", str(tmp_path))
 
     client = MlflowClient(mlflow_server)
     experiment = client.get_experiment_by_name("killed")

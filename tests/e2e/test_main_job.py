@@ -1,20 +1,34 @@
-"""The way a user goes: train, retrain worse, scan, read the answer where MLflow shows it."""
+"""The way a user goes: train, retrain worse, scan, read the answer where MLflow shows it.
+
+`BACKSLIDE_SCREENSHOTS=DIR` keeps pictures of what a real browser shows.
+"""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
-from mlflow.tracking import MlflowClient
-from tests.e2e.commands import backslide, scan
+from mlflow import MlflowClient
+from tests.browser import browser_page, open_report
+from tests.e2e.commands import backslide, inside, scan
 
-from backslide.contract import NOTE_BEGIN, SHARED_VIEW_TAG, Artifact, Metric, Tag
+from backslide.contract import (
+    NOTE_BEGIN,
+    SHARED_VIEW_NAME,
+    SHARED_VIEW_TAG,
+    Artifact,
+    Metric,
+    Tag,
+)
 
 
 def tags(uri: str, run_id: str) -> dict[str, str]:
     return MlflowClient(uri).get_run(run_id).data.tags
 
 
+@pytest.mark.slow
 def test_the_first_model_is_first(mlflow_server, lineage):
     found = tags(mlflow_server, lineage[0])
     assert found[Tag.VERDICT] == "first"
@@ -59,8 +73,8 @@ def test_report_and_verdict_lie_with_the_run(mlflow_server, lineage, tmp_path):
 
 
 def test_a_second_scan_finds_nothing_to_do(mlflow_server, home, lineage):
-    again = {record["run_id"] for record in scan(mlflow_server, home)}
-    assert not again & set(lineage), "others may have logged meanwhile, these have not"
+    again = scan(mlflow_server, home)
+    assert not again.keys() & set(lineage), "others may have logged meanwhile, these have not"
 
 
 def test_the_view_is_published_once_for_the_experiment(mlflow_server, lineage):
@@ -70,15 +84,14 @@ def test_the_view_is_published_once_for_the_experiment(mlflow_server, lineage):
     assert view["name"] == "backslide verdicts"
 
 
+@pytest.mark.slow
 def test_compare_explain_and_gate_agree_with_the_tags(mlflow_server, home, lineage):
     first, second = lineage
-    compared = json.loads(
-        backslide(mlflow_server, home, "compare", first, second, "--json").stdout
-    )
+    compared = json.loads(inside(mlflow_server, "compare", first, second, "--json").stdout)
     assert compared["verdict"] == "regressed"
     assert compared["compared_to"] == first
-    assert "regressed" in backslide(mlflow_server, home, "explain", second).stdout
-    assert backslide(mlflow_server, home, "gate", first, check=False).returncode == 0
+    assert "regressed" in inside(mlflow_server, "explain", second).stdout
+    inside(mlflow_server, "gate", first)
     junit = home / "gate.xml"
     gate = backslide(mlflow_server, home, "gate", second, "--junit", str(junit), check=False)
     assert gate.returncode == 1
@@ -105,25 +118,23 @@ def test_a_plain_mlflow_run_is_judged_as_far_as_its_metrics_go(mlflow_server, ho
     assert "10,000" in second[Tag.SUMMARY]
 
 
-def test_every_command_explains_itself_and_fails_in_one_line(mlflow_server, home):
-    listed = backslide(mlflow_server, home, "checks").stdout
-    assert "dead-units" in listed
-    assert "What to do" in backslide(mlflow_server, home, "explain", "dead-units").stdout
-    wrong = backslide(mlflow_server, home, "explain", "no-such-thing", check=False)
-    assert wrong.returncode != 0
+def test_every_command_explains_itself_and_fails_in_one_line(mlflow_server, tmp_path):
+    assert "dead-units" in inside(mlflow_server, "checks").stdout
+    assert "What to do" in inside(mlflow_server, "explain", "dead-units").stdout
+    wrong = backslide(mlflow_server, tmp_path, "explain", "no-such-thing", check=False)
+    assert wrong.returncode == 1
     assert len(wrong.stderr.strip().splitlines()) == 1
     assert "Traceback" not in wrong.stderr
-    away = backslide("http://127.0.0.1:9", home, "gate", "0" * 32, check=False)
-    assert away.returncode == 2, "1 would say that the run regressed"
+    # 1 would say that the run regressed.
+    away = inside("http://127.0.0.1:9", "gate", "0" * 32, status=2)
     assert len(away.stderr.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     "arguments", [["nonsense"], ["compare"], ["gate", "a", "--wait", "soon"], ["checks", "x"]]
 )
-def test_wrong_arguments_are_one_line(tmp_path, arguments):
-    done = backslide("http://127.0.0.1:9", tmp_path, *arguments, check=False)
-    assert done.returncode == 2
+def test_wrong_arguments_are_one_line(arguments):
+    done = inside("http://127.0.0.1:9", *arguments, status=2)
     assert done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1
     assert "--help" in done.stderr
@@ -131,3 +142,74 @@ def test_wrong_arguments_are_one_line(tmp_path, arguments):
 
 def test_the_server_is_a_stock_one(mlflow_server):
     assert requests.get(f"{mlflow_server}/version", timeout=10).text.startswith("3.")
+
+
+@pytest.fixture(scope="module")
+def retrain(mlflow_server: str, lineage: tuple[str, str]):
+    """The MLflow run of the retrain that regressed."""
+    return MlflowClient(mlflow_server).get_run(lineage[1])
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator:
+    with browser_page(width=1760, height=900) as opened:
+        yield opened
+
+
+def picture(page, name: str) -> None:
+    if folder := os.environ.get("BACKSLIDE_SCREENSHOTS"):
+        assistant = page.get_by_role("button", name="Close", exact=True)
+        if assistant.count():  # MLflow opens its chat beside everything in a fresh browser
+            assistant.click()
+        page.wait_for_timeout(1_500)  # MLflow's panels slide in
+        page.screenshot(path=str(Path(folder) / name))
+
+
+@pytest.mark.browser
+def test_the_runs_table_shows_the_verdicts(mlflow_server, retrain, page):
+    page.goto(
+        f"{mlflow_server}/#/experiments/{retrain.info.experiment_id}/runs"
+        "?viewStateShareKey=backslide&workflowType=machine_learning"
+    )
+    page.get_by_role("gridcell", name="regressed", exact=True).wait_for(timeout=60_000)
+    page.get_by_role("gridcell", name="first", exact=True).wait_for()
+    page.get_by_role("gridcell", name=retrain.data.tags[Tag.SUMMARY][:60]).wait_for()
+    for column in (Tag.VERDICT, Tag.HEALTH, Tag.SUMMARY):
+        page.get_by_role("columnheader", name=column).first.wait_for()
+    page.get_by_role("button", name=SHARED_VIEW_NAME).wait_for()
+    picture(page, "runs-table.png")
+
+
+@pytest.mark.browser
+def test_the_runs_page_starts_with_the_verdict(mlflow_server, retrain, page):
+    page.goto(f"{run_page(mlflow_server, retrain)}?workflowType=machine_learning")
+    note = page.get_by_text("points more errors").first
+    note.wait_for(timeout=60_000)
+    assert note.is_visible()
+    picture(page, "run-page.png")
+
+
+@pytest.mark.browser
+def test_the_report_opens_in_the_artifact_view(mlflow_server, retrain, page):
+    address = f"{run_page(mlflow_server, retrain)}/artifacts/{Artifact.REPORT}"
+    report = open_report(page, address)
+    assert report.get_by_role("heading", level=1).inner_text() == retrain.info.run_name
+    assert "points more errors" in report.locator("body").inner_text()
+    assert report.locator("svg:visible").count() > 0
+    picture(page, "report.png")
+
+
+@pytest.mark.browser
+def test_the_report_shows_the_inside_in_the_artifact_view(mlflow_server, retrain, page):
+    report = open_report(
+        page, f"{run_page(mlflow_server, retrain)}/artifacts/{Artifact.REPORT}"
+    )
+    for heading in ("The network as it ran", "What the layers do", "Confusion of classes"):
+        assert report.get_by_role("heading", name=heading, exact=True).is_visible()
+    assert "Similarity of layers" in report.locator("#inside").inner_text()
+    report.locator("svg[data-hover]").first.hover()
+    assert report.locator("#tip").is_visible()
+
+
+def run_page(uri: str, run) -> str:
+    return f"{uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"

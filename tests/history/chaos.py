@@ -124,7 +124,7 @@ class Chaos:
     def _sync(self, uri: str) -> None:
         """As a user would: again, while it says that something is left."""
         for _ in range(SYNC_ROUNDS):
-            done = tools.sync(uri, self.spool)
+            done = tools.sync_process(uri, self.spool)
             if done.returncode == 0 and not tools.spools(self.spool):
                 return
             time.sleep(1)

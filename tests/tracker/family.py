@@ -1,5 +1,6 @@
 """A program under test and every process that comes from it, found by a mark they inherit."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 BACKSLIDE = (sys.executable, "-m", "backslide.cli")
+SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)  # sleeper")
 MARK = "BACKSLIDE_TRACKER_TEST_MARK"
 
 
@@ -83,3 +85,9 @@ class Family:
 
     def wait_until_gone(self, timeout: float = 15) -> None:
         self.wait_for(lambda: not self.members(), timeout)
+
+
+def supervised(folder: Path, *commands: dict[str, object]) -> Family:
+    """Programs given as data under the supervisor of `backslide up`."""
+    program = str(Path(__file__).with_name("supervised.py"))
+    return Family((sys.executable, program, json.dumps(commands)), folder)

@@ -1,15 +1,13 @@
 """Children that live and die together, tried with small programs instead of servers."""
 
-import json
 import os
 import signal
 import sys
 from pathlib import Path
 
 import pytest
-from tests.tracker.family import Family
+from tests.tracker.family import SLEEPS, supervised
 
-SLEEPS = (sys.executable, "-c", "import time; time.sleep(600)  # sleeper")
 STUBBORN = (
     sys.executable,
     "-c",
@@ -28,11 +26,6 @@ PARENT = (
 def writes(file: Path, text: str = "", then: str = "time.sleep(600)") -> tuple[str, ...]:
     code = f"import pathlib, time; pathlib.Path({str(file)!r}).write_text({text!r}); {then}"
     return (sys.executable, "-c", code)
-
-
-def supervised(folder: Path, *commands: dict[str, object]) -> Family:
-    program = str(Path(__file__).with_name("supervised.py"))
-    return Family((sys.executable, program, json.dumps(commands)), folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -31,8 +31,8 @@ LEFT_TO_RIGHT = """columns => {
 
 
 @pytest.mark.browser
-def test_the_deep_link_shows_the_verdict_columns_in_order(tracker_url):
-    client = MlflowClient(tracker_url)
+def test_the_deep_link_shows_the_verdict_columns_in_order(mlflow_server):
+    client = MlflowClient(mlflow_server)
     experiment = client.create_experiment("saved-view")
     run = client.create_run(experiment, run_name="retrain-1").info.run_id
     for tag in COLUMNS[:2] + COLUMNS[3:]:  # a column shows once any run has a value for it
@@ -48,7 +48,7 @@ def test_the_deep_link_shows_the_verdict_columns_in_order(tracker_url):
     client.set_experiment_tag(experiment, SHARED_VIEW_TAG, json.dumps(view))
     with browser_page(width=2200) as page:
         page.goto(
-            f"{tracker_url}/#/experiments/{experiment}/runs"
+            f"{mlflow_server}/#/experiments/{experiment}/runs"
             "?viewStateShareKey=backslide&workflowType=machine_learning"
         )
         page.get_by_role("gridcell", name=f"the value of {Tag.VERDICT}").wait_for(

@@ -36,6 +36,7 @@ def refused(*options, env=None) -> str:
     return done.stderr
 
 
+@pytest.mark.slow
 def test_two_workers_stop_on_sigterm_and_leave_only_their_data(tmp_path):
     root, port = tmp_path / "root", free_port()
     with serve(tmp_path, "--root", root, "--port", port, "--workers", "2") as family:
@@ -56,6 +57,7 @@ def test_two_workers_stop_on_sigterm_and_leave_only_their_data(tmp_path):
     assert root.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_the_death_of_the_server_process_ends_the_command(tmp_path, monkeypatch):
     (tmp_path / "mlflow.py").write_text("raise SystemExit('the wrong mlflow')")
     monkeypatch.chdir(tmp_path)  # what lies in the working directory is not run
@@ -67,6 +69,7 @@ def test_the_death_of_the_server_process_ends_the_command(tmp_path, monkeypatch)
         assert "Error: the tracker ended" in family.err()
 
 
+@pytest.mark.slow
 def test_kill_9_of_mlflow_or_of_the_command_leaves_nothing(tmp_path):
     port = free_port()
     with serve(tmp_path / "a", "--root", tmp_path / "root", "--port", port) as family:

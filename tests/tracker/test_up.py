@@ -6,15 +6,10 @@ import sys
 import pytest
 import requests
 from tests.mlflow_server import free_port
-from tests.tracker.family import BACKSLIDE, Family
+from tests.tracker.family import BACKSLIDE, SLEEPS, Family, supervised
 
 from backslide_tracker.server import Server
 from backslide_tracker.up import commands
-
-
-def up(folder, port, env=None) -> Family:
-    options = ("up", "--root", str(folder / "root"), "--port", str(port))
-    return Family((*BACKSLIDE, *options), folder, env)
 
 
 def test_the_tracker_comes_first_and_the_detector_is_told_where_it_is(tmp_path):
@@ -28,10 +23,12 @@ def test_the_tracker_comes_first_and_the_detector_is_told_where_it_is(tmp_path):
     assert detector.log == tmp_path / "detector.log"
 
 
+@pytest.mark.slow
 def test_one_ctrl_c_stops_both(tmp_path):
     pytest.importorskip("backslide_detector.cli", reason="the detector is not installed")
     port = free_port()
-    with up(tmp_path, port) as family:
+    options = ("--root", str(tmp_path / "root"), "--port", str(port))
+    with Family((*BACKSLIDE, "up", *options), tmp_path) as family:
         family.wait_until_ready()
         assert requests.get(f"http://127.0.0.1:{port}/health", timeout=10).text == "OK"
         family.member("detector serve")
@@ -42,12 +39,16 @@ def test_one_ctrl_c_stops_both(tmp_path):
         assert [line.split()[0] for line in family.err().splitlines()] == ["starting", "ready"]
 
 
-def test_a_detector_that_dies_takes_the_tracker_along_and_is_named(tmp_path):
-    # The detector refuses settings that it does not know.
-    with up(tmp_path, free_port(), {"BACKSLIDE_NO_SUCH_SETTING": "1"}) as family:
-        assert family.process.wait(120) == 1
+def test_a_detector_that_dies_takes_the_tracker_along_and_is_named(tmp_path, monkeypatch):
+    """The detector refuses settings that it does not know; a sleeper stands for the tracker."""
+    monkeypatch.setenv("BACKSLIDE_NO_SUCH_SETTING", "1")
+    _, detector = commands(Server(tmp_path / "tracker", port=5123), tmp_path)
+    both = (
+        {"name": "tracker", "argv": SLEEPS},
+        {"name": detector.name, "argv": detector.argv, "log": str(detector.log)},
+    )
+    with supervised(tmp_path, *both) as family:
+        assert family.process.wait(60) == 1
         family.wait_until_gone()
-        last = family.err().splitlines()[-1]
-        assert last.startswith("Error: the detector ended (")
-        assert last.endswith(f"; see {tmp_path / 'root' / 'detector.log'}")
-        assert (tmp_path / "root" / "detector.log").stat().st_size > 0
+        assert family.err() == f"Error: the detector ended (1); see {detector.log}\n"
+        assert "BACKSLIDE_NO_SUCH_SETTING" in detector.log.read_text()

@@ -108,7 +108,7 @@ def test_an_absent_tracker_is_one_line_in_the_log(tmp_path):
     service = command("http://127.0.0.1:9", tmp_path, "any", "serve", "--every", "1")
     assert service.stderr is not None
     first = next(line for line in service.stderr if "does not answer" in line)
-    time.sleep(5)  # some more passes
+    time.sleep(2.5)  # two more passes
     service.send_signal(signal.SIGINT)
     _, stderr = service.communicate(timeout=60)
     assert service.returncode == 0, stderr

@@ -164,7 +164,7 @@ def test_a_job_that_was_killed_goes_on_in_its_run(mlflow_server, tmp_path):
     for first, last, end in ((0, 250, kill), (250, 300, kill), (300, 310, "run.finish()")):
         train(first, last, end, MLFLOW_RUN_ID=run_id, BACKSLIDE_OFFLINE="1")
     done = tools.sync(mlflow_server, tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     once = Counter(range(1, 311))
     (tmp_path / "scratch").mkdir()
     assert tools.scalar_rows(mlflow_server, run_id, "loss", tmp_path / "scratch") == once
@@ -191,6 +191,7 @@ def test_jobs_on_one_run_never_share_a_step_in_whatever_order_they_are_shipped(o
         assert bases == {0: 0, 1: 5, 2: 8}
 
 
+@pytest.mark.slow
 def test_sync_takes_a_spool_over_from_an_orphan_at_once(mlflow_server, tmp_path):
     spool = tmp_path / "spool"
     job = tools.Trainer(NOWHERE, spool, "--steps", "100000", "--pause", "0.01")
@@ -202,7 +203,7 @@ def test_sync_takes_a_spool_over_from_an_orphan_at_once(mlflow_server, tmp_path)
     job.process.wait()
     (orphan,) = tools.shipper_of(folder)
     os.kill(orphan, signal.SIGSTOP)  # as if a call of its hung
-    done = tools.sync(mlflow_server, spool, "--tracking-uri", mlflow_server)
+    done = tools.sync_process(mlflow_server, spool, "--tracking-uri", mlflow_server)
     assert done.returncode == 0, done.stderr
     assert tools.shipper_of(folder) == []
     assert tools.runs(mlflow_server, client)[0].info.status == "KILLED"
@@ -217,7 +218,7 @@ def test_sync_leaves_a_spool_to_who_is_at_work_there(tmp_path, role, writer):
     trainer = Lock(tmp_path / "job" / WRITER_LOCK)
     assert not writer or trainer.acquire("trainer")
     began = time.monotonic()
-    done = tools.sync(NOWHERE, tmp_path)
+    done = tools.sync_process(NOWHERE, tmp_path)
     assert time.monotonic() - began < 10
     assert done.returncode == 0
     said = "still training" if writer else f"another `backslide sync` (process {os.getpid()}"
@@ -243,7 +244,7 @@ for _ in range(2):
     ours, theirs = pty.openpty()
     first = subprocess.Popen(command, env=environment, stderr=theirs, stdout=theirs)
     os.close(theirs)
-    second = tools.sync(mlflow_server, tmp_path)
+    second = tools.sync_process(mlflow_server, tmp_path)
     shown = b""
     with suppress(OSError):  # the other end is closed
         while piece := os.read(ours, 4_096):

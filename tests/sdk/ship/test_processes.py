@@ -52,7 +52,7 @@ def test_a_server_that_is_away_at_the_start_and_dies_in_the_middle(mortal_server
     mortal_server.start()
     mortal_server.wait_until_ready()
     assert job.end().count("cannot be reached") == 1
-    assert tools.sync(mortal_server.uri, spool).returncode == 0
+    assert tools.sync(mortal_server.uri, spool).exit_code == 0
     assert len(job.acknowledged()) == 3_000
     run_id = check_stored(mortal_server.uri, client, job.acknowledged(), tmp_path)
     assert MlflowClient(mortal_server.uri).get_run(run_id).info.status == "FINISHED"
@@ -97,7 +97,7 @@ def test_a_full_disk_is_counted_and_training_goes_on(mlflow_server, tmp_path):
     spool = tmp_path / "spool"
     job = tools.Trainer(mlflow_server, spool, "--steps", "3000", "--file-limit", "20000")
     assert "records are being dropped" in job.end()
-    assert tools.sync(mlflow_server, spool).returncode == 0
+    assert tools.sync(mlflow_server, spool).exit_code == 0
     run_id = job.run_id()
     rows = tools.scalar_rows(mlflow_server, run_id, "loss", tmp_path)
     assert set(rows.values()) == {1}
@@ -111,7 +111,7 @@ def test_a_forked_child_leaves_the_run_to_its_parent(mlflow_server, tmp_path):
     spool = tmp_path / "spool"
     job = tools.Trainer(mlflow_server, spool, "--steps", "100", "--fork")
     job.end()
-    assert tools.sync(mlflow_server, spool).returncode == 0
+    assert tools.sync(mlflow_server, spool).exit_code == 0
     history = MlflowClient(mlflow_server).get_metric_history(job.run_id(), "loss")
     assert Counter(row.step for row in history) == Counter(range(1, 101))
     assert all(row.value > 0 for row in history)
@@ -123,7 +123,7 @@ def test_an_exception_in_the_loop_is_the_users_and_marks_the_run_failed(
     spool = tmp_path / "spool"
     job = tools.Trainer(mlflow_server, spool, "--steps", "5", "--crash")
     assert "the training failed" in job.end(status=1)
-    assert tools.sync(mlflow_server, spool).returncode == 0
+    assert tools.sync(mlflow_server, spool).exit_code == 0
     client = MlflowClient(mlflow_server)
     experiment = client.get_experiment_by_name("ship").experiment_id
     newest = client.search_runs([experiment], max_results=1)[0]
@@ -196,6 +196,7 @@ def test_the_training_process_imports_nothing_heavy(tmp_path, extra, found):
     assert done.stdout.strip() == found
 
 
+@pytest.mark.slow
 def test_offline_spools_only_and_sync_ships_it_later(mlflow_server, tmp_path):
     spool = tmp_path / "spool"
     job = tools.Trainer(mlflow_server, spool, "--steps", "50", BACKSLIDE_OFFLINE="1")
@@ -205,11 +206,11 @@ def test_offline_spools_only_and_sync_ships_it_later(mlflow_server, tmp_path):
     assert not (folder / "shipper.log").exists()
     client = tools.client_of(spool)
     away = tools.sync("http://127.0.0.1:9", spool)
-    assert away.returncode == 1
+    assert away.exit_code == 1
     assert "Error: 1 of 1 spools" in away.stderr
     assert "Traceback" not in away.stderr
     done = tools.sync(mlflow_server, spool)
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     run_id = check_stored(mlflow_server, client, list(range(1, 51)), tmp_path)
     assert MlflowClient(mlflow_server).get_run(run_id).data.tags[Tag.LINEAGE] == "ship"
 
@@ -225,11 +226,12 @@ def test_a_deleted_run_empties_the_spool_and_is_told(mlflow_server, tmp_path):
     assert job.process.poll() is None
     job.process.kill()
     job.process.wait()
-    assert tools.sync(mlflow_server, spool).returncode == 0
+    assert tools.sync(mlflow_server, spool).exit_code == 0
     (kept,) = (spool / "rejected").glob("*.jsonl")
     assert json.loads(kept.read_text().split("\n")[0])["why"] == "the run was deleted"
 
 
+@pytest.mark.slow
 def test_a_run_is_stopped_and_judged_through_its_tags(mlflow_server, tmp_path):
     code = """
 import time

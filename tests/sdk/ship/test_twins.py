@@ -53,7 +53,7 @@ def test_sync_finds_it_even_when_there_is_nothing_left_to_ship(mlflow_server, tm
     assert len(tools.runs(mlflow_server, job.client)) == 2
     (tmp_path / "spool" / "job.json").unlink()
     told = tools.sync(mlflow_server, tmp_path)
-    assert told.returncode == 0, told.stderr
+    assert told.exit_code == 0, told.stderr
     assert [each.info.run_id for each in tools.runs(mlflow_server, job.client)] == [
         run.info.run_id
     ]

@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from click.testing import CliRunner, Result
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from backslide.cli import main
 from backslide.contract import Artifact
+from backslide.spool.job import CALLS
 
 HOUSE = Path(__file__).parents[3]
 
@@ -82,7 +85,13 @@ def script(
     )
 
 
-def sync(uri: str, spool: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+def sync(uri: str, spool: Path, *options: str) -> Result:
+    """`backslide sync` in this process, where MLflow is loaded already."""
+    settings = {"MLFLOW_TRACKING_URI": uri, **CALLS}  # it sets the latter itself, for good
+    return CliRunner().invoke(main, ["sync", str(spool), *options], env=settings)
+
+
+def sync_process(uri: str, spool: Path, *options: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "backslide.cli", "sync", str(spool), *options],
         env=environment(uri, spool),
