@@ -2,6 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Hundreds of processes would compile the same files again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup test lint demo bench calibrate history smalldata zoo inside clean
 
@@ -12,11 +14,12 @@ setup: $(READY) ## Make .venv and install everything, pinned by constraints.txt
 
 $(READY): pyproject.toml constraints.txt
 	test -d $(VENV) || python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	# What is used is compiled when it is first used: a fraction of what is installed.
+	$(BIN)/pip install --quiet --no-compile --constraint constraints.txt --editable '.[test]'
 	touch $(READY)
 
 test: setup lint ## Run every test, a file at a time on up to four cores
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## Style, types and the layout of the house
 	$(BIN)/ruff check .
