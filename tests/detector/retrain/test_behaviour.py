@@ -74,33 +74,29 @@ def test_a_broken_crossing_is_discovered_and_confirmed(make):
     assert found[0].n == pytest.approx(bad.sum() / 2, rel=0.2)
 
 
-def test_nothing_is_discovered_where_nothing_changed(make):
-    random = np.random.default_rng(2)
-    false = 0
-    for _ in range(40):
-        n = 2_000
+def false_discoveries(make, random, retrains: int, before: float, after: float) -> int:
+    """In how many of so many retrains something is found where nothing is to be found."""
+    n, false = 2_000, 0
+    for _ in range(retrains):
         slices = columns(random, n)
-        before = random.random(n) > 0.1
-        after = random.random(n) > 0.1
+        old, new = random.random(n) > before, random.random(n) > after
         table = compare_behaviour(
-            make.predictions(after, slices=slices), make.predictions(before)
+            make.predictions(new, slices=slices), make.predictions(old)
         ).discovered
         false += any(row.pvalue < 0.05 for row in table)
-    assert false <= 7  # 2 expected at 5 %; more than 7 has a chance of 0.1 %
+    return false
+
+
+def test_nothing_is_discovered_where_nothing_changed(make):
+    random = np.random.default_rng(2)
+    # 2 expected at 5 %; more than 7 has a chance of 0.1 %
+    assert false_discoveries(make, random, 40, before=0.1, after=0.1) <= 7
 
 
 def test_what_got_worse_with_all_else_is_no_discovery(make):
     random = np.random.default_rng(3)
-    false = 0
-    for _ in range(20):
-        n = 2_000
-        slices = columns(random, n)
-        before, after = random.random(n) > 0.05, random.random(n) > 0.10
-        table = compare_behaviour(
-            make.predictions(after, slices=slices), make.predictions(before)
-        ).discovered
-        false += any(row.pvalue < 0.05 for row in table)
-    assert false <= 5  # 1 expected at 5 %; more than 5 has a chance of 0.03 %
+    # 1 expected at 5 %; more than 5 has a chance of 0.03 %
+    assert false_discoveries(make, random, 20, before=0.05, after=0.10) <= 5
 
 
 def test_another_mix_of_classes_is_told_from_the_model(make):

@@ -1,6 +1,6 @@
-"""One rank of a training job on two processes; says on the last line what came of it.
+"""One rank of a job on two processes: trains alone, then watched, and says what came of both.
 
-python -m tests.sdk.distributed.job KIND WATCHED, with torchrun's variables in the environment.
+python -m tests.sdk.distributed.job KIND, with torchrun's variables in the environment.
 """
 
 import json
@@ -43,8 +43,7 @@ def part(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def main(kind: str, *, watched: bool) -> None:
-    dist.init_process_group("gloo")
+def train(kind: str, *, watched: bool) -> dict[str, object]:
     rank = dist.get_rank()
     model = network(kind)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
@@ -68,16 +67,21 @@ def main(kind: str, *, watched: bool) -> None:
         if run is not None:
             run.evaluate("test", DataLoader(examples, batch_size=16))
     weights = torch.cat([whole(each.detach()).flatten() for each in model.parameters()])
-    found = {
+    return {
         "id": run.id if run is not None and rank == 0 else None,
         "norms": norms,
         "weights": weights.double().sum().item(),
         "random": torch.rand(1).item(),
         "faults": dict(run.faults.counts) if run is not None else {},
     }
+
+
+def main(kind: str) -> None:
+    dist.init_process_group("gloo")
+    found = {"alone": train(kind, watched=False), "watched": train(kind, watched=True)}
     dist.destroy_process_group()
     print(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], watched=sys.argv[2] == "watched")
+    main(sys.argv[1])

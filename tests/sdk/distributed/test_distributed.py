@@ -1,8 +1,6 @@
 """Two processes over gloo: one run, reduced gradients, the same training as without."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,44 +10,29 @@ from tests.mlflow_server import free_port
 from tests.sdk.ship import tools
 
 
-def train(kind: str, how: str, uri: str, spool: Path) -> list[dict[str, Any]]:
+def train(kind: str, uri: str, spool: Path) -> list[dict[str, Any]]:
     """What each of two ranks found."""
-    port = free_port()
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.sdk.distributed.job", kind, how],
-            env=tools.environment(
-                *(uri, spool),
-                WORLD_SIZE="2",
-                RANK=str(rank),
-                LOCAL_RANK=str(rank),
-                MASTER_ADDR="127.0.0.1",
-                MASTER_PORT=str(port),
-            ),
-            cwd=tools.HOUSE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=120) for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    assert [process.returncode for process in ranks] == [0, 0], said[0][1] + said[1][1]
-    return [json.loads(output.splitlines()[-1]) for output, _ in said]
+    port = str(free_port())
+    both = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    said = tools.together(
+        2 * [["-m", "tests.sdk.distributed.job", kind]],
+        [
+            tools.environment(uri, spool, RANK=rank, LOCAL_RANK=rank, **both)
+            for rank in ("0", "1")
+        ],
+    )
+    return [json.loads(output.splitlines()[-1]) for output in said]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_two_processes_are_one_run_and_train_as_without(kind, mlflow_server, tmp_path):
-    first, second = train(kind, "watched", mlflow_server, tmp_path / "spool")
-    alone, _ = train(kind, "alone", mlflow_server, tmp_path / "spool")
+    ranks = train(kind, mlflow_server, tmp_path / "spool")
+    first, second = (rank["watched"] for rank in ranks)
+    alone = ranks[0]["alone"]
     assert (first["weights"], first["random"]) == (alone["weights"], alone["random"])
     assert second["faults"] == {}
-    assert tools.spools(tmp_path / "spool") == []
+    tools.wait_until(lambda: not tools.spools(tmp_path / "spool"))
 
     client = MlflowClient(mlflow_server)
     run = client.get_run(first["id"])

@@ -1,11 +1,7 @@
 """Two processes of one training stop together, though only the first hears the detector."""
 
-import os
-import subprocess
-import sys
-
 from tests.mlflow_server import free_port
-from tests.sdk.ship.tools import HOUSE
+from tests.sdk.ship import tools
 
 RANK = """
 import os, sys
@@ -29,22 +25,10 @@ distributed.destroy_process_group()
 """
 
 
-def test_processes_stop_at_the_same_step():
+def test_processes_stop_at_the_same_step(tmp_path):
     port = str(free_port())
-    rooms = os.pathsep.join([str(HOUSE / "sdk"), str(HOUSE)])
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-c", RANK, str(rank), port],
-            env=os.environ | {"PYTHONPATH": rooms, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        said = [process.communicate(timeout=120) for process in ranks]
-    finally:
-        for process in ranks:
-            process.kill()
-    assert [output.split() for output, _ in said] == [["50"], ["50"]], said
+    said = tools.together(
+        [["-c", RANK, str(rank), port] for rank in range(2)],
+        2 * [tools.environment("http://127.0.0.1:9", tmp_path)],
+    )
+    assert [output.split() for output in said] == [["50"], ["50"]]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +101,30 @@ def sync_process(uri: str, spool: Path, *options: str) -> "subprocess.CompletedP
         timeout=120,
         check=False,
     )
+
+
+def together(
+    commands: Sequence[Sequence[str]], environments: Sequence[dict[str, str]]
+) -> list[str]:
+    """Runs processes that wait for each other; what each printed."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, *command],
+            env=environment,
+            cwd=HOUSE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for command, environment in zip(commands, environments, strict=True)
+    ]
+    try:
+        said = [process.communicate(timeout=120) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    assert not any(process.returncode for process in processes), [errors for _, errors in said]
+    return [output for output, _ in said]
 
 
 def wait_until(what: Callable[[], object], seconds: float = 90.0) -> None:
