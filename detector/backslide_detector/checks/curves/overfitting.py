@@ -41,7 +41,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _PATIENCE = 3
 _RISE = 1.2
 _SHARE = 0.05
-_BLINDLY = 0.25  # less may be confidence alone, which a loss does not tell from errors
+_QUARTER = 0.25
 _WORSE = 0.1
 
 
@@ -66,7 +66,7 @@ def check(
         len(after) > _PATIENCE
         and now > _RISE * lowest
         and now - lowest > _SHARE * scale
-        and (_known(learning, validation_error) or min(now - lowest, lowest) > _BLINDLY * scale)
+        and (_known(learning, validation_error) or _plainly(lowest, now, scale))
         and training.final < 0.5 * now
         and _trend(after) > 0.0
     )
@@ -96,6 +96,11 @@ def check(
 def _known(learning: Learning, validation_error: Series | None) -> bool:
     """Is it known what a constant guess costs, or how often the network errs?"""
     return learning.guess_loss is not None or validation_error is not None
+
+
+def _plainly(lowest: float, now: float, scale: float) -> bool:
+    """Is it more than growing confidence, which a loss alone does not tell from errors?"""
+    return min(lowest, now - lowest) > _QUARTER * scale
 
 
 def _at(series: Series, step: int) -> float:
