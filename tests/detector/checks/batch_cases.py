@@ -115,6 +115,7 @@ FOUND = {
     "input-independent": [
         failing(batches=batches(np.tile(EXAMPLES[:, :1], ROWS))),
         failing(batches=LOST_INPUTS),
+        run(batches=batches(np.tile(EXAMPLES[:, :1], ROWS)), **BAD_VALIDATION),
     ],
     "misaligned-batch": [
         failing(batches=MIXED),
@@ -138,6 +139,8 @@ FOUND = {
         failing(batches=batches(targets=SORTED)),
         run(POOR, predictions=HALF_RIGHT, batches=batches(targets=SORTED)),
         numbers(NUMBERS[0], NUMBERS[1],
+                batches=batches(targets=SORTED_NUMBERS, kind="values")),
+        numbers(NUMBERS[0], 0.5 * NUMBERS[0],
                 batches=batches(targets=SORTED_NUMBERS, kind="values")),
     ],
     "train-eval-mismatch": [

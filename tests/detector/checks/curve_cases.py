@@ -17,6 +17,8 @@ from tests.detector.checks.builders import (
     series,
 )
 
+from backslide_detector.evidence import Sketch
+
 TIME = np.arange(STEPS)
 CHANCE = predictions(labels(), list(np.random.default_rng(1).permutation(labels())))
 SHIFTED = predictions(labels(), [str((int(x) + 1) % 10) for x in labels()])
@@ -25,6 +27,9 @@ ONE_WAY = predictions(labels(), ["8" if x == "3" else x for x in labels()])
 HALF = predictions(labels(), [str(int(x) % 5) for x in labels()])
 A_THIRD_WRONG = predictions(
     labels(), ["0" if i % 3 == 0 else x for i, x in enumerate(labels())]
+)
+A_TENTH_WRONG = predictions(
+    labels(), ["0" if i % 11 == 1 else x for i, x in enumerate(labels())]
 )
 GOOD = predictions(labels(), labels())
 WORSE_IN_TRAINING = GOOD | {"train": A_THIRD_WRONG["test"]}
@@ -43,11 +48,22 @@ SURE = each_epoch([0.16] * EPOCHS)
 FEW_ERRORS = each_epoch([0.05] * EPOCHS)
 ERRORS_COME_BACK = each_epoch(np.r_[0.5, 0.2, [0.05] * 6, np.linspace(0.05, 0.25, EPOCHS - 8)])
 
+LUCKY_IN_THE_END = each_epoch(np.r_[np.linspace(0.9, 0.6, EPOCHS - 2), 0.2, 0.5])
+
 FORTY = {"train": replace(COUNTS["train"], rows=40)}
 FORTY_THOUSAND = {"train": replace(COUNTS["train"], rows=40_000)}
 LEARNED = series(2.3 * np.exp(-TIME / 20) + 1e-3)
 VALUES = np.random.default_rng(2).normal(size=60)
 NUMBERS = predictions(list(VALUES), list(0.3 * VALUES + noise(60, 0.8)))
+UNRELATED = predictions(list(VALUES), list(np.roll(VALUES, 1)))
+BY_THE_MEAN = predictions(list(VALUES), list(noise(60, 0.01)))
+THREE_HUNDRED = {"train": replace(FORTY["train"], rows=300, class_counts={})}
+COPIED = replace(
+    COUNTS["train"],
+    rows=600,
+    sketch=Sketch("x", np.arange(30, dtype=np.uint64), np.zeros((30, 1)), whole=True),
+)
+FALLING_SQUARES = series(1.0 - TIME / 800 + noise())
 FORTY_NUMBERS = {"train": replace(COUNTS["train"], rows=40, class_counts={})}
 
 SLOW = series(2.3 - TIME / 1300 + noise())
@@ -70,6 +86,7 @@ SWINGING = series(1.2 + 0.4 * np.sign(np.sin(TIME / 17)) * (1 + TIME % 3 / 9) + 
 LOST_AGAIN = series(np.where(TIME < 200, 2.3 * np.exp(-TIME / 40), 1.6) + abs(noise()))
 RATE = series(0.1 * (1.1 + np.sin(TIME / 17)))
 POOR = {"predictions": HALF}
+ONE_LAYER = replace(SMALL, depth=np.array([0, 0]))
 
 FOUND = {
     "label-mismatch": [
@@ -77,6 +94,7 @@ FOUND = {
         run(predictions=SHIFTED),
         run(predictions=EXCHANGED),
         run(A_LITTLE, predictions=CHANCE, series={"val_loss": GETTING_WORSE}),
+        run(FALLING_SQUARES, predictions=UNRELATED, data=THREE_HUNDRED),
     ],
     "label-noise": [
         run(CREEPING, series={"val_loss": FLAT_HIGH, "val/error": FEW_ERRORS}),
@@ -86,6 +104,7 @@ FOUND = {
     ],
     "too-little-data": [
         run(LEARNED, data=FORTY, predictions=A_THIRD_WRONG),
+        run(LEARNED, data={"train": COPIED}, predictions=A_THIRD_WRONG),
         run(
             LEARNED,
             data=FORTY_NUMBERS,
@@ -96,6 +115,11 @@ FOUND = {
     "undertrained": [
         run(SLOW, predictions=HALF),
         run(SLOW, predictions=HALF, series={"val_loss": SLOW_VALIDATION}),
+        run(
+            series(2.3 + noise(scale=0.5)),
+            predictions=HALF,
+            series={"val_loss": SLOW_VALIDATION},
+        ),
     ],
     "underfitting": [
         failing(
@@ -104,6 +128,14 @@ FOUND = {
             data=MANY,
             series={"val_loss": AT_GUESS},
             predictions=predictions(labels(), SOME_OF_EACH),
+        ),
+        failing(
+            STUCK,
+            weights=ONE_LAYER,
+            updates=history({"0.weight": "Linear"}, rms=1e-3),
+            data=MANY,
+            series={"val_loss": AT_GUESS},
+            predictions=predictions(labels(), ["3"] * 300),
         ),
         run(
             DONE,
@@ -120,12 +152,16 @@ CLEAR = {
         run(),
         run(predictions=ONE_WAY),
         run(predictions=A_THIRD_WRONG),
+        run(FALLING_SQUARES, predictions=BY_THE_MEAN, data=THREE_HUNDRED),
+        run(FALLING_SQUARES, predictions=UNRELATED, data=FORTY_NUMBERS),
+        run(FALLING_SQUARES, predictions=NUMBERS, data=THREE_HUNDRED),
     ],
     "label-noise": [
         run(series={"val_loss": SURE, "val/error": FEW_ERRORS}),
         run(CREEPING, series={"val_loss": each_epoch([1.3] * 30), "val/error": FEW_ERRORS}),
         run(CREEPING, series={"val_loss": SURE, "val/error": FEW_ERRORS}),
         run(LEARNED, series={"val_loss": SURE, "val/error": ERRORS_COME_BACK}),
+        run(CREEPING, series={"val/error": LUCKY_IN_THE_END}),
     ],
     "too-little-data": [
         run(LEARNED, data=FORTY, predictions=GOOD),

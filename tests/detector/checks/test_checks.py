@@ -54,6 +54,13 @@ VAL_UP = series(np.r_[np.linspace(2, 0.8, 10), np.linspace(0.85, 2.0, 20)], ever
 ERRORS_UP = series(np.r_[np.linspace(0.9, 0.05, 10), np.linspace(0.05, 0.2, 20)], every=13)
 VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
 FADING_COST = np.geomspace(2.3, 0.1, SNAPSHOTS)
+MORE_CONFIDENT = series(np.r_[np.linspace(2, 0.2, 10), np.linspace(0.2, 0.6, 20)], every=13)
+THROWN = series(np.r_[[2.3, 2.3, 900.0], np.full(20, 60.0), FALLING.values[23:]])
+REPLACED = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.09, 1e-4)[:, None])
+CRUSHED = history(WEIGHTS, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
+ONE_CRUSHED = history({"0.weight": "Linear"}, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
+NORMED = history(WEIGHTS | {"7.weight": "LayerNorm"}, rms=CRUSHED.rms[:, :1])
+FROM_ZERO = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.0, 0.1)[:, None])
 SMOOTH_TEN = 1.4612
 LOUD = history(OUTPUTS, rms=[1.0, 2.0, 4.0, 8.0, 16.0])
 WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
@@ -66,6 +73,7 @@ ONE_ANSWER = predictions(labels(), ["3"] * 300)
 MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
 TWO_ANSWERS = predictions(labels(), ["3", "3", "3", "3", "4"] * 60)
 FEW_ZEROS = {"train": replace(run().data["train"], class_counts={"0": 900, "1": 50, "2": 50})}
+FEW_OF_ALL = {"train": replace(run().data["train"], class_counts={"0": 20, "1": 2, "2": 2})}
 BLIND = predictions(["0", "1", "2"] * 20, ["0"] * 58 + ["1", "2"])
 SEEING = predictions(["0", "1", "2"] * 20, ["0", "1", "2"] * 20)
 NUMBERS = predictions([float(i) for i in range(60)], [30.0] * 60)
@@ -100,10 +108,16 @@ FOUND = {
         failing(RISING),
         failing(LOST, updates=LEAPS),
         run(RUN_AWAY),
+        run(THROWN, updates=REPLACED, predictions=batch_cases.HALF_RIGHT),
     ],
     "learning-rate-too-low": [
         failing(updates=CRAWL),
         failing(updates=None, series={"lr": DECAYED}),
+        failing(
+            updates=CRAWL,
+            gradients=history(WEIGHTS, rms=1e-8, abs_max=1e-7),
+            series={"gradient/norm": series([1.0] * STEPS)},
+        ),
     ],
     "over-regularized": [
         failing(weights=SHRUNK),
@@ -113,8 +127,22 @@ FOUND = {
             series(20.0 + noise()),
             batches=batch_cases.batches(cross_entropy=1.0, loss=2.3 + noise(SNAPSHOTS)),
         ),
+        run(weights=CRUSHED, predictions={}, data={}),
+        batch_cases.numbers(
+            batch_cases.NUMBERS[0],
+            0.3 * batch_cases.NUMBERS[0],
+            loss=series(20.0 + noise()),
+            batches=batch_cases.batches(
+                kind="values", targets=batch_cases.NUMBERS, loss=1.0 + noise(SNAPSHOTS)
+            ),
+        ),
     ],
     "symmetric-weights": [
+        run(
+            series(2.3 * np.exp(-np.arange(STEPS) / 20)),
+            predictions=curve_cases.A_TENTH_WRONG,
+            alike=("0.weight", "2.weight"),
+        ),
         failing(weights=EQUAL),
         failing(alike=("0.weight", "2.weight")),
         run(
@@ -123,9 +151,14 @@ FOUND = {
             alike=("0.weight", "2.weight"),
         ),
     ],
-    "poor-initialization": [failing(WILD, activations=None), failing(WILD, activations=LOUD)],
+    "poor-initialization": [
+        failing(WILD, activations=None),
+        failing(WILD, activations=LOUD),
+        run(activations=AT_BOUNDS, predictions=curve_cases.A_THIRD_WRONG),
+    ],
     "overfitting": [
         run(series={"val_loss": VAL_UP}, predictions={}),
+        run(series={"val_loss": VAL_UP}, predictions={}, data={}),
         run(series={"val_loss": VAL_UP, "val/error": ERRORS_UP}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.5] * 30, every=13)}),
     ],
@@ -162,12 +195,21 @@ CLEAR = {
         run(idle=("0.weight", "0.bias"), drawn=("4.weight",)),
         run(weights=STILL_BEHIND, updates=HALF_STEP, gradients=CUT, drawn=("2.weight",)),
     ],
-    "learning-rate-too-high": [run(updates=LEAPS), failing(STUCK), failing(WILD)],
+    "learning-rate-too-high": [
+        run(updates=LEAPS),
+        failing(STUCK),
+        failing(WILD),
+        run(updates=REPLACED, predictions=batch_cases.HALF_RIGHT),  # from zero, and no rise
+        run(THROWN, updates=REPLACED),  # and yet it learned all there was
+        failing(updates=LEAPS, dropping=("2",)),
+    ],
     "learning-rate-too-low": [run(updates=CRAWL), failing(STUCK), run(series={"lr": DECAYED})],
     "over-regularized": [
         run(weights=SHRUNK),
         failing(STUCK),
         run(shrink=0.03, dropping=("2",)),
+        failing(weights=ONE_CRUSHED, shrink=1e-4),  # a straight line, whose best answer may be zero
+        run(weights=NORMED, predictions={}, data={}),
         failing(shrink=9e-4),
         failing(  # what is left over swings with the batches, as under another loss
             series(20.0 + noise(scale=5.0)),
@@ -182,11 +224,17 @@ CLEAR = {
         run(weights=EQUAL),
         failing(STUCK),
         run(alike=("0.weight", "2.weight")),
+        run(
+            weights=FROM_ZERO,
+            predictions=curve_cases.A_TENTH_WRONG,
+            alike=("0.weight", "2.weight"),
+        ),
         failing(alike=("6.weight",)),  # an output layer from zero
     ],
-    "poor-initialization": [failing(STUCK), run(), failing(WILD)],
+    "poor-initialization": [failing(STUCK), run(), failing(WILD), run(activations=AT_BOUNDS)],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
+        run(series={"val_loss": MORE_CONFIDENT}, predictions={}, data={}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.12] * 30, every=13)}),
     ],
     "loss-not-decreasing": [run()],
@@ -201,7 +249,11 @@ CLEAR = {
         run(batches=GROWING_ON),
         run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=1.0)),
     ],
-    "class-imbalance": [run(), run(data=FEW_ZEROS, predictions=SEEING)],
+    "class-imbalance": [
+        run(),
+        run(data=FEW_ZEROS, predictions=SEEING),
+        run(data=FEW_OF_ALL, predictions=BLIND),
+    ],
     "stalled-run": [run(series=BEATS), run(status="RUNNING", series={
         "backslide/last_seen": series([float(STEPS)])})],
     **curve_cases.CLEAR,
@@ -291,6 +343,14 @@ def test_batches_sampled_before_the_fall_say_nothing_of_its_end():
     names = [result.check for result in found if isinstance(result.outcome, Found)]
     assert names[0] == "learning-rate-too-high"
     assert not {"label-mismatch", "label-noise"} & set(names)
+
+
+def test_what_is_seen_in_the_network_comes_before_what_held_out_data_suggest():
+    mislabelled = run(predictions=curve_cases.CHANCE)
+    left_out = replace(mislabelled, idle=("0.weight",), drawn=("0.weight",))
+    for evidence, first in (mislabelled, "label-mismatch"), (left_out, "unchanged-weights"):
+        found = [r.check for r in run_checks(evidence) if isinstance(r.outcome, Found)]
+        assert found[0] == first
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,25 @@ def test_what_another_optimizer_moves_is_not_idle():
     assert found["idle"] == []
 
 
+def test_networks_that_compete_are_looked_at_one_after_the_other():
+    nets = nn.ModuleDict({"maker": net(), "critic": nn.Linear(2, 1)})
+    critics, makers = (
+        sgd(nets["critic"]),
+        sgd(nets["critic"]),
+    )  # the second should move the maker
+    watch = Watch(nets, [critics, makers], overhead=None)
+    for step in range(3):
+        nets["critic"](nets["maker"](torch.randn(16, 4)).detach()).mean().backward()
+        critics.step()
+        nets["critic"](nets["maker"](torch.randn(16, 4))).mean().backward()
+        makers.step()
+        watch.step(step)
+    watch.close()
+    assert watch.graph()["idle"] == [
+        f"maker.{n}.{k}" for n in (0, 2, 4) for k in ("weight", "bias")
+    ]
+
+
 def test_frozen_and_unused_parameters_are_not_idle():
     model = net()
     model[0].requires_grad_(False)
