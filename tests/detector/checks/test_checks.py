@@ -208,7 +208,7 @@ CLEAR = {
         run(weights=SHRUNK),
         failing(STUCK),
         run(shrink=0.03, dropping=("2",)),
-        failing(weights=ONE_CRUSHED, shrink=1e-4),  # a straight line, whose best answer may be zero
+        failing(weights=ONE_CRUSHED, shrink=1e-4),  # zero may be a straight line's best
         run(weights=NORMED, predictions={}, data={}),
         failing(shrink=9e-4),
         failing(  # what is left over swings with the batches, as under another loss
