@@ -26,7 +26,7 @@ HELD: Final = 2**27
 IN_FLIGHT: Final = 2**25
 """Numbers that all layers of a mini-batch put out together, about."""
 
-LARGEST_BATCH: Final = 64
+LARGEST_BATCH: Final = 128
 
 Floats = NDArray[np.float32]
 
