@@ -71,6 +71,31 @@ class ProbedLayer:
 
 
 @dataclass(frozen=True)
+class Branch:
+    """Channels of a module inside a block, whose output alone is a layer.
+
+    Attributes:
+        layer: name of the layer it leads into.
+        live, signatures: as of a layer.
+    """
+
+    name: str
+    layer: str
+    live: NDArray[np.bool_]
+    signatures: NDArray[np.float32]
+
+    @property
+    def owner(self) -> str:
+        """The module to look at when these changed."""
+        return self.name
+
+    @property
+    def shape(self) -> tuple[str, int]:
+        """What two must share for their channels to be compared one by one."""
+        return self.name, len(self.live)
+
+
+@dataclass(frozen=True)
 class Groups:
     """Groups of channels of one layer that are active together, k of them.
 
@@ -139,6 +164,7 @@ class Probe:
         classes: names in the order of `Groups.attribution`.
         accuracy: the model's own on the batch; None for other targets.
         layers: from input to output.
+        branches: inside of layers, in the order in which they ran.
         groups: by layer.
         panel: the examples, in order; empty when not logged.
     """
@@ -153,6 +179,16 @@ class Probe:
     concepts: tuple[Concept, ...] = ()
     course: Course | None = None
     panel: tuple[ProbedExample, ...] = ()
+    branches: tuple[Branch, ...] = ()
+
+    @property
+    def channels(self) -> tuple[ProbedLayer | Branch, ...]:
+        """Layers and branches, each branch before the layer it leads into."""
+        found: list[ProbedLayer | Branch] = []
+        for layer in self.layers:
+            found += [branch for branch in self.branches if branch.layer == layer.name]
+            found.append(layer)
+        return tuple(found)
 
     @property
     def summary(self) -> "Probe":

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from backslide_detector.probe import ProbedLayer
+from backslide_detector.probe import Branch, ProbedLayer
 
 SAME = 0.9
 """Correlation from which a channel counts as the same."""
 
 
-def same_units(new: ProbedLayer, old: ProbedLayer) -> float | None:
+def same_units(new: ProbedLayer | Branch, old: ProbedLayer | Branch) -> float | None:
     """Share of channels that answer as the same channel of the old run did.
 
     Of the channels that live in either run; by the correlation of their signatures. It has a

@@ -8,7 +8,7 @@ from backslide_detector.inside.units import same_units
 
 @dataclass(frozen=True, slots=True)
 class KeptUnits:
-    """One layer of a warm retrain.
+    """One layer of a warm retrain, or one branch inside of it.
 
     Attributes:
         owner: the module with its weights.
@@ -25,24 +25,27 @@ class KeptUnits:
 
 
 def kept_units(pair: Pair) -> tuple[KeptUnits, ...]:
-    """Every layer that has the shape it had in the parent, from input to output."""
+    """Every layer and branch of the shape it had in the parent, from input to output."""
     found: list[KeptUnits] = []
     if pair.parent is None or pair.parent.probe is None:
         return ()
-    for new in pair.probes[0].layers:
-        old = pair.parent.probe.layer(new.name)
-        share = None if old is None else same_units(new, old)
+    before = {each.name: each for each in pair.parent.probe.channels}
+    history = [
+        ({each.name: each for each in child.probe.channels}, parent.probe.channels)
+        for child, parent in pair.warm_history
+        if child.probe is not None and parent.probe is not None
+    ]
+    earlier: dict[str, list[float]] = {}
+    for children, parents in history:
+        for old in parents:
+            share = same_units(children[old.name], old) if old.name in children else None
+            if share is not None:
+                earlier.setdefault(old.name, []).append(share)
+    for new in pair.probes[0].channels:
+        share = same_units(new, before[new.name]) if new.name in before else None
         if share is None:
             continue
-        before = [
-            earlier
-            for child, parent in pair.warm_history
-            if child.probe is not None
-            and parent.probe is not None
-            and (one := child.probe.layer(new.name)) is not None
-            and (other := parent.probe.layer(new.name)) is not None
-            and (earlier := same_units(one, other)) is not None
-        ]
-        usual = sum(before) / len(before) if before else None
-        found.append(KeptUnits(new.name, new.owner, share, usual, len(before)))
+        shares = earlier.get(new.name, [])
+        usual = sum(shares) / len(shares) if shares else None
+        found.append(KeptUnits(new.name, new.owner, share, usual, len(shares)))
     return tuple(found)

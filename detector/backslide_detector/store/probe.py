@@ -23,6 +23,7 @@ from backslide.contract import (
 )
 from backslide.contract import Probe as Key
 from backslide_detector.probe import (
+    Branch,
     Concept,
     Course,
     Groups,
@@ -37,6 +38,8 @@ from backslide_detector.store.tables import batches_of, frozen, open_tables
 MANIFEST: Final = "probe.json"
 UNITS: Final = 65_536
 CONCEPTS: Final = 2_000
+BRANCHES: Final = 200
+"""Modules inside of one layer that are read."""
 THUMBNAIL_BYTES: Final = 20_000
 PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -103,6 +106,7 @@ def read_probe(files: Mapping[str, Path], problems: list[str]) -> Probe | None:
         concepts=_concepts(rows["concepts"], examples),
         course=_course(rows["readability"], rows["concepts"], layers),
         panel=_panel(rows["examples"], examples),
+        branches=_branches(tables["units"], [layer.name for layer in layers]),
     )
 
 
@@ -179,6 +183,23 @@ def _rectangle(rows: pa.Table | None, name: str, most: int) -> Numbers | None:
     flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     matrix: Numbers = flat.astype(np.float64).reshape(len(rows), width)
     return matrix if np.isfinite(matrix).all() else None
+
+
+def _branches(units: pa.Table, layers: Sequence[str]) -> tuple[Branch, ...]:
+    """Channels of what is no layer, each with the next layer in the table."""
+    waiting: list[str] = []
+    found: list[Branch] = []
+    for name in units["layer"].unique().to_pylist():
+        if name is None or len(waiting) > BRANCHES:
+            continue
+        if name not in layers:
+            waiting.append(name)
+            continue
+        for each in waiting:
+            live, signatures = _channels(_of(units, each, "unit"))
+            found.append(Branch(each, name, live, signatures))
+        waiting = []
+    return tuple(found)
 
 
 def _remainder(rows: pa.Table | None, examples: int) -> NDArray[np.float32]:

@@ -104,6 +104,8 @@ remainders: R, n x 16, a row a column: random sums of what the codes leave out, 
 scale, so that code code' + R R' is K on average. No row where nothing is left out.
 units: signature of each channel at fixed (example, position) places, the same in every run with
 this probe batch and as many positions: value = signature x scale; `live`: the channel varies.
+In the order in which they ran, with modules with weights inside the blocks of sequence networks
+among them, each before the layer it leads into, which is the block.
 groups: non-negative matrix factors of the outputs at positions. `weights`: of the channels, or
 of their positive, then their negative parts where the layer is signed; `activity`: of the group
 on each example, the mean over positions; `maps`: the same on a 4 x 4 grid of the positions,

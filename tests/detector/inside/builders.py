@@ -162,6 +162,18 @@ def write(given: Probe, folder) -> dict:
         ]
         rows["units"] += [
             {
+                "layer": branch.name,
+                "unit": i,
+                "live": bool(branch.live[i]),
+                "scale": 0.5,
+                "signature": (signature / 0.5).astype(np.int8),
+            }
+            for branch in given.branches
+            if branch.layer == each.name
+            for i, signature in enumerate(branch.signatures)
+        ]
+        rows["units"] += [
+            {
                 "layer": each.name,
                 "unit": i,
                 "live": bool(each.live[i]),

@@ -23,6 +23,7 @@ from tests.detector.inside.test_measures import CHAIN, changed, forming
 from backslide_detector.checks.registry import backed, load_checks, run_checks
 from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
 from backslide_detector.inside.pair import Pair
+from backslide_detector.probe import Branch
 
 MINE = {check.name: check for check in load_checks() if check.family == "inside"}
 COLD = tuple(inside(f"h{i}", healthy(i + 1)) for i in range(9))
@@ -59,6 +60,20 @@ def test_near_the_output_it_says_around():
 
 def test_a_reset_layer_is_found_without_a_word_about_the_start():
     assert said("layer-changed", Pair(inside(of=reset("conv3")), OLD)).layer == "conv3"
+
+
+def with_branch(seed):
+    """A probe with a branch before conv3, whose channels follow from the seed."""
+    channels = np.random.default_rng(seed).normal(size=(6, 64)).astype(np.float32)
+    branch = Branch("conv3.linear1", "conv3", np.ones(6, bool), channels)
+    return replace(warm(seed=1), branches=(branch,))
+
+
+def test_a_branch_that_was_reset_is_named_though_its_block_hides_it():
+    old = replace(OLD, probe=with_branch(0))
+    found = said("layer-changed", Pair(inside(of=with_branch(5), parent="old"), old))
+    assert (found.layer, found.numbers["layers"]) == ("conv3.linear1", 1.0)
+    assert said("layer-changed", Pair(inside(of=with_branch(0), parent="old"), old)) == Clear()
 
 
 def test_a_plain_warm_retrain_is_clear():

@@ -17,7 +17,7 @@ from tests.detector.inside.builders import (
 
 from backslide_detector.inside.similarity import cka
 from backslide_detector.inside.units import same_units
-from backslide_detector.probe import Course
+from backslide_detector.probe import Branch, Course
 from backslide_detector.store.graph import read_graph
 from backslide_detector.store.probe import read_probe
 
@@ -26,7 +26,9 @@ from backslide_detector.store.probe import read_probe
 def full():
     made = probe(panel=panel())
     first = layer("conv1", outputs("conv1", units=200), remainder=np.random.default_rng(0))
-    made = replace(made, layers=(first, *made.layers[1:]))
+    live, signatures = np.array([True, False]), np.array([[0.5, -1.0], [0.0, 0.0]])
+    branch = Branch("conv3.linear1", "conv3", live, signatures)
+    made = replace(made, layers=(first, *made.layers[1:]), branches=(branch,))
     course = Course(
         steps=np.array([10, 20]),
         layers=tuple(each.name for each in made.layers),
@@ -52,6 +54,11 @@ def test_what_was_written_is_read(full, tmp_path):
         step = np.abs(theirs.remainder).max(initial=0.0) / 127
         assert mine.remainder.size == theirs.remainder.size
         assert np.abs(mine.sketch - theirs.sketch)[:, 32:].max(initial=0.0) <= step
+    (branch,) = read.branches
+    assert (branch.shape, branch.layer) == (("conv3.linear1", 2), "conv3")
+    assert branch.live.tolist() == [True, False]
+    assert branch.signatures.tolist() == [[0.5, -1.0], [0.0, 0.0]]
+    assert [each.name for each in read.channels][2:4] == ["conv3.linear1", "conv3"]
     groups = read.groups["conv2"]
     assert np.allclose(groups.activity, ONE_HOT[:3])
     assert groups.maps.shape == (3, 256, 16)

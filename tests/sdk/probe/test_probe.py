@@ -17,6 +17,7 @@ from torch import nn
 import backslide
 from backslide.contract import PROBE_BYTES, PROBE_SCHEMAS, Artifact, Probe
 from backslide.measure.probe.probe import probe
+from backslide.measure.probe.signatures import signatures
 from backslide.spool.segments import Kind, read, segment_path, segments
 
 
@@ -203,6 +204,21 @@ def test_the_stream_of_a_transformer_is_read_and_not_its_branches(batch_first):
     assert table.layer.tolist() == ["embed", *blocks, "norm", "head"]
     assert table.units.tolist() == [16] * 5 + [4]
     assert table.positions.tolist() == [9] * 5 + [1]
+    units = found.tables["units"].to_pandas()
+    inside = [f"{blocks[0]}.{name}" for name in ("self_attn", "linear1", "linear2")]
+    assert list(dict.fromkeys(units.layer))[:5] == ["embed", *inside, blocks[0]]
+    assert {len(each) for each in units[units.layer.isin(inside)].signature} == {64}
+
+
+def test_channels_inside_of_blocks_are_those_of_their_modules():
+    tokens = torch.randint(30, (70, 9), generator=torch.Generator().manual_seed(0))
+    model, name = networks.Transformer(True), "encoder.layers.1.linear1"
+    units = probe(model, tokens).tables["units"].to_pandas()
+    rows = units[units.layer == name]
+    seen = outputs(model, tokens, name).reshape(70, 9, -1).astype(np.float32)
+    expected = signatures(seen)
+    assert (np.stack(rows.signature) == expected.values).all()
+    assert rows.live.tolist() == expected.live.tolist()
 
 
 def test_recurrent_networks_tuples_and_values():

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import torch
@@ -109,12 +109,25 @@ def batches(rows: int, layers: Iterable[Layer]) -> list[tuple[int, int]]:
     return [(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
+class Ear(Protocol):
+    """What hears outputs besides."""
+
+    @property
+    def modules(self) -> set[str]:
+        """Names of the modules to listen to."""
+
+    def take(self, name: str, number: int, output: object) -> None:
+        """Hears the output of a module's call of that number."""
+
+
 def collect(
     model: nn.Module,
     examples: Examples,
     layers: Sequence[Layer],
     device: torch.device,
     found: Collected,
+    *,
+    besides: Ear,
 ) -> Iterator[Outputs]:
     """Gives each layer's outputs in turn, and forgets them afterwards.
 
@@ -124,12 +137,15 @@ def collect(
         layers: whose outputs are wanted.
         device: the model's.
         found: takes the answers and problems.
+        besides: hears its modules' outputs in the first pass.
     """
     for number, some in enumerate(_shares(layers, examples.rows)):
         stores = _Stores(some, examples.rows)
+        names = {layer.module for layer in some}
         with torch.no_grad():
             for start, stop in batches(examples.rows, layers):
-                with heard(model, {layer.module for layer in some}, stores.take):
+                first = heard(model, besides.modules if number == 0 else set(), besides.take)
+                with heard(model, names, stores.take), first:
                     answer = called(model, moved(examples.part(start, stop), device))
                 if number == 0:
                     found.answers.append(answer)

@@ -6,7 +6,7 @@ and the activation that follow: the last of these speaks for it.
 """
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -72,12 +72,24 @@ class Layer:
     reading: Reading
 
 
-def choose(
-    calls: Sequence[Call], again: Sequence[Call], rows: tuple[int, int]
-) -> tuple[list[Layer], list[str]]:
-    """All layers of a network, in the order in which they ran, and names of those left out.
+@dataclass(frozen=True)
+class Chosen:
+    """What of a network is looked at.
 
-    Left out are layers that do not answer for each example: experts that get some of them.
+    Attributes:
+        layers: in the order in which they ran.
+        branches: modules with weights inside the blocks that sequences run through: only their
+            channels are looked at. The depth is that of the layer they lead into.
+        left_out: names of those that do not answer for each example: experts that get some.
+    """
+
+    layers: list[Layer]
+    branches: list[Layer]
+    left_out: list[str]
+
+
+def choose(calls: Sequence[Call], again: Sequence[Call], rows: tuple[int, int]) -> Chosen:
+    """Chooses among the calls of a forward pass.
 
     Args:
         calls: of one forward pass.
@@ -104,20 +116,34 @@ def choose(
     for call in sorted(chosen, key=lambda each: (each.leaf, each.end)):
         seen.setdefault(call.version, call)
     ordered = sorted(seen.values(), key=lambda call: call.end)
-    layers = [
-        Layer(
+    ends = [call.end for call in ordered]
+    inside = [
+        call
+        for call in carriers
+        if call.key in readings
+        and call.version not in seen
+        and not _norms(call)
+        and any(_is_stream(block) and call.inside(block) for block in blocks)
+    ]
+
+    def layer(call: Call) -> Layer:
+        numbers = 0 if call.output is None else call.output.numel() // rows[0]
+        return Layer(
             call.key,
             call.name,
             call.number,
             type(call.module).__name__,
             weights[call.key],
-            depth,
-            0 if call.output is None else call.output.numel() // rows[0],
+            bisect_left(ends, call.end),
+            numbers,
             readings[call.key],
         )
-        for depth, call in enumerate(ordered)
-    ]
-    return layers, left_out
+
+    return Chosen(
+        [layer(call) for call in ordered],
+        [layer(call) for call in sorted(inside, key=lambda call: call.end)],
+        left_out,
+    )
 
 
 def thinned(layers: Sequence[Layer], most: int) -> list[Layer]:

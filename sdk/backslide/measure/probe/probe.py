@@ -15,11 +15,13 @@ from backslide.measure.probe import tables
 from backslide.measure.probe.answers import said
 from backslide.measure.probe.attribution import attributions
 from backslide.measure.probe.bounds import bounded, size
+from backslide.measure.probe.branches import Branches
 from backslide.measure.probe.calls import Call, listening
 from backslide.measure.probe.collect import Collected, collect
 from backslide.measure.probe.concepts import Concepts, ask
 from backslide.measure.probe.examples import Examples
-from backslide.measure.probe.layers import Layer, choose, thinned
+from backslide.measure.probe.layers import Chosen, Layer, choose, thinned
+from backslide.measure.probe.signatures import Signatures
 from backslide.measure.probe.summary import problem, summary
 from backslide.measure.probe.tables import Seen
 from backslide.measure.probe.thumbnails import thumbnails
@@ -32,6 +34,9 @@ FEWEST: Final = 8
 
 TRACED: Final = (2, 3)
 """Examples of two forward passes that tell which dimension counts examples."""
+
+BRANCHES: Final = 3 * PROBE_LAYERS
+"""Modules inside of blocks whose channels are looked at."""
 
 NAMED: Final = 4
 """Layers that are named in one sentence."""
@@ -79,14 +84,15 @@ def probe(
     device = _device(model, examples)
     found = Collected()
     with guest(model, device):
-        seen = _seen(model, examples, asked, device, found)
+        seen, inside = _seen(model, examples, asked, device, found)
     answers = said(found.answers, asked)
     pictures = thumbnails(examples) if with_thumbnails else None
     if with_thumbnails and pictures is None:
         problems.append(
             "there are no thumbnails: the inputs are no images of one or three colours"
         )
-    units, left_out = tables.units_table(seen)
+    known = [*inside, *((each.layer, each.signatures) for each in seen)]
+    units, left_out = tables.units_table(sorted(known, key=lambda one: one[0].depth))
     others = {
         "layers": tables.layers_table(seen),
         "codes": tables.codes_table(seen),
@@ -118,10 +124,12 @@ def _seen(
     asked: Concepts,
     device: torch.device,
     found: Collected,
-) -> list[Seen]:
-    """Each layer in turn, and at last what its groups add to the answers."""
+) -> tuple[list[Seen], list[tuple[Layer, Signatures]]]:
+    """Each layer in turn, and at last what its groups add to the answers; and the branches."""
     problems = found.problems
-    layers, left_out, effort = _layers(model, examples, device)
+    chosen, effort = _chosen(model, examples, device)
+    layers, left_out = chosen.layers, chosen.left_out
+    branches = Branches(thinned(chosen.branches, BRANCHES), examples.rows)
     if not layers:
         problems.append("no layer's output has a row an example: none is looked at")
     if left_out:
@@ -130,20 +138,22 @@ def _seen(
     if len(layers) > PROBE_LAYERS:
         problems.append(f"of {len(layers)} layers {PROBE_LAYERS} are looked at, evenly spread")
     seen = []
-    for outputs in collect(model, examples, thinned(layers, PROBE_LAYERS), device, found):
+    some = thinned(layers, PROBE_LAYERS)
+    for outputs in collect(model, examples, some, device, found, besides=branches):
         if (broken := problem(outputs)) is not None:
             problems.append(broken)
         else:
             seen.append(summary(outputs, asked))
+    inside = list(branches.signatures())
     if not asked.classes:
-        return seen
+        return seen, inside
     groups = {each.layer: (each.groups, each.signatures.signed) for each in seen}
     try:
         shares = attributions(model, examples, asked, groups, work=effort, device=device)
     except Exception as error:  # noqa: BLE001  # whatever a backward pass through a model brings
         problems.append(f"what groups add to the answers is left out: {error}")
-        return seen
-    return [replace(each, attribution=shares[each.layer]) for each in seen]
+        return seen, inside
+    return [replace(each, attribution=shares[each.layer]) for each in seen], inside
 
 
 def layers_of(model: nn.Module, inputs: object) -> list[Layer]:
@@ -151,19 +161,17 @@ def layers_of(model: nn.Module, inputs: object) -> list[Layer]:
     examples = Examples.of(inputs, PROBE_EXAMPLES)
     device = _device(model, examples)
     with guest(model, device):
-        return _layers(model, examples, device)[0]
+        return _chosen(model, examples, device)[0].layers
 
 
-def _layers(
-    model: nn.Module, examples: Examples, device: torch.device
-) -> tuple[list[Layer], list[str], int]:
-    """The layers, names of those left out, and the work of a forward pass on one example."""
+def _chosen(model: nn.Module, examples: Examples, device: torch.device) -> tuple[Chosen, int]:
+    """What is looked at, and the work of a forward pass on one example."""
     heard: list[list[Call]] = []
     for rows in TRACED:
         with listening(model) as listener, torch.no_grad():
             called(model, moved(examples.part(0, rows), device))
         heard.append(listener.calls)
-    return *choose(heard[0], heard[1], TRACED), work(heard[0], TRACED[0])
+    return choose(heard[0], heard[1], TRACED), work(heard[0], TRACED[0])
 
 
 def _device(model: nn.Module, examples: Examples) -> torch.device:

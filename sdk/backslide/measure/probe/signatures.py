@@ -35,9 +35,19 @@ def signatures(outputs: Floats) -> Signatures:
     """Of outputs, shape (examples, positions, channels), all finite."""
     examples, positions, channels = outputs.shape
     flat = outputs.reshape(-1, channels)
-    low, high = flat.min(0), flat.max(0)
+    return of_places(flat[places(examples, positions)], flat.min(0), flat.max(0))
+
+
+def of_places(taken: Floats, low: Floats, high: Floats) -> Signatures:
+    """Of outputs at the places, shape (places, channels), all finite.
+
+    Args:
+        taken: the outputs.
+        low: least output of each channel anywhere, shape (channels,).
+        high: its largest one.
+    """
     magnitude = np.maximum(np.abs(low), np.abs(high))
-    taken = flat[places(examples, positions)].T
+    taken = taken.T
     scale = np.abs(taken).max(1).astype(np.float32) / np.float32(127)
     steps = taken / np.where(scale > 0, scale, 1.0)[:, None]
     return Signatures(

@@ -107,21 +107,28 @@ def remainders_table(seen: Sequence[Seen]) -> pa.Table:
     )
 
 
-def units_table(seen: Sequence[Seen]) -> tuple[pa.Table, list[str]]:
-    """By `PROBE_SCHEMAS["units"]`, and what was left out."""
-    counts = [len(each.signatures.live) for each in seen]
+def units_table(
+    known: Sequence[tuple[Layer, Signatures]],
+) -> tuple[pa.Table, list[str]]:
+    """By `PROBE_SCHEMAS["units"]`, and what was left out.
+
+    Args:
+        known: by layer or branch, in the order in which they ran.
+    """
+    seen = [each for _, each in known]
+    counts = [len(each.live) for each in seen]
     most = _most(counts, UNITS)
     chosen = [
         np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)) for n in counts
     ]
     table = pa.table(
         [
-            _repeated([each.layer.name for each in seen], [len(each) for each in chosen]),
+            _repeated([layer.name for layer, _ in known], [len(each) for each in chosen]),
             pa.array(np.concatenate([np.zeros(0, int), *chosen]).astype(np.int32)),
-            pa.array(_joined(seen, chosen, lambda each: each.signatures.live, bool)),
-            pa.array(_joined(seen, chosen, lambda each: each.signatures.scale, np.float32)),
+            pa.array(_joined(seen, chosen, lambda each: each.live, bool)),
+            pa.array(_joined(seen, chosen, lambda each: each.scale, np.float32)),
             _lists(
-                [each.signatures.values[at] for each, at in zip(seen, chosen, strict=True)],
+                [each.values[at] for each, at in zip(seen, chosen, strict=True)],
                 pa.int8(),
             ),
         ],
@@ -248,9 +255,9 @@ def _most(counts: Sequence[int], room: int) -> int:
 
 
 def _joined(
-    seen: Sequence[Seen],
+    seen: Sequence[Signatures],
     chosen: Sequence[NDArray[np.intp]],
-    column: Callable[[Seen], NDArray[Any]],
+    column: Callable[[Signatures], NDArray[Any]],
     dtype: type,
 ) -> NDArray[Any]:
     parts = [column(each)[at] for each, at in zip(seen, chosen, strict=True)]
