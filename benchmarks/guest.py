@@ -17,7 +17,8 @@ from torch import nn
 import backslide
 from backslide.contract import Artifact
 from backslide.measure.snapshot import STATISTICS
-from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.frames import Kind
+from backslide.spool.segments import read, segment_path, segments
 
 PAGE = Path(__file__).with_suffix(".md")
 MARK = "<!-- figures -->"

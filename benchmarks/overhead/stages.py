@@ -14,6 +14,7 @@ from torch.nn import functional as F  # noqa: N812  # the field's name for it
 
 from backslide.measure import snapshot
 from backslide.measure.assemble import Assembler
+from backslide.measure.flight import Flights
 from backslide.measure.instruments import steps, updates
 from backslide.measure.instruments.activations import Activations
 from backslide.measure.summary import Summary
@@ -28,7 +29,7 @@ STAGES: Final[dict[str, tuple[Any, str]]] = {
     "samples: histograms": (Summary, "finish"),
     "arithmetic on the host": (Transfer, "rows"),
     "units, network figures": (Assembler, "snapshot"),
-    "the batch": (Watch, "_batch"),
+    "the batch": (Flights, "_batch"),
     "encoding": (snapshot, "encode"),
 }
 """By name, the function that does it; none is inside another."""

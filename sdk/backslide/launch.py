@@ -19,8 +19,9 @@ from backslide.record import provenance
 from backslide.record.scalars import clean
 from backslide.record.text import storable
 from backslide.run import Run
+from backslide.spool.frames import Kind
 from backslide.spool.job import WRITER_LOCK, Job, Lock
-from backslide.spool.segments import Kind, Spool
+from backslide.spool.segments import Spool
 
 if TYPE_CHECKING:
     import torch

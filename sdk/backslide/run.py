@@ -21,9 +21,10 @@ from backslide.record.origin import Origin
 from backslide.record.predictions import evaluate, outcomes
 from backslide.record.recorder import Recorder
 from backslide.remains import tell_what_remains
+from backslide.spool.frames import Kind
 from backslide.spool.job import Job, Lock, RunState
 from backslide.spool.keeper import Keeper
-from backslide.spool.segments import Kind, Spool
+from backslide.spool.segments import Spool
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,9 @@ from tests.mlflow_server import free_port
 from tests.tracker.family import BACKSLIDE
 
 from backslide.contract import Tag
+from backslide.spool.frames import Kind
 from backslide.spool.job import WRITER_LOCK, Job, Lock
-from backslide.spool.segments import Kind, Spool
+from backslide.spool.segments import Spool
 from backslide_tracker.doctor import OVERDUE_SECONDS
 
 

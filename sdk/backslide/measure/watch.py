@@ -9,7 +9,6 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from time import perf_counter, thread_time
 from typing import Final
 
@@ -20,10 +19,9 @@ from torch.optim import Optimizer
 from backslide.contract import Role
 from backslide.measure.assemble import Assembler
 from backslide.measure.batches.batches import Batches
-from backslide.measure.batches.facts import Batch
 from backslide.measure.batches.undisturbed import fit
 from backslide.measure.cadence import Cadence
-from backslide.measure.flight import Flight, Sample
+from backslide.measure.flight import Flight, Flights, Sample
 from backslide.measure.graph.trace import trace_on
 from backslide.measure.instruments.activations import Activations
 from backslide.measure.instruments.graph import Graph
@@ -41,9 +39,6 @@ from backslide.measure.summary import Summary
 PATIENCE: Final = 64
 """Calls of `step` that a sampled step waits for an optimizer's step: gradient accumulation, or
 steps skipped under mixed precision."""
-
-IN_FLIGHT: Final = 8
-"""Snapshots on their way from a device at most."""
 
 BLIND: Final = 3
 """Sampled steps without any activation before that is reported."""
@@ -100,7 +95,7 @@ class Watch:
         self._meter = Meter()
         self._layout = Layout()
         self._graph = Graph()
-        self._assembler = Assembler(self._layout, self._graph.depth)
+        self._flights = Flights(Assembler(self._layout, self._graph.depth), self._fail)
         self._parameters = Parameters(bare, self._layout)
         self._start = Start(bare)
         self._steps = Steps(optimizers, self._parameters, self._start, self._meter, self._fail)
@@ -108,8 +103,6 @@ class Watch:
         self._batches = None if model is None or bare is None else self._inputs(model, bare)
         self._turn = 0
         self._spare = Spare()
-        self._hidden = self._surcharge = 0.0
-        self._flying: list[Flight] = []
         self._sample: Sample | None = None
         self._closed = False
         self._last = perf_counter()
@@ -139,7 +132,7 @@ class Watch:
             if sample is not None and self._over(sample):
                 self._sample = None
                 self._send(step, sample)
-            ready = self._arrived()
+            ready = self._flights.landed(self._cadence.share)
         except Exception as error:  # noqa: BLE001  # nothing may reach the training loop
             self._fail(f"step {step} could not be measured: {error}")
         now = perf_counter()
@@ -149,12 +142,12 @@ class Watch:
             self._cadence.ran(thread_time() - ran, now - start)
             aside = 0.0 if self._batches is None else self._batches.take_trial_seconds()
             sample.cost += cost - aside
-            price = sample.cost + self._surcharge if self._sample is None else None
-        hidden, self._hidden = self._hidden, 0.0
-        due = self._cadence.step(now - self._last, cost + hidden, price)
+            price = sample.cost + self._flights.surcharge if self._sample is None else None
+        cost += self._flights.take_hidden()
+        due = self._cadence.step(now - self._last, cost, price)
         self._last = now
         if self._sample is None:
-            if due and len(self._flying) < IN_FLIGHT:
+            if due and self._flights.room:
                 self._begin()
             else:
                 self._rest()
@@ -185,7 +178,7 @@ class Watch:
         """Takes all hooks away and returns what is left, waiting for copies under way."""
         self.detach()
         try:
-            return self._arrived(wait=True)
+            return self._flights.landed(self._cadence.share, wait=True)
         except Exception as error:  # noqa: BLE001  # nothing may reach the training loop
             self._fail(f"the last snapshots are lost: {error}")
             return []
@@ -276,10 +269,9 @@ class Watch:
                 row = self._parameters.of(parameter).weight
                 sample.summary.add(row, local(parameter.detach()))
         capture = None if self._batches is None else self._batches.take()
-        self._flying.append(
-            Flight(
-                step, time.time(), sample, sample.summary.finish(), self._steps.rates, capture
-            )
+        transfer = sample.summary.finish()
+        self._flights.start(
+            Flight(step, time.time(), sample, transfer, self._steps.rates, capture)
         )
         if self._activations is not None:
             self._listen(self._activations)
@@ -302,28 +294,3 @@ class Watch:
         elif self._turn == BLIND and (unseen := activations.unseen()):
             names = ", ".join(unseen[:3]) + (", ..." if len(unseen) > 3 else "")
             self._fail(f"no output of {len(unseen)} modules was seen in {BLIND} steps: {names}")
-
-    def _arrived(self, *, wait: bool = False) -> list[Snapshot]:
-        """Snapshots whose copies are complete, in order."""
-        ready = []
-        while self._flying and (wait or self._flying[0].arrived()):
-            flight = self._flying.pop(0)
-            rows = flight.transfer.rows()
-            self._surcharge = flight.hidden()
-            self._hidden += self._surcharge
-            snapshot = self._assembler.snapshot(
-                flight.step, flight.wall_time, rows, self._cadence.share
-            )
-            scalars = {**snapshot.scalars, **flight.rates}
-            ready.append(replace(snapshot, scalars=scalars, batch=self._batch(flight)))
-        return ready
-
-    def _batch(self, flight: Flight) -> Batch | None:
-        """What the network was fed and answered, if it can be told."""
-        if flight.capture is None:
-            return None
-        try:
-            return flight.capture.batch(flight.step)
-        except Exception as error:  # noqa: BLE001  # a snapshot is worth more than its batch
-            self._fail(f"a batch could not be read: {error}")
-            return None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from backslide.contract import Artifact
 from backslide.record import provenance
 from backslide.record.recorder import Recorder
-from backslide.spool.segments import Kind
+from backslide.spool.frames import Kind
 
 if TYPE_CHECKING:
     import torch

@@ -18,8 +18,9 @@ from backslide.record.predictions import Outcomes
 from backslide.record.probed import Probed
 from backslide.record.scalars import Keys, Point, Reader, file_name
 from backslide.ship import parts
+from backslide.spool.frames import Kind
 from backslide.spool.job import FILES, write_whole
-from backslide.spool.segments import Kind, Spool
+from backslide.spool.segments import Spool
 
 _NONFINITE: Final = STATISTICS.index("nonfinite_fraction")
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from backslide.contract import BATCHES_SCHEMA, LAYERS_SCHEMA, SCALARS_SCHEMA, Artifact
 from backslide.measure.snapshot import Catalogue, decode
+from backslide.spool.frames import Kind, Record
 from backslide.spool.job import CATALOGUES, write_whole
-from backslide.spool.segments import Kind, Record
 
 
 @dataclass(frozen=True)

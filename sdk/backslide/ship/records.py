@@ -13,7 +13,8 @@ from backslide.ship import parts
 from backslide.ship.cursor import Row
 from backslide.ship.remote import RejectedError
 from backslide.ship.shipment import Shipment
-from backslide.spool.segments import Kind, Reading, Record, read, segment_path, segments
+from backslide.spool.frames import Kind, Reading, Record
+from backslide.spool.segments import read, segment_path, segments
 
 BATCH_ROWS: Final = 1_000
 BATCH_TEXTS: Final = 100

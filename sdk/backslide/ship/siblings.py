@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backslide.ship.cursor import Cursor
+from backslide.spool.frames import Kind
 from backslide.spool.job import JOB, Job, RunState
-from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.segments import read, segment_path, segments
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from typing import Final
 
 import backslide.contract
 from backslide.guard import Faults
+from backslide.spool.frames import Kind
 from backslide.spool.job import CALLS, SHIPPER_LOG, RunState
-from backslide.spool.segments import Kind, Spool
+from backslide.spool.segments import Spool
 
 TICK: Final = 1.0
 SHIPPER_STARTS: Final = 6

@@ -3,8 +3,7 @@
 A spool is a folder of append-only segments. One record is one frame, written by one `write` to
 a descriptor in append mode: what `append` accepted lies in the page cache and survives kill -9
 of this process. A background call to `sync` makes it survive a power cut too, about a second
-late. A frame carries its length and a CRC-32, so that a torn tail or a flipped bit is seen, cut
-out and counted, and costs no other record.
+late.
 
 A segment is closed once a younger one exists; only then may a reader pass over damage in it,
 because in the open one "damaged" and "not yet written" look the same.
@@ -12,22 +11,15 @@ because in the open one "damaged" and "not yet written" look the same.
 
 import errno
 import os
-import struct
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 from typing import Final
 
-MAGIC: Final = b"\xb5\x1d"
-HEADER: Final = struct.Struct("<2sBII")
-"""Magic, kind, bytes of payload, CRC-32 of everything but the magic and itself."""
-CHECKED: Final = struct.Struct("<BI")
+from backslide.spool.frames import Kind, Reading, frame, parse
 
 SEGMENT_BYTES: Final = 8 << 20
 SEGMENT_SECONDS: Final = 5.0
@@ -46,103 +38,6 @@ RESERVE_BYTES: Final = 16 << 10
 """A file that only takes up space, until the end of the run needs it."""
 
 _datasync: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
-
-
-class Kind(IntEnum):
-    """What a record is; values are on disk and never change their meaning."""
-
-    SCALARS = 1
-    SNAPSHOT = 2
-    ARTIFACT = 3
-    TAGS = 4
-    PARAMS = 5
-    DATASET = 6
-    DROPPED = 7
-    END = 8
-    CATALOGUE = 9
-    BATCH = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One frame.
-
-    Attributes:
-        kind: a `Kind`, or a number that a newer writer knows.
-        end: offset of the byte after it, from where the reading began.
-    """
-
-    kind: int
-    payload: bytes
-    end: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a stretch of a segment held.
-
-    Attributes:
-        records: in the order written.
-        end: how many bytes are dealt with.
-        damaged: byte ranges, (start, end), that hold no record.
-    """
-
-    records: tuple[Record, ...]
-    end: int
-    damaged: tuple[tuple[int, int], ...] = ()
-
-
-def frame(kind: int, payload: bytes) -> bytes:
-    """One record as it lies on disk."""
-    size = len(payload)
-    crc = zlib.crc32(payload, zlib.crc32(CHECKED.pack(kind, size)))
-    return HEADER.pack(MAGIC, kind, size, crc) + payload
-
-
-def parse(data: bytes, *, closed: bool) -> Reading:
-    """Reads frames from the start of `data`.
-
-    Args:
-        data: a segment from any frame boundary on.
-        closed: nobody writes any more: pass over damage. Otherwise stop at the first thing that
-            is no whole frame, for it may still be in the making.
-    """
-    records: list[Record] = []
-    damaged: list[tuple[int, int]] = []
-    at = 0
-    while at < len(data):
-        record = _frame_at(data, at)
-        if record is not None:
-            records.append(record)
-            at = record.end
-        elif closed:
-            start, at = at, _next_frame(data, at + 1)
-            damaged.append((start, at))
-        else:
-            break
-    return Reading(tuple(records), at, tuple(damaged))
-
-
-def _frame_at(data: bytes, at: int) -> Record | None:
-    if at + HEADER.size > len(data):
-        return None
-    magic, kind, size, crc = HEADER.unpack_from(data, at)
-    start = at + HEADER.size
-    if magic != MAGIC or start + size > len(data):
-        return None
-    payload = data[start : start + size]
-    if zlib.crc32(payload, zlib.crc32(CHECKED.pack(kind, size))) != crc:
-        return None
-    return Record(kind, payload, start + size)
-
-
-def _next_frame(data: bytes, at: int) -> int:
-    """Offset of the first whole frame from `at` on, or the end of the data."""
-    while (at := data.find(MAGIC, at)) >= 0:
-        if _frame_at(data, at) is not None:
-            return at
-        at += 1
-    return len(data)
 
 
 def segment_path(folder: Path, number: int) -> Path:

@@ -18,7 +18,8 @@ import backslide
 from backslide.contract import PROBE_BYTES, PROBE_SCHEMAS, Artifact, Probe
 from backslide.measure.probe.probe import probe
 from backslide.measure.probe.signatures import signatures
-from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.frames import Kind
+from backslide.spool.segments import read, segment_path, segments
 
 
 def layers(found):

@@ -15,8 +15,9 @@ from backslide.contract import Metric
 from backslide.record.scalars import keep
 from backslide.ship.delivery import Delivery
 from backslide.ship.remote import AwayError, Found, GoneError, RejectedError
+from backslide.spool.frames import Kind
 from backslide.spool.job import REJECTED, WRITER_LOCK, Job, Lock, RunState, held
-from backslide.spool.segments import Kind, Spool, segment_path, segments
+from backslide.spool.segments import Spool, segment_path, segments
 
 
 class KilledError(Exception):

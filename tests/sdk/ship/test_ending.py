@@ -18,8 +18,9 @@ from tests.sdk.ship import tools
 
 import backslide
 from backslide.ship.siblings import Sibling, take_up
+from backslide.spool.frames import Kind
 from backslide.spool.job import HANDOVER, SHIPPER_LOCK, WRITER_LOCK, Job, Lock
-from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.segments import read, segment_path, segments
 
 NOWHERE = "http://127.0.0.1:9"
 

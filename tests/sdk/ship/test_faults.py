@@ -16,8 +16,9 @@ from backslide.ship import cursor, packing
 from backslide.ship.delivery import Delivery
 from backslide.ship.remote import RejectedError
 from backslide.ship.tracking import Tracking
+from backslide.spool.frames import Kind
 from backslide.spool.job import CALLS, Job
-from backslide.spool.segments import Kind, Spool, segments
+from backslide.spool.segments import Spool, segments
 
 
 @pytest.fixture(autouse=True)

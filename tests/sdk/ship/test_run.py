@@ -12,7 +12,8 @@ import backslide
 from backslide.contract import BATCHES_SCHEMA, Artifact
 from backslide.record import provenance
 from backslide.ship import parts
-from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.frames import Kind
+from backslide.spool.segments import read, segment_path, segments
 
 
 @pytest.fixture

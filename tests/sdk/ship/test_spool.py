@@ -15,17 +15,8 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from backslide.spool.segments import (
-    HEADER,
-    MAGIC,
-    Kind,
-    Spool,
-    frame,
-    parse,
-    read,
-    segment_path,
-    segments,
-)
+from backslide.spool.frames import HEADER, MAGIC, Kind, frame, parse
+from backslide.spool.segments import Spool, read, segment_path, segments
 
 PAYLOADS = st.binary(max_size=300) | st.builds(
     lambda head, tail: head + MAGIC + tail, st.binary(max_size=40), st.binary(max_size=40)
@@ -217,7 +208,8 @@ def test_a_long_run_makes_hundreds_of_parts_at_most(tmp_path, monkeypatch, age, 
 ON_A_SMALL_DISK = """
 import sys
 from pathlib import Path
-from backslide.spool.segments import Kind, Spool, read, segment_path, segments
+from backslide.spool.frames import Kind
+from backslide.spool.segments import Spool, read, segment_path, segments
 folder = Path(sys.argv[1])
 spool = Spool(folder)
 accepted = sum(spool.append(Kind.SCALARS, bytes(80)) for _ in range(5000))

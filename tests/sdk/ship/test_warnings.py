@@ -10,7 +10,8 @@ import pytest
 from tests.faulty_proxy import Fault, FaultyProxy
 from tests.sdk.ship import tools
 
-from backslide.spool.segments import Kind, read, segment_path, segments
+from backslide.spool.frames import Kind
+from backslide.spool.segments import read, segment_path, segments
 
 FAULTS = (Fault.PAGE, Fault.BUSY, Fault.HALF, Fault.DOWN, Fault.REFUSED, Fault.LOST)
 

@@ -13,7 +13,7 @@ from backslide.contract import Artifact, Tag
 from backslide.small_data_command import small_data
 from backslide.smalldata import ADVICE, Kind, SmallDataVerdict
 from backslide.smalldata.record import record
-from backslide.spool.segments import Kind as Records
+from backslide.spool.frames import Kind as Records
 from backslide.spool.segments import read, segment_path, segments
 
 MODULE = """
