@@ -149,7 +149,7 @@ class Watch:
         if self._sample is None:
             if due and self._flights.room:
                 self._begin()
-            else:
+            elif sample is not None:
                 self._rest()
             self._meter.seconds += perf_counter() - now
         return ready

@@ -16,7 +16,7 @@ from backslide.record.course import thinned
 from backslide.record.data import Summary
 from backslide.record.predictions import Outcomes
 from backslide.record.probed import Probed
-from backslide.record.scalars import Keys, Point, Reader, file_name
+from backslide.record.scalars import Keys, Point, Reader, encoded, file_name
 from backslide.ship import parts
 from backslide.spool.frames import Kind
 from backslide.spool.job import FILES, write_whole
@@ -141,7 +141,7 @@ class Recorder:
         spool.hasten()
 
     def _point(self, point: Point) -> None:
-        values = {}
+        values, finite = {}, True
         for name, value in point.values.items():
             key = self._keys[str(name)]
             if key is None:
@@ -152,8 +152,13 @@ class Recorder:
             if value - value != 0.0:
                 self._nonfinite += 1
                 values[Metric.NONFINITE] = float(self._nonfinite)
-        record = {"step": point.step, "time": point.time, "values": values}
-        self.spool.append(Kind.SCALARS, json.dumps(record).encode())
+                finite = False
+        if finite:
+            record = encoded(point.step, point.time, values)
+        else:
+            fields = {"step": point.step, "time": point.time, "values": values}
+            record = json.dumps(fields).encode()
+        self.spool.append(Kind.SCALARS, record)
 
     def _lose(self, reason: str) -> None:
         self.spool.dropped[reason] += 1

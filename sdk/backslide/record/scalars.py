@@ -99,6 +99,16 @@ class Point:
     values: Mapping[str, Any]
 
 
+def encoded(step: int, time: int, values: Mapping[str, float]) -> bytes:
+    """A point as JSON, of accepted keys and finite values.
+
+    Between the kernels of a network nothing of `json` is in the caches: it takes three times as
+    long there, in every step.
+    """
+    items = ", ".join([f'"{key}": {float(value)!r}' for key, value in values.items()])
+    return f'{{"step": {step}, "time": {time}, "values": {{{items}}}}}'.encode()
+
+
 class Reader:
     """Turns what users log into floats without making the device wait.
 
@@ -120,7 +130,7 @@ class Reader:
         for key, value in values.items():
             if type(value) is float:
                 ready[key] = value
-            elif isinstance(value, tensor) and value.device.type != "cpu":
+            elif isinstance(value, tensor) and not value.is_cpu:
                 self._waiting.append((step, now, key, value.detach().reshape(()).clone()))
             else:
                 try:

@@ -553,7 +553,7 @@ def test_unsampled_steps_have_no_hooks():
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watch = Watch(model, [optimizer], overhead=1e-6)
-    watch._cadence.step(1.0, 10.0, 10.0)  # the budget is spent
+    watch._cadence.step(1.0, 100.0, 100.0)  # the budget is spent, on a crowded machine too
     train_step(model, optimizer)
     assert len(watch.step(0)) == 1
     assert not model[0]._forward_hooks

@@ -1,5 +1,7 @@
 """Keys, values and rows on their way out."""
 
+import json
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -7,7 +9,16 @@ import torch
 from hypothesis import example, given, settings
 from mlflow.utils.validation import _validate_metric_name
 
-from backslide.record.scalars import KEY_LIMIT, MAX_KEYS, Keys, Point, Reader, clean, keep
+from backslide.record.scalars import (
+    KEY_LIMIT,
+    MAX_KEYS,
+    Keys,
+    Point,
+    Reader,
+    clean,
+    encoded,
+    keep,
+)
 
 
 @given(st.text())
@@ -35,6 +46,15 @@ def test_two_keys_never_become_one(names):
     cleaned = [keys[name] for name in names]
     assert len(set(cleaned)) == len(names)
     assert [keys[name] for name in names] == cleaned
+
+
+@given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
+@settings(max_examples=50, deadline=None)
+def test_a_point_is_the_json_that_json_reads(name, value):
+    key = clean(name)
+    values = {key: value, "numpy": np.float64(value)}
+    read = json.loads(encoded(3, 1_700_000_000_000, values))
+    assert read == {"step": 3, "time": 1_700_000_000_000, "values": values}
 
 
 def test_the_number_of_keys_is_bounded():
@@ -90,6 +110,10 @@ class Device(torch.Tensor):
     @property
     def device(self):
         return torch.device("cuda")
+
+    @property
+    def is_cpu(self):
+        return False
 
     def __float__(self):
         raise AssertionError("a sync on the hot path")
