@@ -111,7 +111,10 @@ class Run:
                     recorder.network(self._watch.graph())
                 self._watch.charge(time.perf_counter() - start)
         if scalars:
+            start = time.perf_counter()
             recorder.scalars(self._step, scalars)
+            if self._watch is not None:
+                self._watch.charge_scalars(time.perf_counter() - start)
 
     @guarded(None)
     def log(self, values: Mapping[str, object] | None = None, /, **scalars: object) -> None:

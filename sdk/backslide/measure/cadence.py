@@ -42,6 +42,7 @@ class Cadence:
         aim: share of the time that it may cost by its own clocks; None: every step.
         spent: seconds that watching has cost so far.
         elapsed: seconds of training so far, watching included.
+        kept: seconds that went into keeping scalars; part of the share, but not of the grace.
     """
 
     def __init__(self, overhead: float | None) -> None:
@@ -51,6 +52,7 @@ class Cadence:
         self.aim = None if overhead is None else SEEN * overhead
         self.spent = 0.0
         self.elapsed = 0.0
+        self.kept = 0.0
         self._random = Random(0)  # noqa: S311  # its own generator: the global ones are the user's
         self._steps = 0
         self._since = 0
@@ -61,7 +63,7 @@ class Cadence:
     @property
     def share(self) -> float:
         """Share of the time spent on watching so far, as a fraction."""
-        return self.spent / self.elapsed if self.elapsed > 0 else 0.0
+        return (self.spent + self.kept) / self.elapsed if self.elapsed > 0 else 0.0
 
     def step(self, seconds: float, cost: float, price: float | None = None) -> bool:
         """Ends a step and says whether to sample the next one.
@@ -117,7 +119,7 @@ class Cadence:
 
     def _budget(self, aim: float) -> float:
         """Seconds that watching may have cost by now."""
-        return max(self._grace(), aim * self.elapsed)
+        return max(self._grace(), aim * self.elapsed - self.kept)
 
     def _grace(self) -> float:
         """Seconds that watching may cost in all, whatever the share."""

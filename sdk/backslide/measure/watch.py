@@ -174,6 +174,10 @@ class Watch:
         """Counts what it cost to keep the snapshots as part of watching."""
         self._meter.seconds += seconds
 
+    def charge_scalars(self, seconds: float) -> None:
+        """Counts what it cost to keep a step's scalars: less is left for looking inside."""
+        self._cadence.kept += seconds
+
     def close(self) -> list[Snapshot]:
         """Takes all hooks away and returns what is left, waiting for copies under way."""
         self.detach()

@@ -38,6 +38,17 @@ def test_the_budget_holds(price, overhead):
     assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
 
 
+def test_what_scalars_cost_is_taken_from_the_share_and_not_from_the_grace():
+    cadence, sampled, due = Cadence(0.01), 0, True
+    for _ in range(100_000):
+        cost = 0.005 if due else 1e-6
+        sampled += due
+        cadence.kept += 5e-5  # half a percent
+        due = cadence.step(0.01 + cost, cost, cost if due else None)
+    assert cadence.share <= 0.01
+    assert 300 <= sampled <= 1_000
+
+
 @pytest.mark.parametrize(("steps", "price"), [(500, 0.04), (900, 0.05), (3_000, 0.05)])
 def test_a_dear_look_leaves_some_of_the_grace_for_the_rest_of_a_short_run(steps, price):
     sampled = simulate(Cadence(0.01), steps, 0.005, price)
