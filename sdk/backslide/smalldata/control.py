@@ -2,14 +2,13 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from backslide.smalldata.data import Examples
-from backslide.smalldata.forward import observe
 from backslide.smalldata.memorise import adam
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.swap import RATES
@@ -26,6 +25,8 @@ BEYOND_DOUBT: Final = 6.0
 """Training ends at this z. It is far above `INFORMATIVE`, as looking often favours chance."""
 CLEARLY: Final = 0.1
 """Share of the error of a constant answer by which knowing the inputs makes it smaller."""
+FAR_LESS: Final = 0.3
+"""Skill that a model lacks beside what its data allow."""
 CONTROLS: Final = 4
 T_95: Final = 2.353
 """One-sided 95 % point of Student's t, three degrees of freedom: one new value against four."""
@@ -69,6 +70,8 @@ class _Learner:
     task: Task
     epochs: int = 0
     limit: int = EPOCHS
+    hasty: bool = True
+    """Training ends when the agreement is beyond doubt."""
 
     def learn(
         self,
@@ -89,18 +92,14 @@ class _Learner:
                     self.recipe.step(self.model, self.optimizer, self.train.take(rows))
             if self.epochs % LOOK_EVERY == 0:
                 found = self.agreement()
-                if found.z >= BEYOND_DOUBT and self.limit == EPOCHS:
+                if self.hasty and found.z >= BEYOND_DOUBT:
                     break
         return found
 
     def predict(self, examples: Examples, *, training: bool = False) -> Tensor:
         parts = [
-            observe(
-                self.model,
-                self.optimizer,
-                self.recipe.step_fn,
-                examples.take(rows),
-                training=training,
+            self.recipe.observe(
+                self.model, self.optimizer, examples.take(rows), training=training
             ).output
             for rows in _batches(torch.arange(len(examples)))
             if len(rows) > 1
@@ -136,9 +135,52 @@ def control(
     numbers = {"heldout": found.score, "heldout_chance": found.chance, "heldout_z": found.z}
     if found.z < INFORMATIVE:
         return _explain(own, found), sentence, numbers
-    if _informed(own):
-        return None, sentence, numbers
-    return _lucky(own, found), sentence, numbers
+    luck = None if _informed(own) else _lucky(own, found)
+    return luck or _falls_short(own, found), sentence, numbers
+
+
+def _falls_short(own: _Learner, found: Agreement) -> Defect | None:
+    """A model that learns something, and far less than there is to learn.
+
+    What looks like it early on is given a whole training before it is said.
+    """
+    neighbours = nearest(own.task, own.train, own.heldout)
+    as_trained = own.agreement(training=True)
+    if max(neighbours.skill, as_trained.skill) - found.skill < FAR_LESS:
+        return None
+    whole = _Learner(own.recipe, own.train, own.heldout, own.task, hasty=False)
+    late = whole.learn()
+    as_trained = whole.agreement(training=True)
+    if as_trained.skill - late.skill >= FAR_LESS:
+        return _apart(as_trained, late)
+    known = agreement(own.task, whole.predict(own.train), own.train)
+    if neighbours.skill - max(late.skill, known.skill) < FAR_LESS:
+        return None
+    with_adam = _Learner(own.recipe, own.train, own.heldout, own.task, hasty=False)
+    try:
+        with_adam.learn(lambda model: adam(own.recipe, model, RATES[0]))
+    except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
+        return None
+    known = agreement(own.task, with_adam.predict(own.train), own.train)
+    if neighbours.skill - known.skill < FAR_LESS:
+        return None  # it is slow and not small
+    return _small(neighbours, late, known)
+
+
+def _apart(as_trained: Agreement, found: Agreement) -> Defect:
+    sentence = (
+        f"In training mode the same model reaches {as_trained} on the held-out examples, "
+        f"in evaluation mode {found}."
+    )
+    return Defect(Kind.CODE, "train-eval-mismatch", sentence)
+
+
+def _small(neighbours: Agreement, found: Agreement, known: Agreement) -> Defect:
+    sentence = (
+        f"{NEIGHBOURS} nearest neighbours predict held-out targets ({neighbours}), this model "
+        f"does not ({found}); on its own training examples it reaches {known.score:.3f}."
+    )
+    return Defect(Kind.CAPACITY, "underfits", sentence)
 
 
 def _informed(own: _Learner) -> bool:
@@ -149,7 +191,7 @@ def _informed(own: _Learner) -> bool:
     of errors.
     """
     output = own.predict(own.heldout)
-    targets = own.heldout.take(range(len(output))).targets
+    targets = own.heldout.take(range(len(output))).truth
     if isinstance(own.task, Values):
         score = own.task.score(output, targets)
         return score is not None and score >= CLEARLY
@@ -164,7 +206,9 @@ def _lucky(own: _Learner, found: Agreement) -> Defect | None:
         shuffler = torch.Generator().manual_seed(seed)
         order = torch.randperm(len(own.train), generator=shuffler)
         train = own.train.with_targets(own.train.targets_of(order))
-        other = _Learner(own.recipe, train, own.heldout, own.task, limit=own.epochs)
+        other = _Learner(
+            own.recipe, train, own.heldout, own.task, limit=own.epochs, hasty=False
+        )
         scores.append(other.learn().score)
     null = torch.tensor(scores, dtype=torch.float64)
     spread = float(null.std()) * math.sqrt(1 + 1 / CONTROLS)
@@ -181,7 +225,7 @@ def _lucky(own: _Learner, found: Agreement) -> Defect | None:
 def agreement(task: Task, output: Tensor, examples: Examples) -> Agreement:
     """Agreement of predictions with targets, against a permutation null."""
     return _against_chance(
-        lambda rows: task.association(output, examples.targets_of(rows)), len(examples)
+        lambda rows: task.association(output, examples.truth_of(rows)), len(examples)
     )
 
 
@@ -199,11 +243,7 @@ def _explain(own: _Learner, found: Agreement) -> Defect:
     task = own.task
     as_trained = own.agreement(training=True)
     if as_trained.z >= BEYOND_DOUBT:
-        sentence = (
-            f"In training mode the same model reaches {as_trained} on the held-out examples, "
-            f"in evaluation mode {found}."
-        )
-        return Defect(Kind.CODE, "train-eval-mismatch", sentence)
+        return _apart(as_trained, found)
     mapped = _mapped(own)
     if mapped is not None and mapped.z >= BEYOND_DOUBT and mapped.skill >= MAPPED:
         sentence = (
@@ -226,14 +266,12 @@ def _explain(own: _Learner, found: Agreement) -> Defect:
         )
         return Defect(Kind.OPTIMIZER, "learns-too-slowly", sentence)
     fit = agreement(task, own.predict(own.train), own.train)
-    kind, cause = (
-        (Kind.CODE, "does-not-generalise") if fit.skill > 0.5 else (Kind.CAPACITY, "underfits")
+    small = _small(neighbours, found, fit)
+    return (
+        replace(small, kind=Kind.CODE, cause="does-not-generalise")
+        if fit.skill > 0.5
+        else small
     )
-    sentence = (
-        f"{NEIGHBOURS} nearest neighbours predict held-out targets ({neighbours}), this model "
-        f"does not ({found}); on its own training examples it reaches {fit.score:.3f}."
-    )
-    return Defect(kind, cause, sentence)
 
 
 def _with_adam(own: _Learner) -> Agreement | None:
@@ -247,7 +285,7 @@ def _with_adam(own: _Learner) -> Agreement | None:
 
 def _mapped(own: _Learner) -> Agreement | None:
     """Agreement after renaming predicted classes, learnt on one half and tried on the other."""
-    truth = own.task.groups(own.heldout.targets)
+    truth = own.task.groups(own.heldout.truth)
     output = own.predict(own.heldout)
     if truth is None or output.ndim != 2 or output.shape[1] < 2:
         return None
@@ -270,7 +308,7 @@ def nearest(task: Task, train: Examples, heldout: Examples) -> Agreement:
     near = distance.topk(min(NEIGHBOURS, len(train)), largest=False).indices
 
     def score(rows: Tensor) -> float:
-        return task.association(_vote(task, train.targets_of(rows), near), heldout.targets)
+        return task.association(_vote(task, train.truth_of(rows), near), heldout.truth)
 
     return _against_chance(score, len(train))
 

@@ -15,6 +15,7 @@ from backslide.smalldata.trees import (
     held,
     joined,
     label,
+    leaves,
     record,
     taken,
     tensors,
@@ -34,11 +35,13 @@ class Examples:
         inputs: what the step is given as `x`.
         targets: what it is given as `y`; None where a batch holds none that can be told.
         inside: the name of the targets in `inputs`, where they lie there.
+        part: of targets of several kinds, the place of those that are judged.
     """
 
     inputs: Tree
     targets: Tree
     inside: str | None = None
+    part: int | None = None
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -60,9 +63,18 @@ class Examples:
         targets = taken(self.targets, rows) if inside is None else held(inputs, inside)
         return replace(self, inputs=inputs, targets=targets)
 
+    @property
+    def truth(self) -> Tree:
+        """The targets that answers are held against."""
+        return self.targets if self.part is None else list(leaves(self.targets))[self.part]
+
     def targets_of(self, rows: Tensor) -> Tree:
         """A copy of the targets of some examples."""
         return taken(self.targets, rows)
+
+    def truth_of(self, rows: Tensor) -> Tree:
+        """A copy of `truth` of some examples."""
+        return taken(self.truth, rows)
 
     def with_targets(self, targets: Tree) -> Self:
         """The same inputs with other targets."""

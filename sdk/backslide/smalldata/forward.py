@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from backslide.smalldata.answers import Predicted
 from backslide.smalldata.data import Examples
-from backslide.smalldata.task import output_tensor
-from backslide.smalldata.trees import tensors
+from backslide.smalldata.trees import Tree, tensors
 
 Step: TypeAlias = Callable[[nn.Module, torch.optim.Optimizer, Any, Any], object]
 
@@ -34,10 +34,12 @@ class Call:
 class Tap:
     """Keeps the arguments and the output of the first call of a model within the block."""
 
-    def __init__(self, model: nn.Module) -> None:
-        """Watches `model`."""
+    def __init__(self, model: nn.Module, predicted: Predicted) -> None:
+        """Watches `model`; `predicted` finds the answer in what it returns."""
         self._model = model
+        self._predicted = predicted
         self.call = Call((), {}, None)
+        self.returned: object = None
 
     def __enter__(self) -> Self:
         """Starts to watch."""
@@ -56,8 +58,9 @@ class Tap:
     def _keep(
         self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: object
     ) -> None:
-        if self.call.output is None:
-            self.call = Call(args, kwargs, output_tensor(output))
+        if self.returned is None:
+            self.call = Call(args, kwargs, self._predicted(output))
+            self.returned = output
 
 
 class _Seen(BaseException):
@@ -69,6 +72,7 @@ def observe(
     optimizer: torch.optim.Optimizer,
     step: Step,
     examples: Examples,
+    predicted: Predicted,
     *,
     training: bool = False,
 ) -> Call:
@@ -86,7 +90,7 @@ def observe(
             model.eval()
 
     def leave(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], out: object) -> None:
-        output = output_tensor(out)
+        output = predicted(out)
         seen.append(
             Call(args, kwargs, None if output is None else output.detach().cpu().clone())
         )
@@ -107,6 +111,35 @@ def observe(
         for module, mode in modes.items():
             module.training = mode
     return seen[0] if seen else Call((), {}, None)
+
+
+def plain_call(
+    model: nn.Module, inputs: Tree, predicted: Predicted, *, training: bool = False
+) -> Call:
+    """Calls the model on inputs as they are in the data, without the user's step."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        if not training:
+            model.eval()
+        with torch.no_grad():
+            returned = called(model, inputs)
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    output = predicted(returned)
+    given = inputs if isinstance(inputs, tuple) else (inputs,)
+    return Call(given, {}, None if output is None else output.detach().cpu().clone())
+
+
+def called(model: nn.Module, inputs: Tree) -> object:
+    """What the model makes of inputs as they are in the data."""
+    match inputs:
+        case Mapping():
+            return model(**inputs)
+        case tuple() | list():
+            return model(*inputs)
+        case _:
+            return model(torch.as_tensor(inputs))
 
 
 class NoDropout(TorchFunctionMode):

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from backslide.smalldata.data import Examples
-from backslide.smalldata.forward import NoDropout, Tap
+from backslide.smalldata.forward import NoDropout, plain_call
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.task import Task, Unscored
 
@@ -22,6 +22,10 @@ FAIR_SHARE: Final = 0.2
 LOOK_EVERY: Final = 10
 LOSS_ALONE: Final = 0.5
 """A fair fall where there is no score, and the loss may have a floor that nobody knows."""
+
+
+Training: TypeAlias = tuple[nn.Module, Callable[[Examples], float]]
+"""A model, and a step that trains it and returns the loss."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,24 @@ class Fit:
     """The loss went below zero and kept falling, where no proper loss can."""
 
     @property
+    def backwards(self) -> bool:
+        """The loss is all but gone, and yet every answer is the wrong way round."""
+        learnt = 0 <= self.final <= LOSS_SHARE * self.initial
+        return learnt and not self.passed and self.score is not None and self.score <= 0.01
+
+    @property
     def finite(self) -> bool:
         """Whether the loss stayed finite."""
         return math.isfinite(self.final)
 
 
 def memorise(
-    model: nn.Module,
-    step: Callable[[Examples], float],
+    recipe: Recipe,
+    training: Training,
     examples: Examples,
     task: Task,
-    steps: int,
     *,
+    steps: int,
     patience: int,
 ) -> Fit:
     """Trains on the same few examples until they are known by heart or nothing moves any more.
@@ -60,6 +70,7 @@ def memorise(
     loss of the same outputs is down to `LOSS_SHARE`. The second way is for losses with a floor,
     such as label smoothing. A score reached with a loss still falling at the end will do.
     """
+    model, step = training
     losses: list[float] = []
     before = _weights(model)
     score: float | None = None
@@ -68,7 +79,7 @@ def memorise(
     with NoDropout(model):
         while not passed and _go_on(losses, steps, patience):
             look = len(losses) % LOOK_EVERY == 0 or len(losses) < 2
-            with Tap(model) as tap:
+            with recipe.tap(model) as tap:
                 losses.append(step(examples))
             if len(losses) == 1:
                 moved = _distance(before, _weights(model))
@@ -77,12 +88,18 @@ def memorise(
             if not look:
                 continue
             reference = None
-            if tap.call.output is not None:
-                output = tap.call.output.detach()
-                score = task.score(output, examples.targets)
-                reference = _value(task.loss(output, examples.targets))
+            output = tap.call.output
+            if recipe.rearranges:
+                output = plain_call(
+                    model, examples.inputs, recipe.predicted, training=True
+                ).output
+            if output is not None:
+                score = task.score(output.detach(), examples.truth)
+                reference = _value(task.loss(output.detach(), examples.truth))
             reference_start = reference if reference_start is None else reference_start
-            passed = _passes(task, score, losses, (reference, reference_start))
+            # Inputs that are drawn anew, or mixed, leave more of the loss.
+            share = LOSS_ALONE if recipe.rearranges else LOSS_SHARE
+            passed = _passes(task, score, losses, (reference, reference_start), share)
     if score is not None and score >= task.passes_at and math.isfinite(losses[-1]):
         passed = passed or (losses[-1] > 0 and still_falling(losses))
     if isinstance(task, Unscored):
@@ -105,11 +122,11 @@ def memorise_own(recipe: Recipe, examples: Examples, task: Task, steps: int) -> 
     """Memorising with everything as the user has it."""
     model, optimizer = recipe.build()
     return memorise(
-        model,
-        lambda e: recipe.step(model, optimizer, e),
+        recipe,
+        (model, lambda e: recipe.step(model, optimizer, e)),
         examples,
         task,
-        steps,
+        steps=steps,
         patience=PATIENCE,
     )
 
@@ -140,16 +157,17 @@ def _passes(
     score: float | None,
     losses: list[float],
     reference: tuple[float | None, float | None],
+    share: float,
 ) -> bool:
     if len(losses) < 2:
         return False
     if losses[-1] < 0 and task.name == "classification":
         return False
-    own = losses[0] > 0 and 0 <= losses[-1] <= LOSS_SHARE * losses[0]
+    own = losses[0] > 0 and 0 <= losses[-1] <= share * losses[0]
     if score is None:
         return own
     now, start = reference
-    floor = now is not None and start is not None and now <= LOSS_SHARE * start
+    floor = now is not None and start is not None and now <= share * start
     return score >= task.passes_at and (own or floor or task.name == "regression")
 
 

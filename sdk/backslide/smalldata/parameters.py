@@ -26,6 +26,8 @@ class Watch:
     moved: set[str] = field(default_factory=set)
     stale: set[str] = field(default_factory=set)
     norms: dict[str, float] = field(default_factory=dict)
+    rate: float = 0.0
+    """Largest movement of a parameter over its gradient, in one step."""
     optimizer_steps: int = 0
     just_updated: bool = False
     followed: bool = False
@@ -88,7 +90,7 @@ def watched_step(recipe: Recipe, training: Training, named: list[Named], watch: 
             first[0] = False
             if bool(gradient.any()):
                 watch.nonzero.add(name)
-            watch.norms[name] = float(gradient.double().square().mean().sqrt())
+            watch.norms[name] = _rms(gradient)
             new = fresh.get(name)
             if after_update and new is not None and new.layout == torch.strided:
                 same = torch.allclose(gradient, new, rtol=1e-4, atol=1e-12, equal_nan=True)
@@ -114,8 +116,11 @@ def watched_step(recipe: Recipe, training: Training, named: list[Named], watch: 
     finally:
         for handle in hooks:
             handle.remove()
-    moved = {name for name, p in named if not torch.equal(before[name], p.detach())}
+    away = {name: _rms(p.detach() - before[name]) for name, p in named}
+    moved = {name for name, distance in away.items() if distance != 0.0}
     watch.moved |= moved
+    rates = [away[name] / watch.norms[name] for name in moved if watch.norms.get(name)]
+    watch.rate = max([watch.rate, *(rate for rate in rates if math.isfinite(rate))])
     watch.just_updated = bool(moved)
     # Sparse gradients (embeddings) have no dense hook value; that they arrived is enough.
     watch.nonzero |= {n for n, g in fresh.items() if g.layout != torch.strided}
@@ -130,7 +135,11 @@ def without_effect(named: list[Named], watch: Watch, steps: int) -> list[Defect]
     if lost:
         what = f"got no gradient in {steps} steps"
         found.append(_count("no-gradient", lost, total, what))
-    stuck = [name for name in names if name in watch.nonzero and name not in watch.moved]
+    stuck = [
+        name
+        for name, p in named
+        if name in watch.nonzero and name not in watch.moved and not _rounded(p, name, watch)
+    ]
     if stuck:
         if watch.followed:
             why = f"though the optimizer stepped {watch.optimizer_steps} times"
@@ -152,6 +161,16 @@ def without_effect(named: list[Named], watch: Watch, steps: int) -> list[Defect]
         what = "still held the previous step's gradient when the next one was added"
         found.append(_count("stale-gradients", stale, total, what))
     return found
+
+
+def _rounded(parameter: nn.Parameter, name: str, watch: Watch) -> bool:
+    """Whether a step like those of the others would be lost in rounding: that is no defect."""
+    step = watch.rate * watch.norms.get(name, math.inf)
+    return 0.0 < step < torch.finfo(parameter.dtype).eps * _rms(parameter.detach())
+
+
+def _rms(values: Tensor) -> float:
+    return float(values.double().square().mean().sqrt())
 
 
 def faint(named: list[Named], watch: Watch) -> list[Defect]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from backslide.smalldata.data import Examples
-from backslide.smalldata.forward import Call, Tap, observe
+from backslide.smalldata.forward import Call
 from backslide.smalldata.parameters import (
     Watch,
     faint,
@@ -32,6 +32,7 @@ SECOND_LOOK: Final = 8
 """Steps given to parameters that looked stuck: warm-up from zero, accumulation, branches
 initialised at zero and skipped mixed-precision steps wake up within these."""
 DEAD_SHARE: Final = 0.9
+DROPPED: Final = 0.95
 MIXED: Final = 1e-3
 """Share of the outputs' spread by which one example's output may change with its companions."""
 RESCALED: Final = 0.99
@@ -73,7 +74,7 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
 
     watch, dead = Watch(), _DeadUnits(model)
     one_step = partial(watched_step, recipe, (model, optimizer, examples), named, watch)
-    with Tap(model) as tap, dead:
+    with recipe.tap(model) as tap, dead:
         first_loss = one_step()
     taken = 1
     while taken < STEPS or (
@@ -91,7 +92,7 @@ def preflight(recipe: Recipe, examples: Examples, more: Examples, task: Task) ->
         *dead.defects(call),
         *faint(named, watch),
     ]
-    defects = static + dynamic
+    defects = _dropping(model) + static + dynamic
     if not defects and not isinstance(task, Unscored):
         defects += _mixing(recipe, more)
     return Preflight(
@@ -154,6 +155,15 @@ class _DeadUnits:
         return [Defect(Kind.CODE, "dead-layer", sentence, {"dead_share": share})]
 
 
+def _dropping(model: nn.Module) -> list[Defect]:
+    """Dropout that is left out while memorising would go unseen."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd) and module.p >= DROPPED:  # noqa: SLF001  # the only common base class
+            sentence = f"{name} drops {module.p:.0%} of what it is given."
+            return [Defect(Kind.CODE, "dropout-too-high", sentence, {"dropout": module.p})]
+    return []
+
+
 def _alike(some: list[Tensor], others: list[Tensor]) -> bool:
     return len(some) == len(others) and all(
         a.shape == b.shape and bool((a.cpu() == b.cpu()).all())
@@ -177,7 +187,7 @@ def _same_rows(values: Tensor) -> bool:
 def _shapes(output: Tensor | None, examples: Examples, task: Task) -> list[Defect]:
     if output is None or not isinstance(task, Values | Binary):
         return []
-    want = torch.as_tensor(examples.targets).shape
+    want = torch.as_tensor(examples.truth).shape
     if output.shape == want or output.numel() != want.numel():
         return []
     sentence = f"Outputs have shape {tuple(output.shape)}, targets {tuple(want)}."
@@ -196,7 +206,7 @@ def _probabilities(output: Tensor | None, task: Task) -> list[Defect]:
                 "Outputs are non-negative and sum to 1: they went through a softmax already."
             )
             return [Defect(Kind.CODE, "outputs-are-probabilities", sentence)]
-    if isinstance(task, Binary) and within and values.std() > 0:
+    if isinstance(task, Binary | Classes) and within and values.std() > 0:
         sentence = "All outputs lie between 0 and 1: they went through a sigmoid already."
         return [Defect(Kind.CODE, "outputs-are-probabilities", sentence)]
     return []
@@ -212,17 +222,24 @@ def _mixing(recipe: Recipe, examples: Examples) -> list[Defect]:
     half, kept = len(examples) // 2, len(examples) // 4
     if shared or kept == 0:
         return []
-    # The same first examples, with other companions out of the second half.
-    batches = (range(half), [*range(kept), *range(half, 2 * half - kept)])
-    one, other = (
-        observe(model, optimizer, recipe.step_fn, examples.take(list(rows))) for rows in batches
-    )
+    # The same examples in the middle, with other companions out of the second half around them.
+    before = (half - kept) // 2
+    middle = slice(before, before + kept)
+    rows = torch.arange(2 * half)
+    others = rows[half:].clone()
+    others[middle] = rows[middle]
+    calls = []
+    for batch in (rows[:half], others):
+        torch.manual_seed(0)  # what a model draws, it draws alike
+        calls.append(recipe.observe(model, optimizer, examples.take(batch)))
+    one, other = calls
     if one.output is None or other.output is None or len(one.output) != half:
         return []
-    if one.output.shape != other.output.shape or not _mixed(one, other, kept):
+    if one.output.shape != other.output.shape or not _mixed(one, other, middle):
         return []
     a, b = one.output.double(), other.output.double()
-    share = float((a[:kept] - b[:kept]).norm() / (a[:kept] - a.mean(0)).norm().clamp_min(1e-12))
+    spread = (a[middle] - a.mean(0)).norm().clamp_min(1e-12)
+    share = float((a[middle] - b[middle]).norm() / spread)
     if not share > MIXED:
         return []
     sentence = (
@@ -232,16 +249,16 @@ def _mixing(recipe: Recipe, examples: Examples) -> list[Defect]:
     return [Defect(Kind.CODE, "mixes-examples", sentence, {"change": share})]
 
 
-def _mixed(one: Call, other: Call, kept: int) -> bool:
+def _mixed(one: Call, other: Call, kept: slice) -> bool:
     """Whether what differs is more than a feature's scale and offset.
 
     A step that standardises by the statistics of the batch changes every feature by one scale
     and one offset for all examples, which is no mixing.
     """
     for a, b in zip(one.fed, other.fed, strict=True):
-        if a.shape != b.shape or len(a) < kept:
+        if a.shape != b.shape or len(a) < kept.stop:
             continue
-        x, y = (t[:kept].detach().cpu().double().reshape(kept, -1) for t in (a, b))
+        x, y = (t[kept].detach().cpu().double().flatten(1) for t in (_wide(a), _wide(b)))
         if torch.equal(x, y):
             continue
         x, y = x - x.mean(0), y - y.mean(0)
@@ -249,6 +266,10 @@ def _mixed(one: Call, other: Call, kept: int) -> bool:
         alike = ((x * y).sum(0) / scale.clamp_min(1e-12))[scale > 1e-9]
         return len(alike) == 0 or float(alike.abs().mean()) < RESCALED
     return True
+
+
+def _wide(values: Tensor) -> Tensor:
+    return values[:, None] if values.ndim == 1 else values
 
 
 def _notes(loss: float, output: Tensor | None, task: Task) -> tuple[str, ...]:

@@ -3,22 +3,24 @@
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backslide.smalldata.acquaint import acquaint
 from backslide.smalldata.control import control
 from backslide.smalldata.data import Examples, read
-from backslide.smalldata.forward import Step, Tap
+from backslide.smalldata.forward import Step
 from backslide.smalldata.memorise import Fit, memorise_own
 from backslide.smalldata.preflight import preflight
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.record import record
 from backslide.smalldata.scale import Scale, off_scale, on_its_way
-from backslide.smalldata.swap import Case, blame
-from backslide.smalldata.task import Task, Unscored, task_of
+from backslide.smalldata.swap import Case, blame, shot_up
+from backslide.smalldata.task import Binary, Task, Unscored
 from backslide.smalldata.trees import tensors
 from backslide.smalldata.verdict import Defect, Kind, SmallDataVerdict
 
@@ -28,7 +30,6 @@ WITHOUT_CLASSES: Final = 8
 """Examples memorised for each of `per_class` where there are no classes."""
 DENSE: Final = 2
 """The same where each example has many targets."""
-SAMPLE: Final = 8
 COMPANIONS: Final = 32
 PER_CLASS_CONTROL: Final = 30
 CONTROL: Final = 300
@@ -103,20 +104,28 @@ def _examine(
         return _verdict(broken)
 
     recipe.check()
-    task = _task(recipe, pool)
+    met = acquaint(recipe, pool)
+    if isinstance(met, Defect):
+        return _verdict(met)
+    recipe, task = met.recipe, met.task
+    pool, rest = replace(pool, part=met.part), replace(rest, part=met.part)
     few = _pick(pool, task, per_class)
     first = preflight(recipe, few, pool.take(range(min(COMPANIONS, len(pool)))), task)
     if first.defects:
         return _verdict(*first.defects, notes=first.notes)
 
     fit = memorise_own(recipe, few, task, steps)
+    if fit.backwards and isinstance(task, Binary):
+        task = Binary(distance=True)
+        first, fit = replace(first, task=task), memorise_own(recipe, few, task, steps)
     learnt = _memorised(fit, task, len(few))
     numbers = {"initial_loss": fit.initial, "final_loss": fit.final, "steps": float(fit.steps)}
     if fit.score is not None:
         numbers["score"] = fit.score
     found = None if fit.passed or fit.unbounded else off_scale(recipe, few, task, fit, steps)
+    case = Case(recipe, few, first, fit, steps)
     if not fit.passed and found is None:
-        culprit = blame(Case(recipe, few, first, fit, steps))
+        culprit = blame(case)
         return _verdict(culprit, notes=(learnt, *first.notes), numbers=numbers)
     if found is not None:
         learnt = found.sentence
@@ -124,7 +133,7 @@ def _examine(
     # What labels are worth does not hang on their unit.
     if (scale := Scale.of(pool, task)) is not None:
         pool, rest = scale.standard(pool), scale.standard(rest)
-    stuck = None if found is None or on_its_way(fit) else found
+    stuck = shot_up(case) if found is None or on_its_way(fit) else found
     return _controlled(recipe, (pool, rest), task, (learnt, numbers), stuck)
 
 
@@ -213,16 +222,8 @@ def _constant(column: Tensor) -> bool:
     return bool((column == column[:1]).all())
 
 
-def _task(recipe: Recipe, pool: Examples) -> Task:
-    """The task, by the targets and by what one batch of them makes the model say."""
-    model, optimizer = recipe.build()
-    with Tap(model) as tap:
-        recipe.step(model, optimizer, pool.take(range(min(SAMPLE, len(pool)))))
-    return task_of(pool, tap.call.output)
-
-
 def _pick(pool: Examples, task: Task, per_class: int) -> Examples:
-    groups = task.groups(pool.targets)
+    groups = task.groups(pool.truth)
     if groups is None:
         factor = DENSE if task.name == "classification" else WITHOUT_CLASSES
         return pool.take(range(min(per_class * factor, len(pool))))
@@ -242,7 +243,7 @@ def _commonest(groups: Tensor) -> Tensor:
 
 
 def _control_sets(pool: Examples, rest: Examples, task: Task) -> tuple[Examples, Examples]:
-    groups, others = task.groups(pool.targets), task.groups(rest.targets)
+    groups, others = task.groups(pool.truth), task.groups(rest.truth)
     if groups is None or others is None:
         return pool.take(range(min(CONTROL, len(pool)))), rest.take(
             range(min(MAX_HELDOUT, len(rest)))

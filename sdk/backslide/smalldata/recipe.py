@@ -8,20 +8,30 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
+from backslide.smalldata.answers import Predicted, first_tensor
 from backslide.smalldata.data import Examples
-from backslide.smalldata.forward import Step
+from backslide.smalldata.forward import Call, Step, Tap, observe, plain_call
 
 Named: TypeAlias = tuple[str, nn.Parameter]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What the user gave to `small_data_test`."""
+    """What the user gave to `small_data_test`, and how it is to be read.
+
+    Attributes:
+        model_fn, opt_fn, step_fn, expect_frozen: as the user gave them.
+        predicted: finds the answer in what the model returns.
+        rearranges: the step draws its inputs anew, puts them in another order or into several
+            calls, so that the model has to be asked without it what it says of an example.
+    """
 
     model_fn: Callable[[], nn.Module]
     opt_fn: Callable[[nn.Module], torch.optim.Optimizer]
     step_fn: Step
     expect_frozen: tuple[str, ...] = ()
+    predicted: Predicted = first_tensor
+    rearranges: bool = False
 
     def build(self, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
         """A new model with its optimizer."""
@@ -38,6 +48,25 @@ class Recipe:
     ) -> float:
         """One step of the user's, and its loss."""
         return loss_value(self.step_fn(model, optimizer, examples.inputs, examples.targets))
+
+    def tap(self, model: nn.Module) -> Tap:
+        """Keeps what the model is given and answers within the block."""
+        return Tap(model, self.predicted)
+
+    def observe(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        examples: Examples,
+        *,
+        training: bool = False,
+    ) -> Call:
+        """What the model is given of some examples, and what it answers; see `observe`."""
+        if self.rearranges:
+            return plain_call(model, examples.inputs, self.predicted, training=training)
+        return observe(
+            model, optimizer, self.step_fn, examples, self.predicted, training=training
+        )
 
     def check(self) -> None:
         """Refuses parts that the test cannot work with.

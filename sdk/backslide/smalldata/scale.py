@@ -35,7 +35,7 @@ class Scale:
     @classmethod
     def of(cls, examples: Examples, task: Task) -> Self | None:
         """Of values that are far from standardised; None of others."""
-        if not isinstance(task, Values):
+        if not isinstance(task, Values) or examples.part is not None:
             return None
         targets = torch.as_tensor(examples.targets)
         if not targets.is_floating_point() or len(targets) < 2:

@@ -4,19 +4,18 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from backslide.smalldata.data import Examples
-from backslide.smalldata.forward import observe
-from backslide.smalldata.memorise import Fit, adam, memorise
+from backslide.smalldata.forward import called
+from backslide.smalldata.memorise import Fit, Training, adam, memorise
 from backslide.smalldata.preflight import Preflight
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.scale import Scale
-from backslide.smalldata.task import Task, Unscored, Values, output_tensor
-from backslide.smalldata.trees import Tree
+from backslide.smalldata.task import Classes, Task, Unscored, Values
 from backslide.smalldata.verdict import Defect, Kind
 
 RATES: Final = (3e-3, 3e-4)
@@ -25,6 +24,8 @@ PAIR_SEEDS: Final = 3
 """Initialisations tried on two examples; a narrow layer may be born dead."""
 SWAP_PATIENCE: Final = 2
 TINY_UPDATE: Final = 1e-4
+HELPED: Final = 0.5
+SHOT_UP: Final = 10.0
 OUTSIDE: Final = 0.2
 SAME: Final = 1e-4
 EXACT: Final = ("constant-input", "outputs-are-probabilities", "dead-layer", "zero-gradient")
@@ -106,6 +107,9 @@ def _optimizer(case: Case) -> Defect | None:
     if with_adam is None:
         return None
     rate, fit = with_adam
+    knew = own.score is not None and own.score >= case.task.passes_at
+    if knew and own.finite and fit.final > HELPED * own.final:
+        return None  # a loss that stops on its way stops there with Adam as well
     if not own.finite or own.highest > 1.5 * own.initial:
         cause = "learning-rate-too-high"
     elif own.update_ratio < TINY_UPDATE:
@@ -127,14 +131,43 @@ def _swapped_optimizer(case: Case) -> tuple[float, Fit] | None:
         model = recipe.model()
         step = partial(recipe.step, model, adam(recipe, model, rate))
         try:
-            fit = memorise(
-                model, step, case.plain, case.task, case.steps, patience=SWAP_PATIENCE
-            )
+            fit = _attempt(case, (model, step), case.plain)
         except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
             return None
         if fit.passed:
             return rate, fit
     return None
+
+
+def _attempt(case: Case, training: Training, examples: Examples) -> Fit:
+    return memorise(
+        case.recipe,
+        training,
+        examples,
+        case.task,
+        steps=case.steps,
+        patience=SWAP_PATIENCE,
+    )
+
+
+def shot_up(case: Case) -> Defect | None:
+    """A rate that throws the weights far off, which a handful of examples forgives."""
+    own, truth = case.own, case.examples.truth
+    usual = case.task.ignorance(truth)
+    if usual is None and isinstance(case.task, Values):
+        usual = float(torch.as_tensor(truth).double().var())
+    if usual is None or own.highest <= SHOT_UP * max(own.initial, usual):
+        return None
+    with_adam = _swapped_optimizer(case)
+    if with_adam is None or with_adam[1].highest > 2 * max(own.initial, usual):
+        return None
+    rate, fit = with_adam
+    sentence = (
+        f"The first updates threw the loss from {own.initial:.3g} up to {own.highest:.3g}; "
+        f"with Adam at {rate:g} the same step memorises and never goes beyond "
+        f"{fit.highest:.3g}."
+    )
+    return Defect(Kind.OPTIMIZER, "learning-rate-too-high", sentence)
 
 
 def _exact_symptom(case: Case) -> Defect | None:
@@ -149,7 +182,7 @@ def _unscored(case: Case) -> Defect | None:
 
 
 def _loss_or_step(case: Case) -> Defect | None:
-    if not _reference(case, case.plain, _as_fed(case.recipe)):
+    if case.recipe.rearranges or not _reference(case, case.plain, _as_fed(case.recipe)):
         return None
     sentence = "With a plain loss and step, and Adam, the same model memorises the examples."
     shapes = case.symptom("shape-broadcast")
@@ -180,7 +213,7 @@ def _as_fed(recipe: Recipe) -> Forward:
     def forward(
         model: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples
     ) -> object:
-        call = observe(model, optimizer, recipe.step_fn, examples)
+        call = recipe.observe(model, optimizer, examples)
         return model(*call.args, **call.kwargs)
 
     return forward
@@ -188,33 +221,23 @@ def _as_fed(recipe: Recipe) -> Forward:
 
 def _as_given(model: nn.Module, _: torch.optim.Optimizer, examples: Examples) -> object:
     """Calls the model with the inputs of the data."""
-    match examples.inputs:
-        case dict():
-            return model(**examples.inputs)
-        case tuple() | list():
-            return model(*examples.inputs)
-        case _:
-            return model(_floating(examples.inputs))
-
-
-def _floating(inputs: Any) -> Tree:  # noqa: ANN401  # a tensor, or an array from a dataset
-    return torch.as_tensor(inputs)
+    return called(model, examples.inputs)
 
 
 def _reference(case: Case, examples: Examples, forward: Forward, seed: int = 0) -> bool:
     """Whether a plain training step with Adam memorises the examples."""
+    recipe = case.recipe
     for rate in RATES:
-        model = case.recipe.model(seed)
+        model = recipe.model(seed)
         # The user's step wants its own optimizer to be called with; it never gets to step.
-        own, reference = case.recipe.opt_fn(model), adam(case.recipe, model, rate)
+        own, reference = recipe.opt_fn(model), adam(recipe, model, rate)
         step = partial(_plain_step, case, forward, (model, own, reference))
         try:
-            if memorise(
-                model, step, examples, case.task, case.steps, patience=SWAP_PATIENCE
-            ).passed:
-                return True
+            fit = _attempt(case, (model, step), examples)
         except Exception:  # noqa: BLE001  # inputs or outputs that only the user's step understands
             return False
+        if fit.passed:
+            return True
     return False
 
 
@@ -225,8 +248,8 @@ def _plain_step(
     examples: Examples,
 ) -> float:
     model, own, reference = training
-    output = output_tensor(forward(model, own, examples))
-    loss = None if output is None else case.task.loss(output, examples.targets)
+    output = case.recipe.predicted(forward(model, own, examples))
+    loss = None if output is None else case.task.loss(output, examples.truth)
     if loss is None:
         raise ValueError("the outputs do not fit the targets")
     reference.zero_grad()
@@ -237,12 +260,14 @@ def _plain_step(
 
 def _range(case: Case) -> Defect | None:
     """Targets that the last activation cannot reach."""
-    if not isinstance(case.task, Values):
+    if not isinstance(case.task, Values | Classes):
         return None
     output = _after(case)
     if output is None:
         return None
-    targets = torch.as_tensor(case.examples.targets).double()
+    if isinstance(case.task, Classes):
+        return _bounded(output)
+    targets = torch.as_tensor(case.examples.truth).double()
     low, high = float(output.min()), float(output.max())
     for floor, ceiling in ((0.0, 1.0), (-1.0, 1.0), (0.0, math.inf), (-math.inf, 0.0)):
         outside = float(((targets < floor) | (targets > ceiling)).double().mean())
@@ -255,6 +280,18 @@ def _range(case: Case) -> Defect | None:
             )
             return Defect(Kind.CODE, "output-range", sentence, {"outside": outside})
     return None
+
+
+def _bounded(scores: Tensor) -> Defect | None:
+    """Scores of classes that a last activation keeps within one of zero."""
+    far = float(scores.abs().max())
+    if not 0.98 <= far <= 1.0:
+        return None
+    sentence = (
+        f"After training no score is farther from zero than {far:.3g}, and between such scores "
+        "a cross-entropy cannot fall far."
+    )
+    return Defect(Kind.CODE, "output-range", sentence, {"largest_score": far})
 
 
 def _constant(case: Case) -> Defect | None:
@@ -280,12 +317,12 @@ def _after(case: Case) -> Tensor | None:
             case.recipe.step(model, optimizer, case.examples)
     except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
         return None
-    output = observe(model, optimizer, case.recipe.step_fn, case.examples).output
+    output = case.recipe.observe(model, optimizer, case.examples).output
     return output if output is not None and bool(output.isfinite().all()) else None
 
 
 def _too_small(case: Case) -> Defect:
-    groups = case.task.groups(case.examples.targets)
+    groups = case.task.groups(case.examples.truth)
     other = 1 if groups is None else int((groups != groups[0]).nonzero()[0])
     pair = case.plain.take([0, other])
     forward, n = _as_fed(case.recipe), len(case.examples)

@@ -1,14 +1,12 @@
 """How well outputs agree with targets, for the kinds of targets there are."""
 
-from collections.abc import Mapping
+import math
 from typing import Any, Final, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from backslide.smalldata.data import Examples
 from backslide.smalldata.trees import Tree
 
 DENSE_PASS: Final = 0.95
@@ -103,6 +101,10 @@ class Binary:
     association_name = "AUC"
     passes_at = 0.99
 
+    def __init__(self, *, distance: bool = False) -> None:
+        """With `distance`, the larger output is the no, as for pairs that belong together."""
+        self._distance = distance
+
     def groups(self, targets: Tree) -> Tensor | None:
         """The class of each example, shape (n,), or None."""
         flat = (
@@ -121,11 +123,10 @@ class Binary:
         values, yes = output.detach().flatten().double().cpu(), truth.cpu() > 0.5
         if not bool(yes.any()) or bool(yes.all()):
             return None
-        _, tied = torch.unique(values, return_inverse=True)
-        counts = tied.bincount()
-        ranks = (counts.cumsum(0) - (counts - 1) / 2)[tied]
+        ranks = _ranks(values)
         n_yes, n_no = int(yes.sum()), int((~yes).sum())
-        return float((ranks[yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+        found = float((ranks[yes].sum() - n_yes * (n_yes + 1) / 2) / (n_yes * n_no))
+        return 1 - found if self._distance else found
 
     def association(self, output: Tensor, targets: Tree) -> float:
         """What the outputs tell about the targets."""
@@ -150,9 +151,13 @@ class Values:
     """Real numbers: regression and reconstruction."""
 
     name = "regression"
-    score_name = "R²"
     association_name = "correlation"
     passes_at = 0.9
+
+    def __init__(self, *, linked: bool = False) -> None:
+        """With `linked`, outputs follow the targets in another unit, as the log of a rate."""
+        self._linked = linked
+        self.score_name = "rank correlation" if linked else "R²"
 
     def groups(self, targets: Tree) -> Tensor | None:  # noqa: ARG002  # values have no classes
         """The class of each example, shape (n,), or None."""
@@ -164,6 +169,8 @@ class Values:
         if output.numel() != truth.numel():
             return None
         got, want = _rows(output), _rows(truth)
+        if self._linked:
+            return _correlation(_ranks(got.flatten()), _ranks(want.flatten()))
         spread = (want - want.mean(0)).square().sum()
         residual = (got - want).square().sum()
         return float(1 - residual / spread) if spread > 0 else None
@@ -171,11 +178,7 @@ class Values:
     def association(self, output: Tensor, targets: Tree) -> float:
         """What the outputs tell about the targets."""
         got, want = _rows(output), _rows(_tensor(targets))
-        if got.shape != want.shape:
-            return 0.0
-        got, want = got - got.mean(0), want - want.mean(0)
-        scale = (got.norm(dim=0) * want.norm(dim=0)).clamp_min(1e-12)
-        return float(((got * want).sum(0) / scale).mean())
+        return _correlation(got, want) if got.shape == want.shape else 0.0
 
     def loss(self, output: Tensor, targets: Tree) -> Tensor | None:
         """The reference loss."""
@@ -184,6 +187,25 @@ class Values:
             return None
         want = truth.flatten().float().to(output.device)
         return functional.mse_loss(output.flatten().float(), want)
+
+    @staticmethod
+    def plain(output: Tensor, targets: Tree, loss: float) -> bool:
+        """Whether a loss is one of the usual distances of outputs from targets."""
+        truth = _tensor(targets)
+        if output.numel() != truth.numel():
+            return False
+        away = (output.flatten() - truth.flatten().to(output.device)).double().abs()
+        if not bool(away.isfinite().all()) or not math.isfinite(loss):
+            return True
+        mean = float(away.square().mean())
+        distances = (mean, mean**0.5, float(away.mean()), float(_huber(away).mean()))
+        times = (0.5, 1, 2, len(truth), len(truth) / 2, truth.numel(), truth.numel() / 2)
+        wide = truth[:1].numel()  # summed over an example's values
+        return any(
+            math.isclose(loss, factor * distance, rel_tol=0.01)
+            for distance in distances
+            for factor in (*times, wide, wide / 2)
+        )
 
     def ignorance(self, targets: Tree) -> float | None:  # noqa: ARG002  # R² has it built in
         """None: R² says it."""
@@ -219,11 +241,9 @@ class Unscored:
         return None
 
 
-def task_of(examples: Examples, output: Tensor | None) -> Task:
-    """Recognises the task by its targets and by one batch of the model's output."""
-    if not isinstance(examples.targets, Tensor | np.ndarray) or output is None:
-        return Unscored()
-    targets = _tensor(examples.targets)
+def task_of(truth: Tree, output: Tensor) -> Task:
+    """Recognises the task by some targets and the model's output for them."""
+    targets = _tensor(truth)
     if not output.is_floating_point() or targets.is_complex():
         return Unscored()
     per_target = output[:1].numel() / max(targets[:1].numel(), 1)
@@ -242,18 +262,23 @@ def task_of(examples: Examples, output: Tensor | None) -> Task:
     return Binary() if zeros_and_ones else Values()
 
 
-def output_tensor(output: object) -> Tensor | None:
-    """The tensor of predictions in what a model returned: itself, `.logits`, or the first."""
-    match output:
-        case Tensor():
-            return output
-        case Mapping():
-            return output_tensor(output.get("logits", next(iter(output.values()), None)))
-        case tuple() | list() if output:
-            return output_tensor(output[0])
-        case _:
-            logits: object = getattr(output, "logits", None)
-            return logits if isinstance(logits, Tensor) else None
+def _huber(away: Tensor) -> Tensor:
+    return torch.where(away < 1, away.square() / 2, away - 0.5)
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """From 1, the mean of their ranks for ties."""
+    _, tied = torch.unique(values, return_inverse=True)
+    counts = tied.bincount()
+    ranks: Tensor = counts.cumsum(0) - (counts - 1) / 2
+    return ranks[tied]
+
+
+def _correlation(got: Tensor, want: Tensor) -> float:
+    """Pearson's, the mean over columns."""
+    got, want = got - got.mean(0), want - want.mean(0)
+    scale = (got.norm(dim=0) * want.norm(dim=0)).clamp_min(1e-12)
+    return float(((got * want).sum(0) / scale).mean())
 
 
 def _entropy(counts: Tensor) -> float:

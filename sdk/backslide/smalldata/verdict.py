@@ -45,6 +45,9 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
             "Give the loss raw scores: remove the softmax or sigmoid at the end of the model, "
             "or use the loss that expects probabilities."
         ),
+        "class-out-of-range": (
+            "Give the last layer one output for each class, and number the classes from 0."
+        ),
         "shape-broadcast": (
             "Give outputs and targets the same shape, for example model(x).squeeze(-1); "
             "(n, 1) against (n,) silently becomes (n, n)."
@@ -57,6 +60,7 @@ ADVICE: Final[Mapping[str, str]] = MappingProxyType(
             "Check for weights that are all zero at the start, dead activations, and masks or "
             "clamps that cut the path to the loss."
         ),
+        "dropout-too-high": "Lower p to 0.5 or less: it is the share that is dropped.",
         "vanishing-gradient": (
             "Use ReLU-like activations, normalisation or residual connections, and an "
             "initialisation that suits the activation."
