@@ -1,13 +1,13 @@
-"""The small-data test on planted faults and healthy trainings, three seeds each.
+"""The small-data test on planted faults and healthy trainings.
 
 A seed is another split of the data and other initial weights. Thresholds were chosen on the
 part `tuned`; the part `held-out` has other networks, data and faults.
 
     python -m benchmarks.smalldata
 
-The runs go in an order drawn at random, so that those made so far are a fair sample of all.
-Each is kept in results.json and not made again; delete the file after a change. The page beside
-it is written from all of them.
+The runs go seed by seed, and in an order drawn at random within a seed, so that those made so
+far are a fair sample of all. Each is kept in results.json and not made again; delete the file
+after a change. The page beside it is written from all of them.
 """
 
 import argparse
@@ -29,19 +29,22 @@ SEEDS = (0, 1, 2)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--part", choices=PARTS, help="this part alone")
+    parser.add_argument("--seeds", type=int, nargs="+", default=SEEDS)
     asked = parser.parse_args()
     kept = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     known = [Outcome(**row) for row in kept]
     there = {(o.part, o.network, o.case, o.seed) for o in known}
     jobs = [
         (part, number, seed)
-        for part in PARTS
+        for part in ([asked.part] if asked.part else PARTS)
         for number, (network, case, *_) in enumerate(cases(part))
-        for seed in SEEDS
+        for seed in asked.seeds
         if (part, network, case, seed) not in there
     ]
     Random(0).shuffle(jobs)
-    planned = len(jobs) + len(known)
+    jobs.sort(key=lambda job: job[2])
+    planned = {part: len(list(cases(part))) for part in PARTS}
     for outcome in judge(jobs, asked.workers) if jobs else ():
         known.append(outcome)
         rows = ",\n".join(json.dumps(asdict(o)) for o in known)

@@ -1,7 +1,7 @@
 """What was measured, in words and tables."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from benchmarks.smalldata.measure import Outcome
 
@@ -36,28 +36,23 @@ def confusion(found: list[Outcome]) -> list[str]:
     return lines
 
 
-def page(found: list[Outcome], planned: int) -> str:
+def page(found: list[Outcome], planned: Mapping[str, int]) -> str:
     lines = [
         "# The small-data test, measured",
         "",
         "Written by `make smalldata`. Faults and test have the same author. Thresholds were "
-        "chosen on the first part, before the second was made; the control against luck and "
-        "the standardised targets came after both.",
-        "",
-        f"{len(found)} of {planned} runs"
-        + (
-            ", drawn at random; runs cut off with a piece of the work are missing, mostly long "
-            "ones."
-            if len(found) < planned
-            else "."
-        ),
+        "chosen on the first part, before the second was made. What came after both was "
+        "written for set-ups that are in neither: the control against luck, standardised "
+        "targets, the choice of the answer among all that a model returns, steps that draw "
+        "their inputs anew, and the comparison of what was learned with what neighbours know.",
     ]
     for part in PARTS:
         some = [o for o in found if o.part == part]
         if not some:
             continue
-        seeds = ", ".join(str(seed) for seed in sorted({o.seed for o in some}))
-        lines += ["", f"## {part.capitalize()}: {len(some)} runs, seeds {seeds}", ""]
+        counts = sorted(Counter(o.seed for o in some).items())
+        seeds = ", ".join(f"seed {seed}: {n} of {planned[part]}" for seed, n in counts)
+        lines += ["", f"## {part.capitalize()}", "", f"{len(some)} runs; {seeds}.", ""]
         lines += [summary(some), "", *confusion(some), "", "### Not as planted", ""]
         lines += ["| network | case | seed | planted | found | kind |", "|---" * 6 + "|"]
         lines += [

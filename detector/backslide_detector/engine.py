@@ -4,14 +4,15 @@ import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from backslide.contract import Cause, Health, Verdict
+from backslide.contract import Cause, Health, Metric, Verdict
 from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.checks.registry import backed, run_checks
 from backslide_detector.evidence import RunEvidence
-from backslide_detector.finding import Clear, Crashed, Found, Result, Severity
+from backslide_detector.finding import Clear, Crashed, Result, Severity
 from backslide_detector.inside.pair import Pair
 from backslide_detector.judgement import Judgement, RetrainVerdict
 from backslide_detector.lineage import Stake
+from backslide_detector.patience import sights, told
 from backslide_detector.probe import Inside
 from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses
@@ -51,7 +52,8 @@ class Case:
         parent: what is inside the run whose weights it started from, where that is not its
             baseline.
         live: the run goes on, so the question of the retrain must wait.
-        seen: of a live run, the checks that saw something when it was last judged.
+        seen: of a live run, the checks that saw something when it was last judged, each with
+            the step since which every look did.
         margin, mapping, false_alarm_every: as in the settings.
     """
 
@@ -67,7 +69,7 @@ class Case:
     healthy: tuple[Inside, ...] = ()
     parent: Inside | None = None
     live: bool = False
-    seen: frozenset[str] = frozenset()
+    seen: Mapping[str, int] = field(default_factory=dict)
     margin: float | None = None
     mapping: Mapping[str, str] = field(default_factory=dict)
     false_alarm_every: float = 1_000.0
@@ -87,13 +89,14 @@ class Judged:
     Attributes:
         traceback: where the analysis crashed, if it did.
         stake: what the run puts into the stream.
-        seen: checks that saw something, whether it was said or not.
+        seen: of a live run, the checks that saw something, whether it was said or not, each
+            with the step since which every look did.
     """
 
     judgement: Judgement
     traceback: str | None = None
     stake: Stake | None = None
-    seen: tuple[str, ...] = ()
+    seen: Mapping[str, int] = field(default_factory=dict)
 
 
 def judge(case: Case) -> Judged:
@@ -125,9 +128,11 @@ def crashed(run: RunEvidence, error: BaseException, trace: str) -> Judged:
 def _judged(case: Case) -> Judged:
     new = case.new
     results = run_checks(new, mapping=case.mapping, pair=case.pair)
-    seen = tuple(result.check for result in results if isinstance(result.outcome, Found))
+    seen: Mapping[str, int] = {}
     if case.live:
-        results = tuple(_seen_twice(result, case.seen) for result in results)
+        step = _newest_step(new)
+        seen = sights(results, step, case.seen)
+        results = tuple(told(result, step, case.seen) for result in results)
     retrain = (
         RetrainVerdict(Verdict.NONE, "The run is still training.")
         if case.live
@@ -150,20 +155,14 @@ def _judged(case: Case) -> Judged:
         settings={} if case.margin is None else {"margin": case.margin},
         outlook=_outlook(case, results),
     )
-    told = replace(judgement, summary=words.summary(judgement))
-    return Judged(told, stake=stakes, seen=seen)
+    said = replace(judgement, summary=words.summary(judgement))
+    return Judged(said, stake=stakes, seen=seen)
 
 
-def _seen_twice(result: Result, seen: frozenset[str]) -> Result:
-    """What a check finds in a running job: a remark the first time, unless it warrants a stop.
-
-    No end of the run tells a bad moment from a fault, so the next look does.
-    """
-    match result.outcome:
-        case Found(stop=False, sentence=sentence) if result.check not in seen:
-            return replace(result, outcome=Clear(f"{sentence} (Seen once so far.)"))
-        case _:
-            return result
+def _newest_step(run: RunEvidence) -> int:
+    """The step that the run has come to; heartbeats count none."""
+    steps = [s.steps[-1] for key, s in run.series.items() if key != Metric.LAST_SEEN and len(s)]
+    return int(max(steps, default=0))
 
 
 def _outlook(case: Case, results: Sequence[Result]) -> tuple[str, ...]:

@@ -45,8 +45,7 @@ def read(
         new = _ended(new, head)
     case = Case(new, margin=detector.margin, mapping=detector.mapping)
     if lease.stage is Stage.LIVE:
-        seen = frozenset(detector.ledger.seen(head.run_id))
-        return Read(head, replace(case, live=True, seen=seen))
+        return Read(head, replace(case, live=True, seen=detector.ledger.seen(head.run_id)))
 
     heads, runs, extra = _candidates(detector, head)
     history = of_late(run for run in runs if run.finished and run.started < new.started)

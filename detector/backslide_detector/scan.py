@@ -249,7 +249,7 @@ def _record(lease: Lease, found: Read, judged: Judged) -> Record:
         verdict=judgement.retrain.verdict.value,
         health=judgement.health.value,
         summary=judgement.summary,
-        document=json.dumps(document(judgement) | {"seen": judged.seen}),
+        document=json.dumps(document(judgement) | {"seen": dict(judged.seen)}),
         past=past,
         traceback=judged.traceback,
         repeats=repeats,

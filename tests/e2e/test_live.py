@@ -45,13 +45,13 @@ class Receiver:
 class Job:
     """The job, its detector, and what the test saw of both."""
 
-    def __init__(self, uri: str, home, receiver: Receiver) -> None:
+    def __init__(self, uri: str, home, receiver: Receiver, fault: str = "nan") -> None:
         self.uri, self.home, self.receiver = uri, home, receiver
         self.experiment = f"live-{uuid.uuid4().hex}"
         self.client = MlflowClient(uri)
         self.client.create_experiment(self.experiment)
         self.detector = self.serve()
-        self.process = self._start("tests.e2e.live_job", self.experiment)
+        self.process = self._start("tests.e2e.live_job", self.experiment, fault)
         self.lines: list[list[str]] = []
         self.listener = threading.Thread(target=self._listen, daemon=True)
         self.listener.start()

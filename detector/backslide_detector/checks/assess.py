@@ -39,6 +39,8 @@ _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several ti
 _GAIN: Final = 0.05
 _FEW_EVALUATIONS: Final = 5
 _BY_CHANCE: Final = 0.01
+_BLOWN_UP: Final = 2.0
+_BLOWN_UP_WINDOWS: Final = 3
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 
 
@@ -71,6 +73,8 @@ def assess(
         since = int(loss.steps[-trailing_nonfinite(loss)])
         sentence = f"The training loss is no longer a number since step {since}."
         return facts.answer(State.FAILING, sentence, lost=True)
+    if facts.blown_up():
+        return facts.answer(State.FAILING, facts.told(), skill=0.0)
     if is_warming_up(run, learning_rate, shape):
         return facts.answer(State.UNKNOWN, "The learning rate is still being warmed up.")
     answer = facts.weigh()
@@ -128,9 +132,9 @@ class _Facts:
                 State.UNKNOWN, "Neither a loss nor an error says what was learned."
             )
         if max(heard) >= _LEARNED:
-            return self.answer(State.LEARNING, self._told(), skill=self._best(heard))
+            return self.answer(State.LEARNING, self.told(), skill=self._best(heard))
         if self.diverged():
-            return self.answer(State.FAILING, self._told(), skill=0.0)
+            return self.answer(State.FAILING, self.told(), skill=0.0)
         stuck = [
             skill < limit
             for skill, limit in (
@@ -147,7 +151,7 @@ class _Facts:
         # Where noise drowns the answer, little can be learned, and it shows only on the mean.
         failing &= not (self.gaining and self.guess is None)
         state = State.FAILING if failing else State.UNKNOWN
-        return self.answer(state, self._told(), skill=max(0.0, *heard))
+        return self.answer(state, self.told(), skill=max(0.0, *heard))
 
     def _best(self, heard: list[float]) -> float:
         """Training error speaks for skill where there is one; the loss only in its place."""
@@ -204,6 +208,18 @@ class _Facts:
         limit = _DIVERGED if self._checked() else _DIVERGED_BLINDLY
         return shape.final > limit * shape.initial + 3.0 * shape.noise / math.sqrt(5)
 
+    def blown_up(self) -> bool:
+        """Is the loss so far above a guess that what was learned before is lost?
+
+        Errors come once an epoch, and may still tell of better days.
+        """
+        shape = self.shape
+        if shape is None or self.guess is None or not self._is_cross_entropy():
+            return False
+        recent = shape.levels[-max(_BLOWN_UP_WINDOWS, len(shape.levels) // 10) :]
+        limit = max(_BLOWN_UP * self.guess, _DIVERGED * shape.initial)
+        return shape.n >= FEW_STEPS / 5 and bool(recent.min() > limit)
+
     def _checked(self) -> bool:
         """Is there more than the loss to go by?"""
         errors = (self.training_error, self.validation_error, self.regression)
@@ -220,7 +236,7 @@ class _Facts:
         """
         return self.blind and self.shape is not None and self.shape.initial < LOW
 
-    def _told(self) -> str:
+    def told(self) -> str:
         """The evidence in a sentence."""
         parts = []
         if self.shape is not None:
@@ -257,7 +273,7 @@ class _Facts:
             state,
             sentence,
             skill=skill,
-            diverged=lost or (state is State.FAILING and self.diverged()),
+            diverged=lost or (state is State.FAILING and (self.diverged() or self.blown_up())),
             generalises=generalises,
             initial_loss=self.shape.initial if self.shape else None,
             final_loss=self.shape.final if self.shape else None,

@@ -26,7 +26,7 @@ class Record:
     """What the ledger keeps of a judgement.
 
     Attributes:
-        document: the judgement as JSON, with `seen`: names of the checks that saw something.
+        document: the judgement as JSON, with `seen`: see `engine.Judged`.
         past: what later runs of the lineage must know of this one, as plain JSON values; None
             while that is not known.
         traceback: where the analysis crashed, if it did.
@@ -127,8 +127,8 @@ class Ledger(Queue):
             ).all()
         return {row.run_id: row.decision for row in rows}
 
-    def seen(self, run_id: str) -> list[str]:
-        """Checks that saw something when this run was last judged, said or not."""
+    def seen(self, run_id: str) -> dict[str, int]:
+        """Checks that saw something when this run was last judged, and since which step."""
         with self._engine.connect() as connection:
             kept = connection.scalar(
                 select(judgement.c.document)
@@ -136,7 +136,7 @@ class Ledger(Queue):
                 .order_by(judgement.c.judged_at.desc())
                 .limit(1)
             )
-        return list(json.loads(kept or "{}").get("seen", []))
+        return dict(json.loads(kept or "{}").get("seen", {}))
 
     def past(self, lineage: str) -> list[dict[str, object]]:
         """What was kept of the judged runs of a lineage, in no order."""

@@ -5,6 +5,7 @@ import shutil
 import time
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from sqlalchemy import create_engine, text
 from tests.detector.shell.builders import Mailbox, a_detector, a_ledger, a_run, a_store, series
@@ -13,11 +14,16 @@ from tests.detector.shell.killing import Killed, kill_at
 from backslide.contract import Artifact, Metric, Tag
 from backslide_detector import engine
 from backslide_detector.act.alerts import deliver
+from backslide_detector.evidence import Series
 from backslide_detector.finding import Clear, Found, Result, Severity
 from backslide_detector.scan import scan
 
 RUN = f"{1:032x}"
 FAULT = Found(Severity.FAILING, "Units are dead.", "Lower the rate.", layer="fc1", stop=True)
+
+
+def at(step: int) -> Series:
+    return Series(np.array([step]), np.array([1.0]), np.array([0.0]))
 
 
 class Story:
@@ -36,9 +42,10 @@ class Story:
                 series={"loss": series(1.0), Metric.LAST_SEEN: series(time.time())},
             )
         )
+        self.check = "nan-or-inf"  # what is told at once
         self.outcome = Clear()
         self.open("first")
-        checks = lambda *a, **k: (Result("dead-units", self.outcome),)  # noqa: E731
+        checks = lambda *a, **k: (Result(self.check, self.outcome),)  # noqa: E731
         monkeypatch.setattr(engine, "run_checks", checks)
 
     def open(self, owner: str) -> None:
@@ -59,6 +66,10 @@ class Story:
         beats = (*run.series[Metric.LAST_SEEN].values, time.time() + len(self.store.written))
         moved = run.series | {Metric.LAST_SEEN: series(*beats)}
         self.store.add(replace(run, series=moved))
+
+    def step(self, number: int) -> None:
+        run = self.store.runs[RUN]
+        self.store.add(replace(run, series=run.series | {"loss": at(number)}))
 
     def judge(self, outcome) -> None:
         self.news(outcome)
@@ -93,17 +104,39 @@ def test_a_fault_is_explained_on_the_running_job(story):
     assert Tag.VERDICT not in story.tags
 
 
-def test_what_warrants_no_stop_is_told_when_it_is_seen_twice(story):
-    warning = replace(FAULT, stop=False)
-    story.judge(warning)
+@pytest.mark.parametrize("stop", [True, False])
+def test_what_may_pass_is_told_when_it_is_seen_twice(story, stop):
+    story.check, fault = "dead-units", replace(FAULT, stop=stop)
+    story.judge(fault)
     assert story.tags[Tag.HEALTH] == "healthy"
-    assert Tag.FINDINGS not in story.tags
-    story.judge(warning)
+    assert not {Tag.FINDINGS, Tag.STOP} & set(story.tags)
+    story.judge(fault)
     assert story.tags[Tag.HEALTH] == "failing"
     assert story.tags[Tag.FINDINGS] == "dead-units"
+    assert (Tag.STOP in story.tags) == stop
     story.judge(Clear())
-    story.judge(warning)
+    story.judge(fault)
     assert Tag.FINDINGS not in story.tags, "twice in a row"
+
+
+def test_a_slow_start_is_given_time(story):
+    story.check, slow = "loss-not-decreasing", replace(FAULT, stop=False)
+    told = []
+    for step in (120, 300, 480, 520):
+        story.step(step)
+        story.judge(slow)
+        told.append(Tag.FINDINGS in story.tags)
+    assert told == [False, False, False, True]
+
+
+def test_what_comes_late_is_told_when_the_run_has_grown(story):
+    story.check, worse = "overfitting", replace(FAULT, stop=False)
+    told = []
+    for step in (1_000, 1_200, 1_250):
+        story.step(step)
+        story.judge(worse)
+        told.append(Tag.FINDINGS in story.tags)
+    assert told == [False, False, True]
 
 
 def test_what_is_still_found_is_not_written_again(story):

@@ -1,0 +1,99 @@
+"""Findings on running jobs: the zoo's runs, cut short and judged as if they went on.
+
+    python -m tests.zoo --keep FOLDER --record
+    python -m benchmarks.live FOLDER
+
+Each kept run is looked at fifty times on its way, each look judged by the engine as the service
+does it: with what the look before has seen, and nothing of what comes later. Writes `live.json`
+after each run and goes on from there.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from backslide_detector.engine import Case, judge
+from backslide_detector.evidence import RunEvidence, Series
+from backslide_detector.finding import Severity
+
+LOOKS = tuple(range(2, 101, 2))
+"""When a run is looked at, in percent of its steps."""
+
+
+def cut(run: RunEvidence, last: float) -> RunEvidence:
+    """The run as it was when it had made its step `last`, still running."""
+    series = {
+        key: Series(
+            s.steps[s.steps <= last], s.values[s.steps <= last], s.times[s.steps <= last]
+        )
+        for key, s in run.series.items()
+        if len(s) and s.steps[0] <= last
+    }
+    tables: dict[str, Any] = {}
+    for name in ("activations", "gradients", "weights", "updates", "batches"):
+        table = getattr(run, name)
+        tables[name] = None if table is None else _rows(table, table.steps <= last)
+    return replace(
+        run, status="RUNNING", ended=None, series=series, predictions={}, error=None, **tables
+    )
+
+
+def _rows(table: Any, kept: "np.ndarray[Any, Any]") -> Any:
+    """Some snapshots of layers or batches; None where there are none."""
+
+    def some(name: str, value: Any) -> Any:
+        if name in ("layers", "kinds", "depth", "count"):
+            return value
+        if isinstance(value, Mapping):
+            return {key: some(key, column) for key, column in value.items()}
+        if isinstance(value, np.ndarray):
+            return value[kept]
+        return type(value)(item for item, keep in zip(value, kept, strict=True) if keep)
+
+    if not kept.any():
+        return None
+    return replace(
+        table, **{f.name: some(f.name, getattr(table, f.name)) for f in fields(table)}
+    )
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one look at a running job brought.
+
+    Attributes:
+        percent: of its steps.
+        step: the newest.
+        seen: the checks that saw something.
+        told: those of them that are on the run.
+        stop: `backslide.stop` is on the run.
+    """
+
+    percent: int
+    step: int
+    seen: tuple[str, ...]
+    told: tuple[str, ...]
+    stop: bool
+
+
+def looks(run: RunEvidence) -> Iterator[Look]:
+    first, last = _span(run)
+    seen: Mapping[str, int] = {}
+    for percent in LOOKS:
+        step = int(first + (last - first) * percent / 100)
+        judged = judge(Case(cut(run, step), live=True, seen=seen))
+        assert judged.traceback is None, judged.traceback
+        seen = judged.seen
+        told = tuple(
+            name
+            for name, found in judged.judgement.findings
+            if found.severity is not Severity.NOTE
+        )
+        yield Look(percent, step, tuple(judged.seen), told, judged.judgement.stop is not None)
+
+
+def _span(run: RunEvidence) -> tuple[int, int]:
+    steps = [s.steps for s in run.series.values() if len(s)]
+    return min(int(s[0]) for s in steps), max(int(s[-1]) for s in steps)
