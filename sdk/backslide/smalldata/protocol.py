@@ -167,6 +167,8 @@ def _controlled(
         return SmallDataVerdict(Kind.OK, None, (learnt, why), numbers)
     defect, sentence, more = control(recipe, small, check, task)
     if defect is not None:
+        if stuck is not None and defect.kind is Kind.OPTIMIZER:
+            return _verdict(stuck, defect, notes=(learnt,), numbers=numbers | more)
         return _verdict(defect, notes=(learnt,), numbers=numbers | more)
     if stuck is not None:
         return _verdict(stuck, notes=(sentence,), numbers=numbers | more)
