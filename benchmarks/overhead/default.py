@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  # the field's name for it
 
 import backslide
-from backslide.measure.cadence import GRACE_SECONDS
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ def measure(
             step(1)
         snapshots, seconds = run._snapshots, cadence.spent  # noqa: SLF001  # as above
         # The moment at which the share begins to bind: all that is free has been spent.
-        cadence.spent = GRACE_SECONDS
-        cadence.elapsed = GRACE_SECONDS / cadence.aim
+        free = cadence._grace()  # noqa: SLF001  # as above
+        cadence.spent, cadence.kept, cadence.elapsed = free, 0.0, free / cadence.aim
         began = cadence.spent, cadence.elapsed
         ratios = np.empty((rounds, 2))
         for number in range(rounds):
@@ -90,7 +89,8 @@ def measure(
                 for which in ((0, 1), (1, 0))[place % 2]:
                     sums[which] += step(which)
             ratios[number] = sums[1] / sums[0]
-        spent, elapsed = cadence.spent - began[0], cadence.elapsed - began[1]
+        spent = cadence.spent + cadence.kept - began[0]
+        elapsed = cadence.elapsed - began[1]
     return Default(
         steps=short,
         snapshots=snapshots,
