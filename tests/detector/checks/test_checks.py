@@ -60,7 +60,8 @@ REPLACED = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.09, 1e-4)[
 CRUSHED = history(WEIGHTS, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
 ONE_CRUSHED = history({"0.weight": "Linear"}, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
 NORMED = history(WEIGHTS | {"7.weight": "LayerNorm"}, rms=CRUSHED.rms[:, :1])
-FROM_ZERO = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.0, 0.1)[:, None])
+FROM_ZERO = history(WEIGHTS, rms=2e-3, std=2e-3)  # after a first step
+FROM_A_TENTH = history(WEIGHTS, mean=0.1, std=2e-3)
 SMOOTH_TEN = 1.4612
 LOUD = history(OUTPUTS, rms=[1.0, 2.0, 4.0, 8.0, 16.0])
 WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
@@ -140,6 +141,7 @@ FOUND = {
     "symmetric-weights": [
         run(
             series(2.3 * np.exp(-np.arange(STEPS) / 20)),
+            weights=FROM_A_TENTH,
             predictions=curve_cases.A_TENTH_WRONG,
             alike=("0.weight", "2.weight"),
         ),

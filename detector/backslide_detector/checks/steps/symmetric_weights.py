@@ -34,6 +34,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SPREAD = 0.01
 _LEFT = 0.05
+_MOVED = 0.5
 
 
 def check(
@@ -58,8 +59,8 @@ def check(
     what = "All weights are equal" if rows <= flat else "All units start with equal weights"
     text = f"{what} (mean {np.mean(weights.mean[0, equal]):.3g}) in {names}"
     # Equal units stay copies of one another: a network of one unit a layer learns a little.
-    # Layers are started at zero on purpose; at another number, never.
-    meant = bool((weights.rms[0, equal] == 0.0).any())
+    # Layers are started at zero on purpose; at another number, never. The first step is made.
+    meant = bool((weights.std[0, equal] >= _MOVED * weights.rms[0, equal]).any())
     hurt = rows and (learning.poor if meant else learning.leaves(_LEFT))
     if not (learning.failing or hurt):
         return Clear(f"{text}; the run learns.")
