@@ -13,6 +13,7 @@ from tests.detector.shell.builders import a_run, a_store
 
 from backslide.contract import Tag
 from backslide_detector import cli
+from backslide_detector.commands import compare as commands
 
 OLD, NEW = a_run(1, probe=probe()), a_run(2, probe=reset("conv3"))
 
@@ -26,7 +27,7 @@ def opened(monkeypatch):
 
 
 def compared(monkeypatch, *arguments, runs=(OLD, NEW)):
-    monkeypatch.setattr(cli, "open_store", lambda settings: a_store(*runs))
+    monkeypatch.setattr(commands, "open_store", lambda settings: a_store(*runs))
     done = CliRunner().invoke(cli.compare, [runs[-2].run_id, runs[-1].run_id, *arguments])
     assert done.exit_code == 0, done.output
     return done.output
@@ -58,7 +59,7 @@ def test_healthy_runs_of_the_lineage_are_the_measure(monkeypatch, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_one_line(monkeypatch, tmp_path):
-    monkeypatch.setattr(cli, "open_store", lambda settings: a_store(OLD, NEW))
+    monkeypatch.setattr(commands, "open_store", lambda settings: a_store(OLD, NEW))
     place = str(tmp_path / "nowhere" / "report.html")
     done = CliRunner().invoke(cli.compare, [OLD.run_id, NEW.run_id, "--output", place])
     assert done.exit_code == 1
