@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy.stats import kendalltau
 
-from backslide_detector.checks.curve import Curve, curve, is_finite, trailing_nonfinite
+from backslide_detector.checks.curve import Curve, curve, falls, is_finite, trailing_nonfinite
 from backslide_detector.checks.learning import FEW_STEPS, LOW, Learning, State
 from backslide_detector.checks.stated import (
     Fit,
@@ -37,8 +36,6 @@ _LEARNED: Final = 0.30
 _DIVERGED: Final = 1.3
 _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several times over
 _GAIN: Final = 0.05
-_FEW_EVALUATIONS: Final = 5
-_BY_CHANCE: Final = 0.01
 _BLOWN_UP: Final = 2.0
 _BLOWN_UP_WINDOWS: Final = 3
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
@@ -88,11 +85,9 @@ def _gaining(validation_loss: Series | None) -> bool:
     if validation_loss is None:
         return False
     values = validation_loss.values[is_finite(validation_loss.values)]
-    if len(values) < _FEW_EVALUATIONS or values[0] <= 0.0:
+    if not falls(values) or values[0] <= 0.0:
         return False
-    fell = float(np.median(values[-3:])) < (1.0 - _GAIN) * values[0]
-    trend = kendalltau(np.arange(len(values)), values, alternative="less")
-    return fell and bool(trend.pvalue < _BY_CHANCE)
+    return float(np.median(values[-3:])) < (1.0 - _GAIN) * float(values[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +130,11 @@ class _Facts:
             return self.answer(State.LEARNING, self.told(), skill=self._best(heard))
         if self.diverged():
             return self.answer(State.FAILING, self.told(), skill=0.0)
+        sampled = self.training_error is None
         stuck = [
             skill < limit
             for skill, limit in (
-                (
-                    from_errors,
-                    _STUCK_ERROR if self.training_error is not None else _STUCK_SAMPLE,
-                ),
+                (from_errors, _STUCK_SAMPLE if sampled else _STUCK_ERROR),
                 (on_validation, _STUCK_ERROR),
                 (from_loss, _STUCK_LOSS if self.guess else _STUCK_BLINDLY),
             )

@@ -5,6 +5,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import kendalltau
 
 from backslide_detector.evidence import Floats, Ints, Series
 
@@ -12,8 +13,8 @@ BLOCKS: Final = 40
 """At most as many windows as a curve is cut into; Theil-Sen on more would cost seconds."""
 _FIRST: Final = 5
 _RECENT: Final = 0.1
-
-
+_FEW_VALUES: Final = 5
+_BY_CHANCE: Final = 0.01
 _HUGE: Final = 1.7e308  # MLflow stores infinity as 1.797e308
 
 
@@ -32,6 +33,18 @@ def latest(series: Series | None) -> float | None:
     """Median of the last three finite values; None without any."""
     values = np.empty(0) if series is None else series.values[is_finite(series.values)]
     return float(np.median(values[-3:])) if len(values) else None
+
+
+def falls(values: Floats) -> bool:
+    """Do at least five values come down steadily, beyond chance (Kendall's tau, one-sided 1 %)?
+
+    Args:
+        values: finite, shape (n,), oldest first.
+    """
+    if len(values) < _FEW_VALUES:
+        return False
+    trend = kendalltau(np.arange(len(values)), values, alternative="less")
+    return bool(trend.pvalue < _BY_CHANCE)
 
 
 @dataclass(frozen=True)

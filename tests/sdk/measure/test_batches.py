@@ -11,7 +11,6 @@ from torch import nn
 from torch.nn import functional as F  # noqa: N812  # the field's name for it
 
 from backslide.contract import BATCHES_SCHEMA
-from backslide.measure.batches.answers import median
 from backslide.measure.batches.batches import TRIALS
 from backslide.measure.batches.facts import Batch, Inputs, describe, digests
 from backslide.measure.watch import Watch
@@ -207,12 +206,6 @@ def test_facts_about_inputs_match_numpy():
         input_constant_fraction=0.0,
         input_nonfinite_fraction=0.0,
     )
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 8])
-def test_the_median_is_numpys(size):
-    values = np.random.default_rng(size).normal(size=size)
-    assert median(values) == np.median(values)
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])

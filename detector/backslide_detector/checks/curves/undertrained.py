@@ -29,9 +29,9 @@ References:
 """
 
 import numpy as np
-from scipy.stats import kendalltau, theilslopes
+from scipy.stats import theilslopes
 
-from backslide_detector.checks.curve import Curve, is_finite
+from backslide_detector.checks.curve import Curve, falls, is_finite
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -40,8 +40,6 @@ _LEFT = 0.75
 _STILL = 0.5
 _SHORTEST = 40
 _LATE = 0.75
-_FEW_EVALUATIONS = 5
-_BY_CHANCE = 0.01
 _AS_FAST = 0.75
 
 
@@ -87,25 +85,21 @@ def _still_falling(shape: Curve, loss: Series, validation_loss: Series | None) -
             f"The training loss was still falling at the end: {shape.initial:.3g} → "
             f"{shape.final:.3g}, and as many steps again would lower it by at least {ahead:.2g}"
         )
-    ends = _falling(validation_loss)
+    if (ends := _falling(validation_loss)) is None:
+        return None
     return (
-        None
-        if ends is None
-        else (
-            "The validation loss was still falling at the end, hardly slower than before: "
-            f"{ends[0]:.3g} → {ends[1]:.3g}"
-        )
+        "The validation loss was still falling at the end, hardly slower than before: "
+        f"{ends[0]:.3g} → {ends[1]:.3g}"
     )
 
 
 def _falling(series: Series | None) -> tuple[float, float] | None:
     """First and last value, where they fell all the while and did not slow down."""
     values = np.empty(0) if series is None else series.values[is_finite(series.values)]
-    if len(values) < _FEW_EVALUATIONS:
+    if not falls(values):
         return None
-    before, after = values[0] - values[len(values) // 2], values[len(values) // 2] - values[-1]
-    steady = kendalltau(np.arange(len(values)), values, alternative="less").pvalue < _BY_CHANCE
-    if not steady or after < _AS_FAST * before:
+    middle = values[len(values) // 2]
+    if middle - values[-1] < _AS_FAST * (values[0] - middle):
         return None
     return float(values[0]), float(values[-1])
 

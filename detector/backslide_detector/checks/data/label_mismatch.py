@@ -38,10 +38,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import kendalltau
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.curve import latest
+from backslide_detector.checks.curve import falls, latest
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -56,7 +55,6 @@ _CHANCE = 0.1
 _FEW_NUMBERS = 200
 _FELL = 0.05
 _VARIED = 0.1
-_BY_CHANCE = 0.01
 _ADVICE = (
     "Look at ten held-out examples with their labels; compare the order of the classes and the "
     "preprocessing of both splits."
@@ -115,10 +113,9 @@ def _numbers(learning: Learning, table: Predictions) -> Found | Clear:
         return Clear()
     if (learning.examples or _FEW_NUMBERS) < _FEW_NUMBERS or fit >= 0.0:
         return Clear()
-    fell = kendalltau(curve.steps, curve.levels, alternative="less").pvalue < _BY_CHANCE
     spread = float(np.std(table.predictions.astype(np.float64)))
     varied = spread > _VARIED * float(np.std(table.targets.astype(np.float64)))
-    if trained < _FELL or not fell or not varied:
+    if trained < _FELL or not falls(curve.levels) or not varied:
         return Clear()
     return Found(
         Severity.FAILING if trained >= _LEARNED else Severity.WARNING,

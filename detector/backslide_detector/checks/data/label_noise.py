@@ -159,11 +159,8 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
     best = int(values.argmin())
     if len(values) - best <= _RECENT or shape.final >= guess:
         return None  # it has not risen since, or nothing was learned, by heart or otherwise
-    lowest, now, step = (
-        float(values[best]),
-        float(np.median(values[-_RECENT:])),
-        int(steps[best]),
-    )
+    lowest, step = float(values[best]), int(steps[best])
+    now = float(np.median(values[-_RECENT:]))
     jitter = 1.4826 * float(np.median(np.abs(np.diff(errors.values[finite])))) / math.sqrt(2.0)
     then = float(np.interp(step, shape.steps, shape.levels))
     slow = _halving(shape.steps, shape.levels, step, then) >= _SLOWLY * max(step, 1)

@@ -157,13 +157,7 @@ def _balance(pull: _Pull) -> float:
     """How far a batch's gradient, shape (n, k), is from adding up to nothing."""
     size = pull.size.sum(0)
     felt = size > 0
-    return median(np.abs(pull.gradient.sum(0))[felt] / size[felt])
-
-
-def median(values: Floats) -> float:
-    """Of at least one finite value; numpy's own asks much more of its arguments."""
-    ordered = np.sort(values)
-    return float(ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
+    return float(np.median(np.abs(pull.gradient.sum(0))[felt] / size[felt]))
 
 
 def _cross_entropy(output: Floats, pull: _Pull, targets: Floats) -> float:

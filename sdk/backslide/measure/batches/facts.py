@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from backslide.measure.batches.answers import Answers, median
+from backslide.measure.batches.answers import Answers
 
 Floats = NDArray[np.float64]
 NAN: Final = float("nan")
@@ -108,7 +108,7 @@ def _scale(values: Floats, low: NDArray[np.generic], high: NDArray[np.generic]) 
     if varying.any():
         spread = np.sqrt(variance[varying])
         ratio = float(spread.max() / spread.min())
-        offset = median(np.abs(mean[varying]) / spread)
+        offset = float(np.median(np.abs(mean[varying]) / spread))
     # Mean square: variance within the features, that between their means, squared mean.
     whole, square = float(mean.mean()), float(variance.mean() + mean.var())
     return Inputs(
