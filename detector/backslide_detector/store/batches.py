@@ -17,6 +17,9 @@ ROWS: Final = 50_000
 """The SDK writes some hundreds of rows a run."""
 
 _LISTS: Final = ("digests", "predictions", "targets")
+LATER: Final = ("output_spread", "target_spread", "memory")
+"""Columns that runs of earlier versions lack."""
+
 _LONGEST: Final = 1_024
 _NAMES: Final = ("mixing_layer", "cut_layer")
 _NUMBERS: Final = tuple(
@@ -33,13 +36,13 @@ def read_batches(paths: Sequence[Path], problems: list[str]) -> Batches | None:
         paths: the parts, in order.
         problems: gets what could not be read.
     """
-    columns = BATCHES_SCHEMA.names
-    parts: list[pa.RecordBatch] = []
-    for file in open_tables(paths, BATCHES_SCHEMA, ROWS, problems, longest=_LONGEST):
-        parts += batches_of(file, columns, problems)
-    if not parts:
-        return None
-    table = pa.Table.from_batches(parts)
+    parts: list[pa.Table] = [BATCHES_SCHEMA.empty_table()]
+    for file in open_tables(
+        paths, BATCHES_SCHEMA, ROWS, problems, longest=_LONGEST, later=LATER
+    ):
+        columns = [name for name in BATCHES_SCHEMA.names if name in file.schema_arrow.names]
+        parts += [pa.Table.from_batches([b]) for b in batches_of(file, columns, problems)]
+    table = pa.concat_tables(parts, promote_options="default")
     table = table.filter(pc.is_valid(table["step"]))
     steps = table["step"].to_numpy()
     order = np.argsort(steps, kind="stable")

@@ -4,7 +4,7 @@ A run's artifacts are foreign input: they may be cut short, damaged, enormous or
 function here answers with what could be read and appends to `problems` what could not, and why.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -261,10 +261,12 @@ def open_tables(
     problems: list[str],
     *,
     longest: int = HISTOGRAM_BINS,
+    later: Collection[str] = (),
 ) -> Iterator[pq.ParquetFile]:
     """The files that can be trusted so far: footer whole, columns as agreed, not too many rows.
 
     The declared number of rows is what bounds the memory: a file of 1 MB can hold 100 million.
+    Columns that came `later` than the others may be missing.
     """
     left = limit
     for path in paths:
@@ -274,7 +276,7 @@ def open_tables(
         except _UNREADABLE as error:
             problems.append(f"{path.name}: not a readable Parquet file: {_reason(error)}")
             continue
-        if wrong := _disagreement(file.schema_arrow, schema):
+        if wrong := _disagreement(file.schema_arrow, schema, later):
             problems.append(f"{path.name}: {wrong}")
         elif rows > left:
             problems.append(f"{path.name}: {rows:,} rows; at most {limit:,} are read")
@@ -285,9 +287,11 @@ def open_tables(
             yield file
 
 
-def _disagreement(found: pa.Schema, agreed: pa.Schema) -> str | None:
+def _disagreement(found: pa.Schema, agreed: pa.Schema, later: Collection[str]) -> str | None:
     for field in agreed:
         at = found.get_field_index(field.name)
+        if at < 0 and field.name in later:
+            continue
         if at < 0:
             return f"no column {field.name!r}"
         if found.field(at).type != field.type:

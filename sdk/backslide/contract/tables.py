@@ -68,10 +68,12 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("outputs", pa.int32()),
         ("output_low", pa.float32()),
         ("output_high", pa.float32()),
+        ("output_spread", pa.float32()),
         ("predictions", pa.list_(pa.float32())),
         ("targets", pa.list_(pa.float32())),
         ("target_low", pa.float32()),
         ("target_high", pa.float32()),
+        ("target_spread", pa.float32()),
         ("loss", pa.float32()),
         ("gradient_balance", pa.float32()),
         ("cross_entropy", pa.float32()),
@@ -84,6 +86,7 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("mixing_layer", pa.string()),
         ("mixing_structural", pa.bool_()),
         ("dependence", pa.float32()),
+        ("memory", pa.float32()),
         ("cut_layer", pa.string()),
     ]
 )
@@ -99,21 +102,26 @@ fingerprint of each example, equal for equal inputs.
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
 numbers), `values` (one number an example), `vectors` (several numbers; both lists are empty),
 or "" (not known). Targets are inferred from the gradient at the output, NaN where it says
-nothing. Those of values and vectors, with `target_low` and `target_high`, hold if the loss is a
-mean of squares, which `loss` tells: the batch's loss under that reading, to be compared with
-the one logged. `outputs`: numbers that the network answers with for an example.
+nothing. Those of values and vectors, with `target_low`, `target_high` and `target_spread`, hold
+if the loss is a mean of squares, which `loss` tells: the batch's loss under that reading, to be
+compared with the one logged. `output_spread` and `target_spread`: how far examples are apart,
+the root of the variance over the examples (of n - 1), averaged over the outputs; the square of
+the latter is what the best constant answer costs. `outputs`: numbers that the network answers
+with for an example.
 `gradient_balance`: of the gradient at the output, the sum over the batch as a share of the sum
 of magnitudes, the median over outputs; zero where the loss weighs examples against each other.
 NaN for batches of more than 64 examples. `cross_entropy`: share of the examples whose gradient
 at the output is that of a cross-entropy which takes the output for logits and has one right
 class; of classes only.
 
-`trial_*`, `mixing` and `dependence` come from a few extra evaluations a run and are NaN in
-other rows. The loss and the error of the same examples in training mode and in evaluation mode;
-`trial_eval_distance`: rms difference of the two outputs over their standard deviation between
-examples. Then every other example is replaced by its neighbour: `mixing` is the rms change of
-the outputs of the examples that stayed, and `dependence` of those that were replaced, over the
-rms output; `mixing_layer` is the first module whose output changed for an example that stayed,
+`trial_*`, `mixing`, `dependence` and `memory` come from a few extra evaluations a run and are
+NaN in other rows. The loss and the error of the same examples in training mode and in
+evaluation mode; `trial_eval_distance`: rms difference of the two outputs over their standard
+deviation between examples. Then every other example is replaced by its neighbour: `mixing` is
+the rms change of the outputs of the examples that stayed, and `dependence` of those that were
+replaced, over the rms output; `memory`, of networks with a recurrent layer and sequences of at
+least eight steps: the latter where only the first half of the steps was replaced.
+`mixing_layer` is the first module whose output changed for an example that stayed,
 `mixing_structural` that this is a recurrent or attention layer which takes the batch for the
 sequence; `cut_layer` is the first module whose output did not change for replaced examples,
 both "" where there is none."""

@@ -38,7 +38,8 @@ class Summary:
         digest: 32 hexadecimal digits over the content of data and targets, types and shapes.
         rows: number of examples, None when the data set does not say.
         shape: of the data as an array; None for other things.
-        class_counts: examples by label, for integer, text and boolean targets.
+        class_counts: examples by label, for integer, text and boolean targets, and for floats
+            that are all 0 or 1.
         features: mean, std, min, max and number of missing values, by feature for up to 64
             features, under "all" otherwise; of float targets under "(target)".
         digested_rows: how many rows the digest covers; all, unless the set is read by item.
@@ -129,14 +130,28 @@ def to_array(values: object) -> Array:
 
 
 def class_counts(labels: Array) -> dict[str, int]:
-    """Examples by label; empty when the labels are floats or too many to be classes."""
-    if labels.dtype.kind == "f" or labels.ndim != 1:
+    """Examples by label; empty when the labels are numbers or too many to be classes.
+
+    Floats are labels where each is 0 or 1, and both occur: as a binary cross-entropy wants it.
+    """
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if flat.ndim != 1:
         return {}
-    flat = labels.astype(str) if labels.dtype.kind == "O" else labels
+    if flat.dtype.kind == "f":
+        if not _binary(flat):
+            return {}
+        flat = flat.astype(np.int64)
+    flat = flat.astype(str) if flat.dtype.kind == "O" else flat
     values, counts = np.unique(flat, return_counts=True)
     if len(values) > MAX_CLASSES:
         return {}
     return {storable(value): int(count) for value, count in zip(values, counts, strict=True)}
+
+
+def _binary(labels: Array) -> bool:
+    """Is each of these floats 0 or 1, with some of both?"""
+    ones = labels == 1
+    return bool(ones.any() and (labels == 0).any() and (ones | (labels == 0)).all())
 
 
 def _unwrapped(data: object) -> object:
@@ -208,7 +223,7 @@ def _read_items(
     data: Any,  # noqa: ANN401  # duck
     hashed: "hashlib.blake2b",
 ) -> tuple[dict[str, Array], pa.Table | None]:
-    """Digests items one by one; returns the targets, if items end in a scalar, and a sketch."""
+    """Digests items one by one; returns targets, if items end in one number, and a sketch."""
     rows = len(data)
     chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, MAX_ITEMS)).astype(int))
     labels, sketched = [], ItemSketch()
@@ -219,7 +234,7 @@ def _read_items(
             _digest(hashed, str(place), array.reshape(1) if array.ndim == 0 else array)
         inputs = pieces[:-1] if len(pieces) > 1 else pieces
         sketched.read({str(place): array for place, array in enumerate(inputs)})
-        if len(pieces) > 1 and pieces[-1].ndim == 0:
+        if len(pieces) > 1 and pieces[-1].size == 1 and pieces[-1].ndim < 2:
             labels.append(pieces[-1].item())
     targets = {"(target)": np.asarray(labels)} if len(labels) == len(chosen) > 0 else {}
     return targets, sketched.table()

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backslide.contract import BATCHES_SCHEMA
-from backslide_detector.store.batches import read_batches
+from backslide_detector.store.batches import LATER, read_batches
 
 
 def row(step, **changes):
@@ -37,6 +37,18 @@ def test_rows_become_batches_in_order(tmp_path):
     assert batches.names["mixing_layer"] == ("", "", "")
     with pytest.raises(ValueError, match="read-only"):
         batches.steps[0] = 3
+
+
+def test_tables_of_earlier_versions_lack_columns_and_mix_with_newer_ones(tmp_path):
+    older = pa.schema([field for field in BATCHES_SCHEMA if field.name not in LATER])
+    old = write(tmp_path / "0", [row(1)], older)
+    new = write(tmp_path / "1", [row(2, output_spread=0.5)])
+    batches = read_batches([old, new], problems := [])
+    assert problems == []
+    spreads = batches.numbers["output_spread"]
+    assert np.isnan(spreads[0])
+    assert spreads[1] == 0.5
+    assert np.isnan(read_batches([old], []).numbers["memory"]).all()
 
 
 def test_missing_values_are_no_accident(tmp_path):

@@ -145,6 +145,28 @@ def test_of_several_numbers_the_range_is_known():
         assert batch.answers.target_low == pytest.approx(X[at].min().item(), abs=1e-3)
         assert batch.answers.target_high == pytest.approx(X[at].max().item(), abs=1e-3)
         assert batch.answers.loss == pytest.approx(loss, rel=1e-3)
+        spread = X[at].var(0).mean().sqrt().item()
+        assert batch.answers.target_spread == pytest.approx(spread, rel=1e-3)
+
+
+def test_pictures_are_read_as_numbers_and_never_as_classes():
+    pictures = X.reshape(-1, 1, 2, 4)
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))
+    for batch, loss in batches(model, F.mse_loss, pictures, pictures, steps=3):
+        assert (batch.answers.answers, batch.answers.outputs) == ("vectors", 8)
+        assert batch.answers.loss == pytest.approx(loss, rel=1e-3)
+    per_pixel = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))
+    classes = (pictures[:, 0] > 0).long()
+    seen = batches(per_pixel, F.cross_entropy, pictures, classes, steps=3)
+    assert {batch.answers.answers for batch, _ in seen} == {"vectors"}
+
+
+def test_one_answer_for_all_examples_has_no_spread():
+    model = mlp(8)
+    nn.init.zeros_(model[-1].weight)
+    batch, _ = batches(model, F.mse_loss, targets=X, steps=1)[0]
+    assert batch.answers.output_spread == 0.0
+    assert batch.answers.target_spread > 0.9
 
 
 def test_long_answers_are_not_read():
@@ -285,6 +307,30 @@ def test_dead_units_are_no_ignored_inputs():
     trial = tried(model).trial
     assert trial.dependence == 0.0
     assert trial.cut_layer == ""
+
+
+class Listens(nn.Module):
+    """Answers with the end of a recurrence over a sequence of 24 steps of 2 numbers."""
+
+    def __init__(self, cell):
+        super().__init__()
+        self.body, self.head = cell, nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.head(self.body(x)[0][:, -1])
+
+
+def test_how_much_of_the_first_half_of_a_sequence_is_remembered():
+    sequences = torch.randn(256, 24, 2, generator=SEEDED)
+    forgets = nn.RNN(2, 6, batch_first=True)
+    remembers = nn.RNN(2, 6, batch_first=True)
+    with torch.no_grad():
+        forgets.weight_hh_l0 *= 0.1
+        remembers.weight_hh_l0[:] = torch.eye(6)
+    seen = [tried(Listens(cell), sequences).trial for cell in (forgets, remembers)]
+    assert seen[0].memory < 1e-4 * seen[0].dependence
+    assert seen[1].memory > 1e-2 * seen[1].dependence
+    assert np.isnan(tried(mlp()).trial.memory)
 
 
 def test_running_statistics_that_stay_behind_show_in_evaluation_mode():

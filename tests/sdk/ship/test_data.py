@@ -86,6 +86,37 @@ def test_a_data_frame_with_text_and_missing_values():
     json.loads(summary.to_json(), parse_constant=pytest.fail)
 
 
+@pytest.mark.parametrize(
+    ("targets", "counts"),
+    [
+        (np.float32([[0], [1], [1], [1]]), {"0": 1, "1": 3}),  # as a binary cross-entropy wants
+        (np.float64([0, 1, 1, 0]), {"0": 2, "1": 2}),
+        (np.int64([[3], [4], [4], [4]]), {"3": 1, "4": 3}),
+        (np.float32([[0, 1], [1, 1], [0, 0], [1, 0]]), {}),  # several labels an example
+        (np.float32([0, 1, 2, 1]), {}),  # counts of something
+        (np.float32([0, 1, np.nan, 1]), {}),
+        (np.float32([1, 1, 1, 1]), {}),
+        (np.float32([0.0, 0.5, 1.0, 1.0]), {}),
+    ],
+)
+def test_floats_are_labels_where_each_is_0_or_1(targets, counts):
+    assert summarise("d", X, targets).class_counts == counts
+    assert summarise("d", Items(list(zip(X, targets, strict=True)))).class_counts == counts
+
+
+class Items(Dataset):
+    """Can only be read by index."""
+
+    def __init__(self, items):
+        self.items = items
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        return self.items[index]
+
+
 class Noisy(Dataset):
     """Draws from every random state, as augmenting data sets do."""
 

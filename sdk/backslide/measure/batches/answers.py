@@ -8,6 +8,7 @@ must be known; that of a mean of squares is assumed, and the loss that follows f
 beside, to be compared with the one that was logged.
 """
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final, Self
 
@@ -32,10 +33,12 @@ class Answers:
     outputs: int = 0
     output_low: float = NAN
     output_high: float = NAN
+    output_spread: float = NAN
     predictions: tuple[float, ...] = ()
     targets: tuple[float, ...] = ()
     target_low: float = NAN
     target_high: float = NAN
+    target_spread: float = NAN
     loss: float = NAN
     gradient_balance: float = NAN
     cross_entropy: float = NAN
@@ -72,19 +75,23 @@ class _Pull:
         )
 
 
-def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
+def read(
+    output: Floats, gradient: Floats | None, *, examples: int, listed: bool = True
+) -> Answers:
     """Predictions, and targets where the gradient tells them.
 
     Args:
         output: what the network answered, shape (n, k).
         gradient: of the loss by it, shape (n, k); None when there was none.
         examples: size of the whole batch, of which n are at hand.
+        listed: the k numbers may be one a class, as those of a picture are not.
     """
     finite = output[np.isfinite(output)]
     outside = Answers(
         outputs=output.shape[1],
         output_low=float(finite.min()) if finite.size else NAN,
         output_high=float(finite.max()) if finite.size else NAN,
+        output_spread=_spread(output),
     )
     if gradient is None or gradient.shape != output.shape or finite.size < output.size:
         return outside
@@ -94,7 +101,7 @@ def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
         return outside
     if len(output) == examples:
         outside = replace(outside, gradient_balance=_balance(pull))
-    classes = _classes_of(output, pull, told)
+    classes = _classes_of(output, pull, told) if listed else None
     if classes is not None:
         predictions, targets = classes
         return replace(
@@ -114,8 +121,14 @@ def read(output: Floats, gradient: Floats | None, *, examples: int) -> Answers:
         targets=tuple(wanted[:, 0].tolist()) if one else (),
         target_low=float(wanted.min()),
         target_high=float(wanted.max()),
+        target_spread=_spread(wanted),
         loss=float(np.square(output - wanted).mean()),
     )
+
+
+def _spread(values: Floats) -> float:
+    """Root of the variance over examples, shape (n, k), averaged over k; NaN of one example."""
+    return math.sqrt(values.var(0, ddof=1).mean()) if len(values) > 1 else NAN
 
 
 def losses(kind: str, output: Floats, targets: Floats) -> tuple[float, float]:

@@ -41,6 +41,7 @@ class Capture:
         training: whether the model was in training mode.
         inputs: some features of some examples.
         output: their answers, shape (n, k).
+        listed: an answer is a list of k numbers; otherwise a picture, a sequence, ...
         gradient: of the loss by them, once the backward pass has come by.
         question: what a trial needs, until it is made.
         reply: what it brought.
@@ -50,6 +51,7 @@ class Capture:
     training: bool
     inputs: Piece
     output: Piece | None = None
+    listed: bool = True
     gradient: Piece | None = None
     question: Question | None = None
     reply: Reply | None = None
@@ -68,7 +70,9 @@ class Capture:
             output = self.output.array().astype(np.float64)
             gradient = None if self.gradient is None else self.gradient.array()
             with np.errstate(all="ignore"):  # a broken network is no reason to complain
-                read = answers.read(output, gradient, examples=self.examples)
+                read = answers.read(
+                    output, gradient, examples=self.examples, listed=self.listed
+                )
                 if self.reply is not None:
                     trial = self.reply.read(read, output, fingerprints)
         return Batch(
@@ -193,7 +197,7 @@ class Batches:
         output = first_answers(out, len(inputs))
         if output is None or (rows := flat_answers(output)) is None:
             return
-        capture.output = Piece(rows)
+        capture.output, capture.listed = Piece(rows), output.ndim < 3
         if output.requires_grad:
             output.register_hook(GradientTap(self, capture))  # type: ignore[no-untyped-call]  # torch has no types here
         if self._try:

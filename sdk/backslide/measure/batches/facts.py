@@ -34,6 +34,7 @@ class Trial:
     mixing_layer: str = ""
     mixing_structural: bool = False
     dependence: float = NAN
+    memory: float = NAN
     cut_layer: str = ""
 
 

@@ -91,7 +91,7 @@ def flat_answers(output: Tensor) -> Tensor | None:
     rows = output[:EXAMPLES]
     if rows.ndim == 1:
         return rows[:, None]
-    return rows if rows.ndim == 2 and rows.shape[1] <= OUTPUTS else None
+    return rows.flatten(1) if math.prod(rows.shape[1:]) <= OUTPUTS else None
 
 
 def tensors(value: object) -> Iterator[Tensor]:

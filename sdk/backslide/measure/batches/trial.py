@@ -3,7 +3,9 @@
 Does evaluation mode agree with training mode, and does each answer depend on its own example
 and on no other? The same few examples are evaluated twice before the optimizer's step, so with
 the weights of the training step: as they are, and with every other one replaced by its
-neighbour. What stays must get the same answer, what was replaced another one.
+neighbour. What stays must get the same answer, what was replaced another one. A network with a
+recurrent layer is asked once more, with the first half of each sequence replaced: does it
+remember?
 """
 
 from collections.abc import Mapping
@@ -17,7 +19,14 @@ from torch import Tensor, nn
 
 from backslide.measure.batches.answers import Answers, losses
 from backslide.measure.batches.facts import NAN, Trial
-from backslide.measure.batches.pieces import Piece, first_answers, flat_answers, mapped, tensors
+from backslide.measure.batches.pieces import (
+    Piece,
+    first_answers,
+    first_inputs,
+    flat_answers,
+    mapped,
+    tensors,
+)
 from backslide.measure.batches.undisturbed import evaluate
 from backslide.measure.graph.trace import EXAMPLES, Traced, trace
 from backslide.measure.instruments.activations import observable
@@ -36,6 +45,9 @@ SAME: Final = 1e-5
 
 MOVED: Final = 1e-3
 """Relative change above which an output counts as changed."""
+
+LONG: Final = 8
+"""Steps of a sequence from which on there is something to remember."""
 
 
 class Question(NamedTuple):
@@ -74,6 +86,7 @@ class Reply:
     Attributes:
         base: answers in evaluation mode, shape (rows, k).
         changed: the same with every other example replaced.
+        forgotten: the same with the first half of their steps replaced; None without sequences.
         modules: in the order they ran.
         changes: shape (modules, 4): rms change of the examples that stayed and of those that
             were replaced, rms of the output, largest weight of a matrix.
@@ -81,12 +94,13 @@ class Reply:
 
     base: Piece
     changed: Piece
+    forgotten: Piece | None
     modules: list[Module]
     changes: Piece | None
 
     def ready(self) -> bool:
         """Whether everything has arrived."""
-        pieces = (self.base, self.changed, self.changes)
+        pieces = (self.base, self.changed, self.forgotten, self.changes)
         return all(piece is None or piece.ready() for piece in pieces)
 
     def read(self, trained: Answers, output: Floats, digests: tuple[int, ...]) -> Trial:
@@ -120,6 +134,9 @@ class Reply:
             mixing=_rms((changed - base)[::2]) / size,
             dependence=_rms((changed - base)[1::2]) / size,
         )
+        if self.forgotten is not None:
+            late = self.forgotten.array().astype(np.float64)
+            found = replace(found, memory=_rms((late - base)[1::2]) / size)
         return found if self.changes is None else self._located(found, self.changes.array())
 
     def _located(self, found: Trial, changes: NDArray[np.float32]) -> Trial:
@@ -190,9 +207,34 @@ def ask(model: nn.Module, question: Question) -> Reply | None:
     return Reply(
         Piece(base),
         Piece(changed),
+        _forgotten(model, question, order),
         [each[0] for each in heard] if changes else [],
         Piece(torch.stack(changes)) if len(changes) == len(heard) > 0 else None,
     )
+
+
+def _forgotten(model: nn.Module, question: Question, order: Tensor) -> Piece | None:
+    """Answers with the first half of every other sequence replaced; None without sequences."""
+    if not any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        return None
+    inputs = first_inputs(question.args, question.kwargs)
+    if inputs is None or inputs.ndim not in (2, 3) or inputs.shape[1] < LONG:
+        return None
+    steps = inputs.shape[1]
+
+    def late(each: Tensor) -> Tensor:
+        if each.ndim < 2 or each.shape[1] != steps:
+            return each
+        return torch.cat([each[order, : steps // 2], each[:, steps // 2 :]], 1)
+
+    args, kwargs = cast(
+        "tuple[tuple[object, ...], Mapping[str, object]]",
+        mapped((question.args, question.kwargs), late),
+    )
+    output = evaluate(model, args, kwargs, autocast=question.autocast, device=question.device)
+    answers = first_answers(output, question.rows)
+    rows = None if answers is None else flat_answers(answers)
+    return None if rows is None else Piece(rows)
 
 
 def connected(model: nn.Module, question: Question) -> Traced:
