@@ -33,6 +33,7 @@ DENSE: Final = 2
 COMPANIONS: Final = 32
 PER_CLASS_CONTROL: Final = 30
 CONTROL: Final = 300
+NEARLY: Final = 0.7
 MIN_HELDOUT: Final = 20
 MAX_HELDOUT: Final = 500
 
@@ -155,7 +156,7 @@ def _controlled(
     """
     pool, rest = data
     learnt, numbers = so_far
-    small, check = _control_sets(pool, rest, task)
+    small, others, check = _control_sets(pool, rest, task)
     if isinstance(task, Unscored) or len(check) < MIN_HELDOUT:
         why = "The labels were not judged: " + (
             "the outputs cannot be compared with the targets."
@@ -165,7 +166,7 @@ def _controlled(
         if stuck is not None:
             return _verdict(stuck, notes=(why,), numbers=numbers)
         return SmallDataVerdict(Kind.OK, None, (learnt, why), numbers)
-    defect, sentence, more = control(recipe, small, check, task)
+    defect, sentence, more = control(recipe, small, others, check, task)
     if defect is not None:
         if stuck is not None and defect.kind is Kind.OPTIMIZER:
             return _verdict(stuck, defect, notes=(learnt,), numbers=numbers | more)
@@ -232,9 +233,12 @@ def _pick(pool: Examples, task: Task, per_class: int) -> Examples:
     return pool.take(_of_each(groups, per_class))
 
 
-def _of_each(groups: Tensor, count: int) -> list[int]:
+def _of_each(groups: Tensor, count: int, skipped: int = 0) -> list[int]:
     """The first rows of each of the commonest classes, in the order of the data."""
-    rows = [(groups == c).nonzero().flatten().tolist()[:count] for c in _commonest(groups)]
+    rows = [
+        (groups == c).nonzero().flatten().tolist()[skipped : skipped + count]
+        for c in _commonest(groups)
+    ]
     return sorted(row for some in rows for row in some)
 
 
@@ -244,14 +248,21 @@ def _commonest(groups: Tensor) -> Tensor:
     return classes[counts.argsort(descending=True, stable=True)[:MAX_CLASSES]]
 
 
-def _control_sets(pool: Examples, rest: Examples, task: Task) -> tuple[Examples, Examples]:
-    groups, others = task.groups(pool.truth), task.groups(rest.truth)
-    if groups is None or others is None:
-        return pool.take(range(min(CONTROL, len(pool)))), rest.take(
-            range(min(MAX_HELDOUT, len(rest)))
-        )
-    kept = torch.isin(others, _commonest(groups)).nonzero().flatten()[:MAX_HELDOUT]
-    return pool.take(_of_each(groups, PER_CLASS_CONTROL)), rest.take(kept)
+def _control_sets(
+    pool: Examples, rest: Examples, task: Task
+) -> tuple[Examples, Examples | None, Examples]:
+    """Examples to train on, nearly as many others (if there are), and held-out ones."""
+    groups, held = task.groups(pool.truth), task.groups(rest.truth)
+    if groups is None or held is None:
+        small = list(range(min(CONTROL, len(pool))))
+        others = list(range(CONTROL, min(2 * CONTROL, len(pool))))
+        kept = torch.arange(min(MAX_HELDOUT, len(rest)))
+    else:
+        small = _of_each(groups, PER_CLASS_CONTROL)
+        others = _of_each(groups, PER_CLASS_CONTROL, PER_CLASS_CONTROL)
+        kept = torch.isin(held, _commonest(groups)).nonzero().flatten()[:MAX_HELDOUT]
+    enough = len(others) >= NEARLY * len(small)
+    return pool.take(small), pool.take(others) if enough else None, rest.take(kept)
 
 
 @contextmanager
