@@ -4,11 +4,14 @@ import functools
 import logging
 from collections import Counter
 from collections.abc import Callable
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
 D = TypeVar("D")
+
+SENTENCES: Final = 5
+"""Different mistakes in one call that are told; more are likely one that words itself anew."""
 
 logger = logging.getLogger("backslide")
 
@@ -23,6 +26,7 @@ class Faults:
     def __init__(self) -> None:
         """Starts without any."""
         self.counts: Counter[str] = Counter()
+        self._mistakes: dict[str, set[str]] = {}
 
     def note(self, kind: str, sentence: str, *args: object) -> None:
         """Counts one fault; the first of its kind is logged as a warning.
@@ -32,6 +36,14 @@ class Faults:
         self.counts[kind] += 1
         if self.counts[kind] == 1:
             logger.warning(sentence, *args)
+
+    def mistake(self, kind: str, sentence: str, *args: object) -> None:
+        """As `note`, but said once for each different sentence: who mends one sees the next."""
+        self.counts[kind] += 1
+        told, said = self._mistakes.setdefault(kind, set()), sentence % args
+        if said not in told and len(told) < SENTENCES:
+            told.add(said)
+            logger.warning("%s", said)
 
 
 class Guarded(Protocol):
@@ -62,7 +74,7 @@ def guarded(
                 return method(self, *args, **kwargs)
             except Exception as error:  # whatever it is, training goes on
                 name = method.__name__
-                self.faults.note(
+                self.faults.mistake(
                     name,
                     "backslide: %s() failed and was left out; training goes on. %s: %s",
                     *(name, type(error).__name__, error),

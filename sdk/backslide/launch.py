@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from backslide import ending
 from backslide.active import Active
 from backslide.contract import SCHEMA, TEXT_LIMIT, Tag
+from backslide.given import as_model, as_optimizers
 from backslide.guard import Faults
 from backslide.record import provenance
 from backslide.record.scalars import clean
@@ -119,6 +120,7 @@ def start(
     )
     if not _first_rank():
         return Run(job, None, None, faults, on_fault=choice)
+    model, optimizers = as_model(model, faults), as_optimizers(optimizer, faults)
     for earlier in ending.others(model) if model is not None else ():
         threading.Thread(target=earlier.finish, args=("KILLED",), daemon=True).start()
     spool, lock = _spool(job, spool_dir, faults)
@@ -137,7 +139,7 @@ def start(
         lock,
         faults,
         model=model,
-        watch=_watch(model, optimizer, overhead, faults) if spool is not None else None,
+        watch=_watch(model, optimizers, overhead, faults) if spool is not None else None,
         origin=origin,
         on_fault=choice,
         offline=os.environ.get("BACKSLIDE_OFFLINE", "") not in ("", "0", "false"),
@@ -202,19 +204,17 @@ def _open_spool(job: Job, root: Path) -> tuple[Spool, Lock]:
 
 def _watch(
     model: "torch.nn.Module | None",
-    optimizer: "torch.optim.Optimizer | Iterable[torch.optim.Optimizer] | None",
+    optimizers: "tuple[torch.optim.Optimizer, ...]",
     overhead: float | None,
     faults: Faults,
 ) -> "Watch | None":
-    if model is None and optimizer is None:
+    if model is None and not optimizers:
         return None
     try:
         # Imported here: it needs torch, which a run without a model may not have.
         from backslide.measure.watch import Watch  # noqa: PLC0415
 
-        several = () if optimizer is None else optimizer
-        optimizers = several if isinstance(several, Iterable) else (several,)
-        return Watch(model, tuple(optimizers), overhead=overhead)
+        return Watch(model, optimizers, overhead=overhead)
     except Exception as error:  # noqa: BLE001  # the loop runs unwatched
         faults.note("watch", "backslide: this model is not watched: %s", error)
         return None

@@ -12,7 +12,7 @@ def tell_what_remains(folder: Path, state: RunState, *, offline: bool, faults: F
     """Says what of a run that has ended is still on disk, and what ships it."""
     if not folder.exists():
         return
-    size = used_bytes(folder) / 1e6
+    size = _size(used_bytes(folder))
     if offline:
         reason = "BACKSLIDE_OFFLINE is set"
     elif state.asked:
@@ -22,7 +22,12 @@ def tell_what_remains(folder: Path, state: RunState, *, offline: bool, faults: F
     # Once is enough: who was told that the server is away was told this as well.
     logger.log(
         logging.INFO if state.away and faults.counts["away"] else logging.WARNING,
-        "backslide: %.1f MB of this run are not in MLflow yet (%s). They are safe in %s; "
+        "backslide: %s of this run are not in MLflow yet (%s). They are safe in %s; "
         "`backslide sync %s` ships them.",
         *(size, reason, folder, folder),
     )
+
+
+def _size(count: int) -> str:
+    """Bytes as people say them."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{max(1, round(count / 1e3))} kB"

@@ -5,7 +5,6 @@ the shipper's process. After the start nothing here raises.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,16 +13,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from backslide import ending
 from backslide.contract import Artifact, Tag
+from backslide.given import described
 from backslide.guard import Faults, guarded
 from backslide.judged import JudgedRun, wait_for_verdict
+from backslide.outlet import FINISH_SECONDS, Outlet
 from backslide.record import data
-from backslide.record.origin import Origin
 from backslide.record.predictions import evaluate, outcomes
-from backslide.record.recorder import Recorder
-from backslide.remains import tell_what_remains
+from backslide.record.recorder import NO_NUMBER, Recorder
 from backslide.spool.frames import Kind
 from backslide.spool.job import Job, Lock, RunState
-from backslide.spool.keeper import Keeper
 from backslide.spool.segments import Spool
 
 if TYPE_CHECKING:
@@ -31,10 +29,6 @@ if TYPE_CHECKING:
 
     from backslide.measure.watch import Watch
 
-CONTACT_SECONDS: Final = 10.0
-FINISH_SECONDS: Final = 10.0
-ERRAND_SECONDS: Final = 3.0
-"""Of the seconds to finish, how many may go to a slow `git`."""
 DESCRIBED_AFTER: Final = 10
 """Snapshots after which the network is described, for whoever judges the running job; it is
 described once more at the end."""
@@ -64,63 +58,50 @@ class Run:
         on_fault: str = "ignore",
         offline: bool = False,
     ) -> None:
-        """Starts the keeper; `origin` is what the provenance says beside code and packages."""
+        """Starts what ships the records; `origin` as for the outlet."""
         self.faults = faults
         self.on_fault = on_fault
         self._job = job
-        self._recorder = None if spool is None else Recorder(spool)
-        self._lock = lock
+        self._outlet: Outlet | None = None
+        self._recorder: Recorder | None = None
+        if spool is not None:
+            self._outlet = Outlet(
+                *(job, spool, lock, faults), origin=origin or {}, offline=offline
+            )
+            self._recorder = self._outlet.recorder
         self._model = model
         self._watch = watch
-        self._origin: Origin | None = None
-        self._offline = offline
         self._step = 0
         self._snapshots = 0
-        self._finished = False
-        self._keeper: Keeper | None = None
-        if self._recorder is not None:
-            self._origin = Origin(self._recorder, origin or {}, joined=job.run_id is not None)
-            self._keeper = Keeper(
-                self._recorder.spool,
-                job.uri,
-                faults,
-                offline=offline,
-                errand=self._origin.gather,
-            )
         ending.opened(self)
 
     # --- recording
 
     @guarded(None)
-    def step(self, /, **scalars: object) -> None:
+    def step(self, /, *loss: object, **scalars: object) -> None:
         """Ends a training step, the first one being step 1, and records its scalars.
 
         Args:
+            loss: the loss alone may come without its name: `step(loss)`.
             scalars: numbers, or tensors of one element, which are read without a sync.
         """
-        recorder = self._recorder
-        if recorder is None:
+        if self._recorder is None:
             return
         self._step += 1
         if self._watch is not None:
-            for snapshot in self._watch.step(self._step):
-                start = time.perf_counter()
-                recorder.snapshot(snapshot)
-                self._snapshots += 1
-                if self._snapshots == DESCRIBED_AFTER:
-                    recorder.network(self._watch.graph())
-                self._watch.charge(time.perf_counter() - start)
+            self._look(self._watch, self._recorder)
+        if loss:
+            scalars = self._named(loss, scalars)
         if scalars:
             start = time.perf_counter()
-            recorder.scalars(self._step, scalars)
+            self._scalars(scalars)
             if self._watch is not None:
                 self._watch.charge_scalars(time.perf_counter() - start)
 
     @guarded(None)
     def log(self, values: Mapping[str, object] | None = None, /, **scalars: object) -> None:
         """Records scalars at the current step: `log(val_loss=x)` or `log({"val/loss": x})`."""
-        if self._recorder is not None:
-            self._recorder.scalars(self._step, {**(values or {}), **scalars})
+        self._scalars({**(values or {}), **scalars})
 
     @guarded(None)
     def log_data(
@@ -165,6 +146,10 @@ class Run:
             slices: group names for each example, by slice: `{"site": ["a", "b", ...]}`.
         """
         found = outcomes(ids, targets, predictions, scores=scores, losses=losses, slices=slices)
+        if found.doubt:
+            self.faults.note(
+                f"doubt: {split}", "backslide: predictions of %r: %s", split, found.doubt
+            )
         if self._recorder is not None:
             self._recorder.outcomes(split, found, self._step)
 
@@ -266,8 +251,8 @@ class Run:
 
         In distributed training only the first rank knows: share it before acting on it.
         """
-        keeper = self._keeper
-        return self.on_fault == "stop" and keeper is not None and keeper.state.stop is not None
+        outlet = self._outlet
+        return self.on_fault == "stop" and outlet is not None and outlet.stop is not None
 
     @guarded(None)
     def verdict(self, timeout: float | None = None) -> JudgedRun | None:
@@ -291,32 +276,12 @@ class Run:
             status: FINISHED, FAILED or KILLED.
         """
         deadline = time.monotonic() + FINISH_SECONDS
-        recorder, keeper = self._recorder, self._keeper
-        if self._finished or recorder is None or keeper is None:
-            self._finished = True
+        recorder, self._recorder = self._recorder, None
+        if recorder is None or self._outlet is None:
             return
-        self._finished = True
         ending.closed(self)
-        spool = recorder.spool
-        self._finish_recording()
-        keeper.finish_errand(ERRAND_SECONDS)
-        self._finish_provenance()
-        keeper.stop()
-        spool.make_room()
-        keeper.tell_dropped()
-        now = time.time_ns() // 1_000_000
-        recorder.append(Kind.END, {"status": status, "time": now})
-        spool.close()
-        self._recorder = None
-        if self._lock is not None:
-            self._lock.release()
-        if keeper.wait_until_shipped(deadline):
-            shutil.rmtree(spool.folder, ignore_errors=True)
-        else:
-            tell_what_remains(
-                spool.folder, keeper.state, offline=self._offline, faults=self.faults
-            )
-        keeper.part_with_shipper()
+        self._finish_recording(recorder)
+        self._outlet.close(status, self._model, deadline)
 
     def __enter__(self) -> Self:
         """The run itself."""
@@ -334,10 +299,42 @@ class Run:
     # --- inside
 
     @guarded(None)
-    def _finish_recording(self) -> None:
-        recorder = self._recorder
-        if recorder is None:
+    def _look(self, watch: "Watch", recorder: Recorder) -> None:
+        for snapshot in watch.step(self._step):
+            start = time.perf_counter()
+            recorder.snapshot(snapshot)
+            self._snapshots += 1
+            if self._snapshots == DESCRIBED_AFTER:
+                recorder.network(watch.graph())
+            watch.charge(time.perf_counter() - start)
+
+    def _scalars(self, values: Mapping[str, object]) -> None:
+        if self._recorder is None:
             return
+        for key in self._recorder.scalars(self._step, values):
+            self.faults.mistake(
+                f"dropped: {NO_NUMBER}",
+                "backslide: %r is not recorded: it takes a number or a tensor of one element, "
+                "not %s",
+                *(key, described(values[key])),
+            )
+
+    def _named(self, given: tuple[object, ...], named: dict[str, object]) -> dict[str, object]:
+        """What `step` was given, with a name for what came without."""
+        match given:
+            case (Mapping() as values,):
+                return {**values, **named}
+            case (loss,) if "loss" not in named:
+                return {"loss": loss, **named}
+        self.faults.note(
+            "unnamed",
+            "backslide: step() was given values without names, which are not recorded: write "
+            "run.step(loss=loss, accuracy=accuracy)",
+        )
+        return named
+
+    @guarded(None)
+    def _finish_recording(self, recorder: Recorder) -> None:
         recorder.drain()
         if self._watch is None:
             return
@@ -347,16 +344,8 @@ class Run:
         for problem in self._watch.problems:
             self.faults.note(f"watch: {problem}", "backslide: %s", problem)
 
-    @guarded(None)
-    def _finish_provenance(self) -> None:
-        if self._origin is not None:
-            self._origin.end(self._model)
-
     def _state(self) -> RunState:
-        if self._keeper is None:
-            return RunState()
-        state = self._keeper.state
-        return state if state.run_id else self._keeper.wait_for_contact(CONTACT_SECONDS)
+        return RunState() if self._outlet is None else self._outlet.state()
 
     def watches(self, model: object) -> bool:
         """Whether this open run looks into the model."""
@@ -364,11 +353,8 @@ class Run:
 
     def abandon(self) -> None:
         """In a forked child: this run is the parent's."""
-        if self._recorder is not None:
-            self._recorder.spool.abandon()
-        if self._lock is not None:
-            self._lock.release()
+        if self._outlet is not None:
+            self._outlet.abandon()
         if self._watch is not None:
             self._watch.detach()
-        self._recorder = self._keeper = self._watch = self._lock = None
-        self._finished = True
+        self._recorder = self._outlet = self._watch = None

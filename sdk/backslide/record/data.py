@@ -88,6 +88,7 @@ def summarise(
 
     Raises:
         TypeError: the data can neither be taken as an array nor read by index.
+        ValueError: there is not one target an example.
     """
     hashed = hashlib.blake2b(digest_size=16)
     data = _unwrapped(data)
@@ -109,6 +110,9 @@ def summarise(
         labels = columns.pop("(target)", None)
     else:
         labels = to_array(targets)
+        if labels.ndim == 0 or len(labels) != rows:
+            count = "no list of" if labels.ndim == 0 else f"{len(labels):,}"
+            raise ValueError(f"{rows:,} examples, but {count} targets")
         _digest(hashed, "(target)", labels)
     counts = class_counts(labels) if labels is not None else {}
     features = _features(columns)

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 LEAST_LOG: Final = -100.0
 """Of a probability of zero, as in torch's BCELoss."""
+PROBABILITIES: Final = (
+    "the targets are labels, but the predictions look like probabilities: they are compared as "
+    "values (mse), without an error rate. Give the predicted labels as predictions and the "
+    "probabilities as scores="
+)
 TARGET_KEYS: Final = ("labels", "label", "targets", "target", "y")
 
 
@@ -34,10 +39,12 @@ class Outcomes:
             for regression, where equality means nothing and `correct` is null throughout.
         metrics: by name below the split: "examples"; "error" for classes, "mse" for regression;
             "loss" when losses were given.
+        doubt: what looks as if something else was meant; None where nothing does.
     """
 
     table: pa.Table
     metrics: Mapping[str, float]
+    doubt: str | None = None
 
 
 def outcomes(
@@ -51,14 +58,17 @@ def outcomes(
 ) -> Outcomes:
     """Builds the table; raises ValueError when the columns do not fit together."""
     names = unique(ids)
-    truth, said = _same_type(_column(targets), _column(predictions))
+    given = _column(targets), _column(predictions)
+    truth, said = _same_type(*given)
     columns: list[object] = [names, truth, said]
     classes = truth.dtype.kind != "f"
     correct = truth == said
     columns.append(pa.array(correct) if classes else pa.nulls(len(correct), pa.bool_()))
     for values in (losses, scores):
-        given = None if values is None else _column(values).astype(np.float32)
-        columns.append(pa.nulls(len(names), pa.float32()) if given is None else pa.array(given))
+        floats = None if values is None else _column(values).astype(np.float32)
+        columns.append(
+            pa.nulls(len(names), pa.float32()) if floats is None else pa.array(floats)
+        )
     slices = slices or {}
     columns += [[storable(value) for value in to_array(values)] for values in slices.values()]
     schema = predictions_schema(_arrow_type(truth), tuple(map(storable, slices)))
@@ -73,7 +83,14 @@ def outcomes(
             metrics["mse"] = float(np.square(truth - said).mean())
         if losses is not None:
             metrics["loss"] = float(_column(losses).astype(np.float64).mean())
-    return Outcomes(pa.table(columns, schema=schema), metrics)
+    doubt = None if classes or not _probabilities(*given) else PROBABILITIES
+    return Outcomes(pa.table(columns, schema=schema), metrics, doubt)
+
+
+def _probabilities(targets: Array, predictions: Array) -> bool:
+    """Whether labels were answered with what looks like probabilities."""
+    between = (predictions >= 0.0) & (predictions <= 1.0)
+    return targets.dtype.kind in "iub" and bool(between.all())
 
 
 def unique(ids: Iterable[object]) -> list[str]:

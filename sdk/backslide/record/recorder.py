@@ -22,6 +22,8 @@ from backslide.spool.frames import Kind
 from backslide.spool.job import FILES, write_whole
 from backslide.spool.segments import Spool
 
+NO_NUMBER: Final = "a value that is no number"
+"""Why a scalar is not kept."""
 _NONFINITE: Final = STATISTICS.index("nonfinite_fraction")
 
 
@@ -45,13 +47,18 @@ class Recorder:
         self._probed = ""
         self._troubled = False
 
-    def scalars(self, step: int, values: Mapping[str, Any]) -> None:
-        """Records scalars; tensors on a device follow when they can be read without a wait."""
+    def scalars(self, step: int, values: Mapping[str, Any]) -> list[str]:
+        """Records scalars; tensors on a device follow when they can be read without a wait.
+
+        Returns:
+            The keys of what is no scalar, and is left out.
+        """
         points, unreadable = self._reader.read(step, values)
         for point in points:
             self._point(point)
         for _ in unreadable:
-            self._lose("a value that is no number")
+            self._lose(NO_NUMBER)
+        return unreadable
 
     def drain(self) -> None:
         """Records the scalars that were still on a device."""

@@ -128,15 +128,15 @@ class Reader:
         ready, unreadable = {}, []
         tensor = getattr(sys.modules.get("torch"), "Tensor", ())
         for key, value in values.items():
-            if type(value) is float:
-                ready[key] = value
-            elif isinstance(value, tensor) and not value.is_cpu:
-                self._waiting.append((step, now, key, value.detach().reshape(()).clone()))
-            else:
-                try:
+            try:
+                if type(value) is float:
+                    ready[key] = value
+                elif isinstance(value, tensor) and not value.is_cpu:
+                    self._waiting.append((step, now, key, value.detach().reshape(()).clone()))
+                else:
                     ready[key] = float(value.item() if hasattr(value, "item") else value)
-                except (TypeError, ValueError, RuntimeError, OverflowError):
-                    unreadable.append(key)
+            except (TypeError, ValueError, RuntimeError, OverflowError):
+                unreadable.append(key)
         points = list(self._arrived()) if self._waiting or self._flying else []
         return ([*points, Point(step, now, ready)] if ready else points), unreadable
 

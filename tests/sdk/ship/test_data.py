@@ -56,6 +56,14 @@ def test_any_change_changes_the_digest(data, targets):
     assert summarise("d", data, targets).digest != summarise("d", X, Y).digest
 
 
+@pytest.mark.parametrize(
+    ("targets", "said"), [(Y[:2], "4 examples, but 2 targets"), (7, "no list of targets")]
+)
+def test_each_example_has_one_target(targets, said):
+    with pytest.raises(ValueError, match=said):
+        summarise("train", X, targets)
+
+
 def test_the_last_row_of_many_counts():
     """MLflow's own digest looks at the first 10,000 rows alone."""
     many = np.zeros((200_000, 2))

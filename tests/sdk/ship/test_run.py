@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import subprocess
 
 import pytest
@@ -56,7 +57,7 @@ def test_on_fault_is_one_of_two_words(offline, monkeypatch):
         assert run.on_fault == "ignore"
 
 
-def test_nothing_raises_into_the_loop_and_each_fault_is_said_once(offline, caplog):
+def test_nothing_raises_into_the_loop_and_each_mistake_is_said_once(offline, caplog):
     with caplog.at_level(logging.WARNING, "backslide"), backslide.start("l") as run:
         for _ in range(3):
             run.log_predictions("test", [1, 2], [0], [1])
@@ -73,6 +74,105 @@ def test_nothing_raises_into_the_loop_and_each_fault_is_said_once(offline, caplo
         assert sum(f"{name}()" in message for message in caplog.messages) == 1
     scalars = [json.loads(payload)["values"] for payload in records(offline, Kind.SCALARS)]
     assert scalars == [{"ok": 1.0, "also": 2.0}]
+    (named,) = (message for message in caplog.messages if "'loss'" in message)
+    assert "the text 'not a number'" in named
+    assert not any("are being dropped" in message for message in caplog.messages)
+
+
+def test_the_next_mistake_of_a_call_is_said_as_well_but_not_without_end(offline, caplog):
+    with backslide.start("l") as run:
+        for rows in range(20):
+            run.log_predictions("test", range(rows), [0] * 30, [0] * 30)
+    said = [message for message in caplog.messages if "log_predictions()" in message]
+    assert len(said) == len(set(said)) == 5
+    assert run.faults.counts["log_predictions"] == 20
+
+
+def test_a_loss_without_a_name_is_the_loss(offline, caplog):
+    with backslide.start("l") as run:
+        run.step(torch.tensor(1.0))
+        run.step(2, accuracy=0.5)
+        run.step({"loss": 3.0})
+        assert not caplog.messages
+        run.step(9, loss=4.0)
+        run.step(5.0, 9.0)
+        run.step(loss=6.0)
+    points = [json.loads(payload) for payload in records(offline, Kind.SCALARS)]
+    assert [(p["step"], p["values"]["loss"]) for p in points] == [
+        (1, 1.0),
+        (2, 2.0),
+        (3, 3.0),
+        (4, 4.0),
+        (6, 6.0),
+    ]
+    assert sum("without names" in message for message in caplog.messages) == 1
+
+
+def test_a_step_counts_even_if_looking_fails(offline, monkeypatch):
+    model = nn.Linear(2, 1)
+    with backslide.start("l", model=model) as run:
+        monkeypatch.setattr(run._watch, "step", lambda _: 1 / 0)
+        run.step(loss=1.0)
+        run.step(loss=2.0)
+    points = [json.loads(payload) for payload in records(offline, Kind.SCALARS)]
+    assert [(p["step"], p["values"]["loss"]) for p in points] == [(1, 1.0), (2, 2.0)]
+
+
+def given(kind):
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    return {
+        "optimizer": (model, optimizer, ""),
+        "several": (model, {"all": optimizer}, ""),
+        "scheduler": (
+            model,
+            torch.optim.lr_scheduler.StepLR(optimizer, 5),
+            "a scheduler (StepLR); its optimizer (SGD) is watched",
+        ),
+        "parameters": (model, model.parameters(), "Parameter of shape (1, 2), which is no opt"),
+        "optimizer class": (model, torch.optim.SGD, "the class SGD, which is no optimizer"),
+        "model twice": (model, nn.Sequential(model), "a Sequential, which is no optimizer"),
+        "model class": (nn.Linear, optimizer, "the class Linear, which is no model: make one"),
+        "function": (model.forward, optimizer, "a method, which is no model"),
+    }[kind]
+
+
+@pytest.mark.parametrize(
+    ("kind", "updates"),
+    [
+        ("optimizer", True),
+        ("several", True),
+        ("scheduler", True),
+        ("parameters", False),
+        ("optimizer class", False),
+        ("model twice", False),
+        ("model class", True),
+        ("function", True),
+    ],
+)
+def test_what_start_is_given_by_mistake_is_told_in_one_sentence(offline, caplog, kind, updates):
+    model, optimizer, word = given(kind)
+    with backslide.start("l", model=model, optimizer=optimizer, overhead=None) as run:
+        assert bool(run._watch._steps.optimizers) == updates
+    said = [m for m in caplog.messages if "not in MLflow yet" not in m]
+    assert len(said) == bool(word)
+    assert word in "".join(said)
+
+
+def test_what_is_left_on_disk_is_said_in_a_size_that_reads(offline, caplog):
+    with backslide.start("l") as run:
+        run.step(loss=1.0)
+    (said,) = caplog.messages
+    assert re.search(r"backslide: [1-9]\d* kB of this run", said)
+
+
+def test_probabilities_for_labels_are_doubted(offline, caplog):
+    with backslide.start("l") as run:
+        run.log_predictions("rating", [1, 2], [3, 4], [2.5, 4.5])
+        run.log_predictions("value", [1, 2], [0.5, 1.0], [0.2, 0.7])
+        assert not caplog.messages
+        run.log_predictions("test", [1, 2], [0, 1], [0.2, 0.7])
+    assert "scores=" in caplog.messages[0]
 
 
 def test_ctrl_c_and_the_users_own_exceptions_pass(offline):

@@ -1,0 +1,75 @@
+"""What `start` was given as model and optimizer, and what was likely meant."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from backslide.guard import Faults
+
+if TYPE_CHECKING:
+    import torch
+
+
+def as_model(given: Any, faults: Faults) -> "torch.nn.Module | None":  # noqa: ANN401  # anything
+    """The model; None, with a word about it, where this is none."""
+    loaded = sys.modules.get("torch")
+    if given is None or (loaded is not None and isinstance(given, loaded.nn.Module)):
+        found: torch.nn.Module | None = given
+        return found
+    mend = "give the torch.nn.Module that is trained"
+    if isinstance(given, type):
+        mend = f"make one first, model = {given.__name__}(...), and give that"
+    faults.note(
+        "model", "backslide: model= was given %s, which is no model: %s", described(given), mend
+    )
+    return None
+
+
+def as_optimizers(given: Any, faults: Faults) -> "tuple[torch.optim.Optimizer, ...]":  # noqa: ANN401  # anything
+    """The optimizers, also those that came in a mapping or inside their schedulers."""
+    if given is None:
+        return ()
+    loaded = sys.modules.get("torch")
+    several = given.values() if isinstance(given, Mapping) else given
+    alone = not isinstance(several, Iterable) or isinstance(given, type)
+    if alone or (loaded is not None and isinstance(given, loaded.nn.Module | loaded.Tensor)):
+        several = (given,)
+    found = (_optimizer(each, faults) for each in several)
+    return tuple(each for each in found if each is not None)
+
+
+def _optimizer(given: Any, faults: Faults) -> "torch.optim.Optimizer | None":  # noqa: ANN401  # anything
+    found: torch.optim.Optimizer = given
+    loaded = sys.modules.get("torch")
+    if loaded is not None and isinstance(given, loaded.optim.lr_scheduler.LRScheduler):
+        found = given.optimizer
+        faults.note(
+            "scheduler",
+            "backslide: optimizer= was given a scheduler (%s); its optimizer (%s) is watched",
+            *(type(given).__name__, type(found).__name__),
+        )
+        return found
+    if hasattr(given, "step") and not isinstance(given, type):
+        return found  # or a wrapper: the watch says what it cannot see
+    faults.note(
+        "optimizer",
+        "backslide: optimizer= was given %s, which is no optimizer: give the optimizer itself, "
+        "optimizer=torch.optim.SGD(model.parameters(), lr=0.1)",
+        described(given),
+    )
+    return None
+
+
+def described(value: object) -> str:
+    """A value that was not expected, in a few words."""
+    match value:
+        case None:
+            return "None"
+        case type():
+            return f"the class {value.__name__}"
+        case str():
+            return f"the text {value[:40]!r}"
+        case _:
+            shape = getattr(value, "shape", None)
+            of_shape = "" if shape is None else f" of shape {tuple(shape)}"
+            return f"a {type(value).__name__}{of_shape}"
