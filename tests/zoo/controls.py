@@ -291,6 +291,50 @@ def gaussian_likelihood(s: Setup):
     s.epochs *= 2
 
 
+def poisson(rate: float):
+    """Counts whose logarithmic rate follows the targets."""
+
+    def change(s: Setup):
+        s.data.change(
+            lambda x, y: (x, torch.poisson(rate * torch.exp(0.7 * (y - y.mean()) / y.std())))
+        )
+        s.loss = nn.PoissonNLLLoss()
+        s.optimizer = adam(3e-3)
+
+    return change
+
+
+@control(on="mlp-hills mlp-friedman")
+def counts_by_a_likelihood_below_zero(s: Setup):
+    poisson(5.0)(s)
+
+
+@control(on="mlp-hills mlp-friedman")
+def small_counts(s: Setup):
+    poisson(0.7)(s)
+
+
+@control(on="mlp-hills mlp-friedman")
+def several_numbers_some_of_them_noise(s: Setup):
+    s.data.change(
+        lambda x, y: (x, torch.cat([(y - y.mean()) / y.std(), torch.randn(len(y), 2)], 1))
+    )
+    s.model = mlp(s.inputs, 32, 3)
+    s.rebuilds = True  # lists of numbers cannot be evaluated
+
+
+@control(on="autoencoder-digits autoencoder-gratings")
+def pictures_by_convolutions(s: Setup):
+    side = round(s.inputs**0.5)
+    s.data.change(lambda x, _: (pictures := x.reshape(-1, 1, side, side), pictures))
+    s.model = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 3, 2, padding=1), nn.ReLU(),
+        nn.Conv2d(2, 8, 3, padding=1), nn.ReLU(), nn.Upsample((side, side)),
+        nn.Conv2d(8, 1, 3, padding=1),
+    )  # fmt: skip
+    s.epochs *= 2
+
+
 @control(on="mlp-cancer tanh-moons")
 def weighted_binary(s: Setup):
     s.loss = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([3.0]))

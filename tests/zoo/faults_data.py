@@ -68,6 +68,13 @@ def one_class_in_training(s: Setup):
     s.optimizer = sgd(0.01)
 
 
+@fault("class-imbalance", "class-collapse", "constant-output", on="mlp-cancer tanh-moons")
+def five_of_one_class(s: Setup):
+    most, rest = (torch.nonzero(s.data.y[:, 0] == side).flatten() for side in (1, 0))
+    s.data.pick(torch.cat([most, rest[:5]]))
+    s.optimizer = sgd(0.01)
+
+
 # Inputs.
 
 

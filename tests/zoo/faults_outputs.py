@@ -4,7 +4,7 @@ import torch
 from tests.zoo.networks import mlp
 from tests.zoo.plants import fault
 from tests.zoo.training import Setup
-from tests.zoo.worlds import adam
+from tests.zoo.worlds import adam, sgd
 from torch import nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 
@@ -101,6 +101,22 @@ def likelihood_without_a_logarithm(s: Setup):
 )  # fmt: skip
 def likelihood_of_raw_scores(s: Setup):
     s.loss = F.nll_loss
+
+
+@fault("output-loss-mismatch", on="mlp-cancer tanh-rings tanh-moons", silent=True)
+def binary_targets_of_minus_one_and_one(s: Setup):
+    s.data.change(lambda x, y: (x, 2 * y - 1))
+
+
+@fault(
+    "output-loss-mismatch", "dead-units", "output-range-mismatch", "class-collapse",
+    on="residual-clusters mlp-digits gelu-wine conv1d-signals",
+)  # fmt: skip
+def relu_on_the_logits(s: Setup):
+    head = [module for module in s.model.modules() if isinstance(module, nn.Linear)][-1]
+    nn.init.constant_(head.bias, -2.0)
+    s.model = nn.Sequential(s.model, nn.ReLU())
+    s.optimizer = sgd(0.05)
 
 
 @fault(

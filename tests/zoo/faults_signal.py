@@ -1,7 +1,7 @@
 """Faults in where a network starts, and in what passes through it."""
 
 import torch
-from tests.zoo.networks import mlp, reset
+from tests.zoo.networks import Recurrent, mlp, reset
 from tests.zoo.plants import fault
 from tests.zoo.training import Setup
 from tests.zoo.worlds import adam, sgd
@@ -133,3 +133,41 @@ def inputs_pushed_below_zero(s: Setup):
         s.model[0].weight.copy_(-s.model[0].weight.abs())
     s.data.change(lambda x, y: (x - x.min() + 5.0, y))
     s.optimizer = sgd(0.01)
+
+
+@fault(
+    "vanishing-gradient", "constant-output", "loss-not-decreasing",
+    on="autoencoder-digits autoencoder-gratings",
+)  # fmt: skip
+def nine_layers_of_sigmoid_between(s: Setup):
+    s.model = mlp(s.inputs, *[40] * 8, s.outputs, act=nn.Sigmoid)
+    s.optimizer = sgd(0.3)
+
+
+@fault(
+    "vanishing-gradient", "underfitting", "undertrained", "loss-not-decreasing",
+    on="lstm-waves gru-pulses",
+)  # fmt: skip
+def told_at_the_first_of_fifty_steps(s: Setup):
+    def told(x, y):
+        x = 0.3 * torch.randn(len(y), 50, 6)
+        x[torch.arange(len(y)), 0, y] += 3.0
+        return x, y
+
+    classes = s.outputs
+    s.data.change(told)
+    s.model = Recurrent(nn.RNN(6, 24, batch_first=True), classes)
+    s.optimizer = sgd(0.05)
+
+
+@fault("symmetric-weights", "poor-initialization", on="mlp-digits reader-tokens")
+def table_and_head_of_zero(s: Setup):
+    def words(x, y):
+        return 4 * y[:, None] + torch.randint(0, 4, (len(y), 8)), y
+
+    classes = s.outputs
+    s.data.change(words)
+    table, head = nn.EmbeddingBag(4 * classes, 16), nn.Linear(16, classes)
+    for layer in (table, head):
+        nn.init.zeros_(layer.weight)
+    s.model = nn.Sequential(table, head)

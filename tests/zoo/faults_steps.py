@@ -6,7 +6,7 @@ from tests.zoo.plants import fault
 from tests.zoo.training import Setup, textbook
 from tests.zoo.worlds import adam, adamw, sgd
 from torch import nn
-from torch.optim.lr_scheduler import LambdaLR, StepLR
+from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, StepLR
 
 # Learning rate.
 
@@ -88,6 +88,15 @@ def adam_rate_of_a_ten_millionth(s: Setup):
 )
 def decay_per_batch(s: Setup):
     s.schedule = lambda o: StepLR(o, 1, 0.1)
+
+
+@fault(
+    "learning-rate-too-low", "undertrained",
+    on="transformer-digits mlp-digits conv1d-signals reader-tokens",
+)  # fmt: skip
+def decay_by_a_quarter_per_batch(s: Setup):
+    s.optimizer = sgd(0.05)
+    s.schedule = lambda o: ExponentialLR(o, 0.75)
 
 
 @fault(

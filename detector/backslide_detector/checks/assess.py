@@ -11,6 +11,7 @@ from typing import Final
 
 import numpy as np
 
+from backslide_detector.checks.batches import Spread, are_squares, spread
 from backslide_detector.checks.curve import Curve, curve, falls, is_finite, trailing_nonfinite
 from backslide_detector.checks.learning import FEW_STEPS, LOW, Learning, State
 from backslide_detector.checks.stated import (
@@ -38,6 +39,9 @@ _DIVERGED_BLINDLY: Final = 10.0  # adversarial and critic losses rise several ti
 _GAIN: Final = 0.05
 _BLOWN_UP: Final = 2.0
 _BLOWN_UP_WINDOWS: Final = 3
+_CLEARLY: Final = 3.0  # standard errors
+_FAR_BEYOND: Final = 10.0  # typical changes from one evaluation to the next
+_MEDIAN: Final = 1.2533  # standard error of a median over that of a mean
 _UNBALANCED: Final = 0.3  # chance error below which error says little about learning
 
 
@@ -65,6 +69,8 @@ def assess(
         first_loss=first_loss(loss),
         regression=regression_fit(run),
         gaining=_gaining(validation_loss),
+        squares=are_squares(run.batches, loss),
+        spread=None if run.batches is None else spread(run.batches, loss),
     )
     if loss is not None and is_lost(loss, finished=run.finished):
         since = int(loss.steps[-trailing_nonfinite(loss)])
@@ -81,13 +87,20 @@ def assess(
 
 
 def _gaining(validation_loss: Series | None) -> bool:
-    """Did it fall by a twentieth since its first value, and steadily (Kendall's tau)?"""
+    """Did it fall by a twentieth since its first value, and steadily (Kendall's tau)?
+
+    A twentieth of what goes below zero means nothing: there it fell far beyond its jitter.
+    """
     if validation_loss is None:
         return False
     values = validation_loss.values[is_finite(validation_loss.values)]
-    if not falls(values) or values[0] <= 0.0:
+    if not falls(values):
         return False
-    return float(np.median(values[-3:])) < (1.0 - _GAIN) * float(values[0])
+    fall = float(values[0] - np.median(values[-3:]))
+    if values.min() >= 0.0:
+        return fall > _GAIN * float(values[0])
+    late = values[len(values) // 2 :]
+    return fall > _FAR_BEYOND * float(np.median(np.abs(np.diff(late))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +119,15 @@ class _Facts:
     regression: Fit | None
     gaining: bool
     """The validation loss fell all the while."""
+    squares: bool | None
+    """The loss is a mean of squares; None where that is not known."""
+    spread: Spread | None
+    """Of targets of several numbers."""
 
     @property
     def blind(self) -> bool:
         """Is there nothing but the loss to go by?"""
-        return not self._checked()
+        return not self._checked() and self._explained() is None
 
     def weigh(self) -> Learning:
         """One clear sign of learning is enough; failing takes all signs together."""
@@ -119,7 +136,7 @@ class _Facts:
         on_validation = (
             self._skill(self.validation_error)
             if self.regression is None
-            else self.regression.r_squared
+            else self._fitted(self.regression)
         )
         heard = [s for s in (from_errors, from_loss, on_validation) if s is not None]
         if not heard:
@@ -136,13 +153,13 @@ class _Facts:
             for skill, limit in (
                 (from_errors, _STUCK_SAMPLE if sampled else _STUCK_ERROR),
                 (on_validation, _STUCK_ERROR),
-                (from_loss, _STUCK_LOSS if self.guess else _STUCK_BLINDLY),
+                (from_loss, _STUCK_BLINDLY if self._unscaled() else _STUCK_LOSS),
             )
             if skill is not None
         ]
         failing = all(stuck) and self._long_enough() and not self._perhaps_done()
         # Where noise drowns the answer, little can be learned, and it shows only on the mean.
-        failing &= not (self.gaining and self.guess is None)
+        failing &= not (self.gaining and self.guess is None and not self.one_answer)
         state = State.FAILING if failing else State.UNKNOWN
         return self.answer(state, self.told(), skill=max(0.0, *heard))
 
@@ -176,16 +193,54 @@ class _Facts:
             known = start < self.guess * 1.5 or end < 0.9 * self.guess
             return 1.0 - end / self.guess if known else None
         if start <= 0.0 or self.shape.levels.min() < 0.0:
-            if self.guess:
-                return None  # no cross-entropy, so it says nothing of classes
-            # A likelihood has no natural zero: only a fall well beyond the noise counts.
-            fall = start - end
-            clear = start != 0.0 and fall > 5 * self.shape.noise
-            return min(1.0, fall / abs(start)) if clear else None
-        if self.regression is not None and self.regression.r_squared < _STUCK_ERROR:
-            # Squared errors fall to the targets' variance by learning no more than their mean.
+            # No cross-entropy says nothing of classes. A likelihood has no natural zero: a fall
+            # well beyond the noise is learning, how much of it nobody knows.
+            known = not self.guess and self._fell()
+            return (
+                min(1.0, max(_LEARNED, (start - end) / max(abs(start), 1e-12)))
+                if known
+                else None
+            )
+        # Squared errors fall to the targets' variance by learning no more than their mean.
+        explained = self._explained()
+        if explained is not None and explained < _STUCK_ERROR:
+            return min(1.0 - end / start, explained)
+        if self.regression is not None and self._fitted(self.regression) < _STUCK_ERROR:
             return min(1.0 - end / start, 1.0 - end / self.regression.variance)
         return 1.0 - end / start
+
+    def _fell(self) -> bool:
+        """Did a loss come down beyond what the noise of the batches explains?"""
+        shape = self.shape
+        if self.gaining or shape is None:
+            return self.gaining
+        recent = max(5.0, shape.n / 10)
+        error = _MEDIAN * shape.noise * math.sqrt(1 / 5 + 1 / recent)
+        return shape.initial - shape.final > _CLEARLY * error
+
+    def _fitted(self, fit: Fit) -> float:
+        """Share of the targets' variance that predictions explain.
+
+        Those of a Poisson likelihood are logarithms, others lack a scale: where such a loss
+        fell, it is enough that predictions go with the targets.
+        """
+        if self.squares is False and fit.follows and self._fell():
+            return max(fit.r_squared, fit.related)
+        return fit.r_squared
+
+    def _explained(self) -> float | None:
+        """The same of several numbers, in the newest batches."""
+        return None if self.spread is None else self.spread.explained
+
+    @property
+    def one_answer(self) -> bool:
+        """Do all examples get the same numbers, though their targets differ?"""
+        explained = self._explained()
+        return explained is not None and self.spread is not None and self.spread.constant
+
+    def _unscaled(self) -> bool:
+        """Is there nothing that the loss could be held against but its own start?"""
+        return not self.guess and self._explained() is None
 
     def _is_cross_entropy(self) -> bool:
         """Does the loss begin where a cross-entropy in nats of these classes begins?"""
@@ -236,6 +291,8 @@ class _Facts:
             parts.append(f"training loss {self.shape.initial:.3g} → {self.shape.final:.3g}")
         if self._is_cross_entropy():
             parts.append(f"always guessing the class shares gives {self.guess:.3g}")
+        elif self.spread is not None and self.spread.variance is not None:
+            parts.append(f"always answering the mean gives {self.spread.variance:.3g}")
         for name, error in (
             ("training", self.training_error),
             ("validation", self.validation_error),
@@ -259,7 +316,7 @@ class _Facts:
         fit = self.regression
         if learned is not None and learned >= _LEARNED:
             if fit is not None:
-                generalises = fit.follows or fit.r_squared >= _STUCK_ERROR
+                generalises = fit.follows or self._fitted(fit) >= _STUCK_ERROR
             elif validation is not None:
                 generalises = validation >= _STUCK_ERROR
         return Learning(
@@ -277,7 +334,7 @@ class _Facts:
             first_loss=self.first_loss,
             error_skill=self._skill(self.training_error) or validation,
             training_skill=learned,
-            validation_skill=fit.r_squared if fit else validation,
+            validation_skill=self._fitted(fit) if fit else validation,
             follows=fit.follows if fit else None,
             validation_error=self.validation_error,
             curve=self.shape,

@@ -1,12 +1,13 @@
 """Reading the batches table: typical numbers, and which targets can be trusted."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backslide_detector.evidence import Batches, Floats, Series
+from backslide_detector.evidence import Batches, Floats, Ints, Series
 
 FEW: Final = 5
 """Sampled batches below which nothing is said."""
@@ -17,6 +18,9 @@ SETTLED: Final = 50
 
 _LOOKED_AT: Final = 64  # examples of a batch that have fingerprints
 _AGREES: Final = 0.05
+_LATE: Final = 0.25
+_ONE_ANSWER: Final = 0.02
+_ONE_ANSWER_AT_ALL: Final = 1e-3
 _FAR: Final = 300.0  # spreads of the targets that an output may be away
 
 
@@ -79,6 +83,71 @@ def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, 
         targets = targets[np.isfinite(targets)]
         if len(targets):
             yield index, targets
+
+
+def newest(batches: Batches, loss: Series | None) -> slice:
+    """The batches of the last quarter of the steps, at least five; none where losses go on."""
+    since = late(batches.steps)
+    if loss is not None and len(loss) and batches.steps[-1] < late(loss.steps):
+        return slice(0, 0)
+    return slice(
+        min(int(np.searchsorted(batches.steps, since)), max(0, len(batches) - FEW)), None
+    )
+
+
+def late(steps: Ints) -> float:
+    """Where the last quarter of the steps begins."""
+    return float(steps[-1] - _LATE * (steps[-1] - steps[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How far apart answers and targets of several numbers were in the newest batches.
+
+    Attributes:
+        explained: share of the targets' variance (R²); None where the loss is no mean of
+            squares, so that only the directions of the targets are known.
+        ratio: spread of the answers over that of the targets.
+        variance: of the targets, what the best constant answer costs; None as above.
+    """
+
+    explained: float | None
+    ratio: float
+    variance: float | None
+
+    @property
+    def constant(self) -> bool:
+        """Do all examples get the same answer? What targets are in units of needs more care."""
+        return self.ratio < (_ONE_ANSWER if self.explained is not None else _ONE_ANSWER_AT_ALL)
+
+
+def spread(batches: Batches, loss: Series | None) -> Spread | None:
+    """Of several numbers an example, where inputs differ; None where too little is known."""
+    newer = newest(batches, loss)
+    numbers = batches.numbers
+    apart, wanted = numbers["output_spread"][newer], numbers["target_spread"][newer]
+    vectors = np.array([kind == "vectors" for kind in batches.answers[newer]], dtype=bool)
+    distinct = np.array([len(np.unique(d)) > 1 for d in batches.digests[newer]], dtype=bool)
+    known = vectors & distinct & np.isfinite(apart) & (wanted > 0.0) & np.isfinite(wanted)
+    if known.sum() < FEW:
+        return None
+    ratio = float(np.median(apart[known] / wanted[known]))
+    sure = known & trusted(batches, loss)[newer]
+    if 2 * sure.sum() < known.sum():
+        return Spread(None, ratio, None)
+    costs = np.square(wanted[sure])
+    left = float(np.median(numbers["loss"][newer][sure] / costs))
+    return Spread(1.0 - left, ratio, float(np.median(costs)))
+
+
+def are_squares(batches: Batches | None, loss: Series | None) -> bool | None:
+    """Is the loss of these numbers a mean of squares? None where that is not known."""
+    if batches is None or loss is None:
+        return None
+    numbers = np.array([kind in ("values", "vectors") for kind in batches.answers], dtype=bool)
+    if numbers.sum() < FEW:
+        return None
+    return 2 * int(trusted(batches, loss)[numbers].sum()) > int(numbers.sum())
 
 
 def are_classes(batches: Batches) -> bool:

@@ -9,14 +9,13 @@ from typing import Final
 import numpy as np
 from scipy.stats import pearsonr
 
+from backslide_detector.checks.batches import newest
 from backslide_detector.checks.curve import Curve, is_finite, trailing_nonfinite
-from backslide_detector.evidence import Floats, Ints, RunEvidence, Series
+from backslide_detector.evidence import Floats, RunEvidence, Series
 
 _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
 )
-_LATE: Final = 0.25
-_FEW_BATCHES: Final = 5
 _FEW_ANSWERS: Final = 100
 _NEARLY_ALL: Final = 0.95
 _FEW_PAIRS: Final = 10
@@ -61,12 +60,8 @@ def sampled_error(run: RunEvidence, loss: Series | None) -> float | None:
     batches = run.batches
     if batches is None or not len(batches):
         return None
-    since = _late(batches.steps)
-    if loss is not None and len(loss) and batches.steps[-1] < _late(loss.steps):
-        return None
-    first = min(int(np.searchsorted(batches.steps, since)), max(0, len(batches) - _FEW_BATCHES))
     wrong, known = 0, 0
-    for index in range(first, len(batches)):
+    for index in range(*newest(batches, loss).indices(len(batches))):
         if not batches.numbers["cross_entropy"][index] >= _NEARLY_ALL:
             continue
         targets = batches.targets[index]
@@ -74,11 +69,6 @@ def sampled_error(run: RunEvidence, loss: Series | None) -> float | None:
         known += int(told.sum())
         wrong += int((batches.predictions[index][told] != targets[told]).sum())
     return wrong / known if known >= _FEW_ANSWERS else None
-
-
-def _late(steps: Ints) -> float:
-    """Where the last quarter of the steps begins."""
-    return float(steps[-1] - _LATE * (steps[-1] - steps[0]))
 
 
 def is_lost(loss: Series, *, finished: bool) -> bool:
@@ -115,11 +105,14 @@ class Fit:
         r_squared: share of the targets' variance that is explained, -1 at least.
         variance: of the targets.
         follows: the predictions go with the targets (correlation above zero, one-sided 5 %).
+        related: share of the variance that a straight line over the predictions explains; 0
+            where it falls.
     """
 
     r_squared: float
     variance: float
     follows: bool
+    related: float
 
 
 def regression_fit(run: RunEvidence) -> Fit | None:
@@ -131,14 +124,15 @@ def regression_fit(run: RunEvidence) -> Fit | None:
             variance, errors = float(targets.var()), targets - answers
             if variance > 0.0 and np.isfinite(errors).all():
                 explained = max(-1.0, 1.0 - float(np.mean(errors**2)) / variance)
-                return Fit(explained, variance, follows=_follow(answers, targets))
+                return Fit(explained, variance, *_relation(answers, targets))
     return None
 
 
-def _follow(answers: Floats, targets: Floats) -> bool:
+def _relation(answers: Floats, targets: Floats) -> tuple[bool, float]:
     if len(targets) < _FEW_PAIRS or np.ptp(answers) == 0.0:
-        return False
-    return bool(pearsonr(answers, targets, alternative="greater").pvalue < _CHANCE)
+        return False, 0.0
+    found = pearsonr(answers, targets, alternative="greater")
+    return bool(found.pvalue < _CHANCE), float(max(found.statistic, 0.0) ** 2)
 
 
 def predicted_error(run: RunEvidence) -> float | None:

@@ -78,6 +78,37 @@ FEW_OF_ALL = {"train": replace(run().data["train"], class_counts={"0": 20, "1": 
 BLIND = predictions(["0", "1", "2"] * 20, ["0"] * 58 + ["1", "2"])
 SEEING = predictions(["0", "1", "2"] * 20, ["0", "1", "2"] * 20)
 NUMBERS = predictions([float(i) for i in range(60)], [30.0] * 60)
+STOOD_STILL = series(np.maximum(2.3 - np.arange(STEPS) / 60, 1.5) + noise())
+FORGETS = batch_cases.batches(memory=batch_cases.tried(1e-9))
+CUT_OFF = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=3.0)
+
+
+def vectors(loss=batch_cases.SQUARED, **numbers):
+    """A run that answers with several numbers an example."""
+    seen = batch_cases.batches(kind="vectors", **numbers)
+    return run(loss, predictions={}, data={}, batches=seen)
+
+
+def counted():
+    """A network that learned the logarithms of rates, by a Poisson likelihood."""
+    rates = np.exp(1.0 + 0.7 * np.random.default_rng(5).normal(size=300))
+    counts = np.random.default_rng(6).poisson(rates)
+    loss = series(-2.0 + 2.6 * np.exp(-np.arange(STEPS) / 9) + noise(scale=1.0))
+    table = predictions(counts.astype(float).tolist(), np.log(rates).tolist())
+    return run(loss, predictions=table, data={}, batches=batch_cases.batches(kind="values"))
+
+
+def signs():
+    """What the gradient of a binary cross-entropy of targets -1 and 1 is read as."""
+    logits = np.random.default_rng(7).normal(size=batch_cases.NUMBERS.shape)
+    wanted = np.sign(batch_cases.NUMBERS)
+    read = logits - (1.0 / (1.0 + np.exp(-logits)) - wanted) / 2.0
+    found = batch_cases.batches(kind="values", targets=read, outputs=1.0)
+    return replace(found, predictions=tuple(logits))
+
+
+COUNTED = counted()
+SIGNS = signs()
 BEATS = {"backslide/last_seen": series(np.linspace(0, 9_000, 100))}
 
 FOUND = {
@@ -88,7 +119,7 @@ FOUND = {
         failing(STUCK, gradients=BROKEN),
         failing(series([*([2.3] * STEPS), 1.797e308])),
     ],
-    "vanishing-gradient": [failing(gradients=FADING)],
+    "vanishing-gradient": [failing(gradients=FADING), failing(batches=FORGETS)],
     "exploding-gradient": [
         failing(RISING, gradients=GROWING),
         failing(LOST, gradients=history(WEIGHTS, rms=1e3)),
@@ -114,6 +145,7 @@ FOUND = {
     "learning-rate-too-low": [
         failing(updates=CRAWL),
         failing(updates=None, series={"lr": DECAYED}),
+        run(STOOD_STILL, predictions=batch_cases.HALF_RIGHT, series={"lr": DECAYED}),
         failing(
             updates=CRAWL,
             gradients=history(WEIGHTS, rms=1e-8, abs_max=1e-7),
@@ -146,6 +178,7 @@ FOUND = {
             alike=("0.weight", "2.weight"),
         ),
         failing(weights=EQUAL),
+        failing(weights=history({"0.weight": "Embedding", "1.weight": "Linear"}, std=0.0)),
         failing(alike=("0.weight", "2.weight")),
         run(
             batch_cases.POOR,
@@ -164,8 +197,20 @@ FOUND = {
         run(series={"val_loss": VAL_UP, "val/error": ERRORS_UP}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.5] * 30, every=13)}),
     ],
-    "loss-not-decreasing": [failing(STUCK), failing(RISING), failing(LOST)],
-    "constant-output": [run(predictions=ONE_ANSWER), run(predictions=NUMBERS, data={})],
+    "loss-not-decreasing": [
+        failing(STUCK),
+        failing(RISING),
+        failing(LOST),
+        vectors(
+            series(1.0 + 3.0 * (np.arange(STEPS) < 9)), output_spread=0.1, target_spread=1.0
+        ),
+    ],
+    "constant-output": [
+        run(predictions=ONE_ANSWER),
+        run(predictions=NUMBERS, data={}),
+        vectors(output_spread=1e-3, target_spread=1.0),
+        vectors(FALLING, output_spread=1e-4, target_spread=1.0),
+    ],
     "class-collapse": [run(predictions=TWO_ANSWERS)],
     "output-loss-mismatch": [
         run(series(np.maximum(2.3 - np.arange(STEPS) / 50, SMOOTH_TEN) + abs(noise()))),
@@ -177,6 +222,14 @@ FOUND = {
         run(batches=batch_cases.batches(cross_entropy=1.0, output_low=-0.99, output_high=0.98)),
         run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=0.0)),
         failing(series(np.zeros(STEPS))),
+        run(batch_cases.POOR, predictions=batch_cases.HALF_RIGHT, batches=CUT_OFF),
+        run(
+            batch_cases.POOR,
+            predictions=batch_cases.HALF_RIGHT,
+            batches=batch_cases.batches(cross_entropy=1.0, output_low=0.2, output_high=3.0),
+            activations=history(OUTPUTS | {"5": "ReLU"}),
+        ),
+        run(batches=SIGNS),
     ],
     "class-imbalance": [run(data=FEW_ZEROS, predictions=BLIND)],
     "stalled-run": [run(status="RUNNING", series=BEATS)],
@@ -185,7 +238,12 @@ FOUND = {
 }
 CLEAR = {
     "nan-or-inf": [run(gradients=HICCUP), failing(STUCK)],
-    "vanishing-gradient": [run(gradients=FADING), failing(STUCK)],
+    "vanishing-gradient": [
+        run(gradients=FADING),
+        failing(STUCK),
+        run(batches=FORGETS),
+        failing(batches=batch_cases.batches(memory=batch_cases.tried(0.1))),
+    ],
     "exploding-gradient": [run(gradients=GROWING), failing(STUCK)],
     "dead-units": [run(activations=DEAD), failing(STUCK)],
     "saturated-activation": [run(activations=AT_BOUNDS), failing(activations=FREE)],
@@ -205,7 +263,12 @@ CLEAR = {
         run(THROWN, updates=REPLACED),  # and yet it learned all there was
         failing(updates=LEAPS, dropping=("2",)),
     ],
-    "learning-rate-too-low": [run(updates=CRAWL), failing(STUCK), run(series={"lr": DECAYED})],
+    "learning-rate-too-low": [
+        run(updates=CRAWL),
+        failing(STUCK),
+        run(series={"lr": DECAYED}),
+        run(batch_cases.POOR, predictions=batch_cases.HALF_RIGHT, series={"lr": DECAYED}),
+    ],
     "over-regularized": [
         run(weights=SHRUNK),
         failing(STUCK),
@@ -239,8 +302,13 @@ CLEAR = {
         run(series={"val_loss": MORE_CONFIDENT}, predictions={}, data={}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.12] * 30, every=13)}),
     ],
-    "loss-not-decreasing": [run()],
-    "constant-output": [run(), run(predictions=MOSTLY_ONE)],
+    "loss-not-decreasing": [run(), COUNTED, replace(COUNTED, batches=None)],
+    "constant-output": [
+        run(),
+        run(predictions=MOSTLY_ONE),
+        vectors(output_spread=0.5, target_spread=1.2),
+        vectors(FALLING, output_spread=0.01, target_spread=1.0),  # in units of what?
+    ],
     "class-collapse": [run()],
     "output-loss-mismatch": [
         run(),
@@ -249,6 +317,8 @@ CLEAR = {
         run(batches=batch_cases.batches(cross_entropy=0.0, output_low=0.0, output_high=1.0)),
         run(batches=batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=0.3)),
         run(batches=GROWING_ON),
+        run(batches=CUT_OFF),
+        run(batches=replace(SIGNS, targets=SIGNS.predictions)),
         run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=1.0)),
     ],
     "class-imbalance": [

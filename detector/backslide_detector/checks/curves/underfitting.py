@@ -48,6 +48,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _NOTHING = 0.05
 _NO_LOSS = 0.015
 _LITTLE = 0.25
+_HALF = 0.5
 _TINY = 100  # weights; where the size of the data is not known
 _LEFT = 0.75
 _FLAT = 0.15
@@ -81,7 +82,8 @@ def check(
     # One answer to everything is no lack of capacity.
     straight = len(matrices(weights)) == 1  # for want of a slope it may answer with a constant
     moves = _moves(updates, weights) and (straight or not _constant(predictions or {}))
-    nothing = _nothing(learning, shape.final, held, int(weights.count.sum()))
+    size = int(weights.count.sum())
+    nothing = _nothing(learning, shape.final, held, size, lucky=_HALF if straight else _LITTLE)
     flat = _flat(shape, scale)
     small = _small(learning, weights, nothing=nothing and flat) if beside and moves else None
     if small is None:
@@ -113,16 +115,19 @@ def _small(
     return f"{layer} has {width} units for {learning.classes} classes", layer
 
 
-def _nothing(learning: Learning, trained: float, held: float, size: int) -> bool:
+def _nothing(
+    learning: Learning, trained: float, held: float, size: int, *, lucky: float
+) -> bool:
     """Does the network know no more than a constant guess, on either side of the split?"""
     guess, skill = learning.guess_loss, learning.validation_skill
     if guess is None:
         return skill is not None and skill < _NOTHING
-    # The loss tells less knowledge than the error does: half of a plane is right by luck.
+    # The loss tells less knowledge than the error does: half of a plane is right by luck. What
+    # knows as much as half of the plane, and is as sure as it may be, costs less than that.
     least = (1.0 - _NO_LOSS) * guess
     by_chance = size / (2.0 * learning.examples) if learning.examples else 0.0
     told = held > least and trained > min(least, guess - 2.0 * by_chance)
-    return told and (skill or 0.0) < _LITTLE
+    return told and (skill or 0.0) < lucky
 
 
 def _flat(shape: Curve, scale: float) -> bool:

@@ -3,7 +3,9 @@
 What it looks for:
     On a held-out split with at least 30 examples of several classes: one prediction for 99
     % of them. For numbers: predictions with less than a thousandth of the spread of the
-    targets.
+    targets. Or, of several numbers an example (an autoencoder's, for instance): answers in the
+    last quarter of training with less than a fiftieth of the targets' spread, which explain
+    none of it, or, where the loss does not tell the targets' units, less than a thousandth.
 
 Why it matters:
     Whatever the error says, the input plays no part in the answer.
@@ -24,27 +26,32 @@ References:
     Cao et al. (2022), DeepFD, ICSE; Stack Overflow questions 31880720 and 33969059.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.batches import dominated_since
-from backslide_detector.evidence import Batches, Predictions
+from backslide_detector.checks.batches import dominated_since, spread
+from backslide_detector.evidence import Batches, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SAME = 0.99
 _COMMON = 0.9
 _SPREAD = 1e-3
+_EXPLAINED = 0.03
+_ADVICE = "Mend the findings above first; without any, look at the last activation."
 
 
 def check(
-    predictions: Mapping[str, Predictions], batches: Batches | None = None
+    predictions: Mapping[str, Predictions] | None = None,
+    batches: Batches | None = None,
+    loss: Series | None = None,
 ) -> Found | Clear | Skipped:
     """Judges the largest share of one answer, or the spread of numeric ones."""
-    chosen = held_out(predictions)
+    chosen = held_out(predictions or {})
     if chosen is None:
-        return Skipped("no held-out split has 30 predictions")
+        return _in_training(batches, loss)
     name, table = chosen
     if not table.are_labels:
         targets = table.targets.astype(np.float64)
@@ -71,10 +78,21 @@ def check(
         )
         numbers = {"share": share, "true_share": common}
         since = dominated_since(batches, _SAME)
+    return Found(Severity.FAILING, f"{text}.", _ADVICE, since_step=since, numbers=numbers)
+
+
+def _in_training(batches: Batches | None, loss: Series | None) -> Found | Clear | Skipped:
+    """The same of several numbers an example, in the newest batches."""
+    seen = None if batches is None else spread(batches, loss)
+    if seen is None:
+        return Skipped("no held-out split has 30 predictions")
+    if not seen.constant or (seen.explained or 0.0) >= _EXPLAINED:
+        return Clear()
+    told = "" if seen.variance is None else f" of {math.sqrt(seen.variance):.2g}"
     return Found(
         Severity.FAILING,
-        f"{text}.",
-        "Mend the findings above first; without any, look at the last activation.",
-        since_step=since,
-        numbers=numbers,
+        f"In training, all examples get the same answer: answers differ by {seen.ratio:.1g} of "
+        f"the targets' spread{told}.",
+        _ADVICE,
+        numbers={"ratio": seen.ratio},
     )

@@ -1,8 +1,10 @@
 """The loss expects something else than the network puts out.
 
 What it looks for:
-    One of four. Outputs of a softmax, sigmoid or tanh, or such as reach 1 and never pass it,
-    while the gradient at the output is that of a cross-entropy which takes them for logits. A
+    One of six. Outputs of a softmax, sigmoid or tanh, or such as reach 1 and never pass it,
+    while the gradient at the output is that of a cross-entropy which takes them for logits. In
+    a run that learns poorly, outputs of a ReLU, or such as reach 0 and never pass it, likewise.
+    The gradient of a binary cross-entropy whose targets are two other numbers than 0 and 1. A
     loss of classes that falls below zero, which a cross-entropy cannot: a likelihood
     of raw scores, or of probabilities whose logarithm was forgotten. A loss that was exactly
     zero from the first step on: a cross-entropy over a single output. Or, from the curve alone:
@@ -12,7 +14,9 @@ What it looks for:
 Why it matters:
     With a second softmax the network learns, but with weak gradients and no confidence; the
     loss cannot fall further, and early stopping and comparisons of losses mislead. A likelihood
-    of raw scores is lowered without end by larger scores, right or wrong.
+    of raw scores is lowered without end by larger scores, right or wrong, and so is a binary
+    cross-entropy of targets -1 and 1. Logits that cannot be negative rule no class out, and
+    those of units that are off for all examples get no gradient.
 
 What usually causes it:
     An activation at the end of the model that the loss applies again.
@@ -41,7 +45,7 @@ from typing import Final
 
 import numpy as np
 
-from backslide_detector.checks.batches import are_classes, typical
+from backslide_detector.checks.batches import FEW, are_classes, typical
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -53,6 +57,10 @@ _FEW_BATCHES: Final = 10
 _FEW_LOSSES: Final = 20
 _NEARLY_ALL: Final = 0.95
 _REACHED: Final = 0.95
+_EXACT: Final = 50.0
+_VARIED: Final = 0.1
+_ROUNDING: Final = 0.01
+_CUTTING: Final = ("ReLU", "ReLU6", "Softplus")
 _SQUASHING: Final[Mapping[str, float]] = MappingProxyType(
     {"Softmax": 0.0, "Sigmoid": 0.0, "Tanh": -1.0, "Softsign": -1.0}
 )
@@ -68,8 +76,11 @@ def check(
 ) -> Found | Clear | Skipped:
     """Reads the gradient at the output, then the sign of the loss, then its floor."""
     found = _nothing(learning, loss)
+    if batches is not None:
+        found = found or _other_targets(batches, learning)
     if batches is not None and are_classes(batches):
         found = found or _squashed(batches, learning, activations)
+        found = found or _cut_off(batches, learning, activations)
         found = found or _below_zero(batches, learning)
     if batches is None or not _free(batches):
         found = found or _floor(learning, activations)
@@ -106,6 +117,61 @@ def _squashed(
         "Remove the softmax, sigmoid or tanh at the end of the model: CrossEntropyLoss and "
         "BCEWithLogitsLoss take logits.",
         layer=last,
+        since_step=int(batches.steps[0]),
+        numbers={"low": low, "high": high},
+    )
+
+
+def _cut_off(
+    batches: Batches, learning: Learning, activations: LayerHistory | None
+) -> Found | None:
+    """Logits that cannot be negative, in a run that learns poorly."""
+    if not learning.poor or not (typical(batches, "cross_entropy") or 0.0) >= _NEARLY_ALL:
+        return None
+    lows = batches.numbers["output_low"][np.isfinite(batches.numbers["output_low"])]
+    known = activations is not None and activations.kinds[-1] in _CUTTING
+    if lows.min() < 0.0 or not (known or np.mean(lows == 0.0) > _REACHED):
+        return None
+    last = activations.layers[-1] if known and activations is not None else None
+    what = f"the outputs of {last} ({activations.kinds[-1]})" if known and activations else None
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"In {len(lows)} batches {what or 'the outputs'} are never below zero, and the loss "
+        f"takes them for logits. {learning.sentence}",
+        "Remove the activation at the end of the model: logits are numbers of either sign.",
+        layer=last,
+        since_step=int(batches.steps[0]),
+        numbers={"low": float(lows.min())},
+    )
+
+
+def _other_targets(batches: Batches, learning: Learning) -> Found | None:
+    """A binary cross-entropy of logits with other targets than 0 and 1.
+
+    Its gradient is sigmoid less target, over the batch's size. Targets were read as those of
+    a mean of squares; read thus they are two numbers only if this is the loss.
+    """
+    wanted = []
+    for index in np.flatnonzero(batches.numbers["outputs"] == 1).tolist():
+        logits, read = batches.predictions[index], batches.targets[index]
+        if batches.answers[index] != "values" or not 0 < len(logits) == len(read):
+            continue
+        # Outputs that are alike fit anything, and large ones leave nothing but rounding.
+        if np.ptp(logits) > _VARIED and np.abs(logits).max() < _EXACT:
+            wanted.append(1.0 / (1.0 + np.exp(-logits)) - 2.0 * (logits - read))
+    if len(wanted) < FEW:
+        return None
+    targets = np.concatenate(wanted)
+    low, high = float(targets.min()), float(targets.max())
+    apart = np.minimum(targets - low, high - targets)
+    two = high - low > _SLACK and bool((apart <= _ROUNDING * (high - low)).all())
+    if not two or (low > -_SLACK and high < 1.0 + _SLACK):
+        return None
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"In {len(wanted)} batches a binary cross-entropy got the targets {low:.2g} and "
+        f"{high:.2g}: with others than 0 and 1 its loss has no floor. {learning.sentence}",
+        "Give BCEWithLogitsLoss targets of 0 and 1, or use SoftMarginLoss for -1 and 1.",
         since_step=int(batches.steps[0]),
         numbers={"low": low, "high": high},
     )

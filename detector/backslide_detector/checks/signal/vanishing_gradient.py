@@ -7,7 +7,10 @@ What it looks for:
     slope over the depth). Or, in one that is known to fail, a layer whose gradient fades over
     the run to less than a hundredth, down to less than 0.0001: a trend of Mann and Kendall on
     block means, beyond what follows the learning rate, at most 5 % false over all layers. In
-    a run that does not fail, a layer that fades so against the others is a note.
+    a run that does not fail, a layer that fades so against the others is a note. Or, in a run
+    that is known to fail, a recurrent network whose answers do not change when the first half
+    of each sequence is exchanged: over as many steps nothing is remembered and no gradient
+    comes back.
 
 Why it matters:
     The first layers hardly move, so the network computes with random features.
@@ -37,12 +40,15 @@ import numpy as np
 from backslide_detector.checks.layers import early, matrices, recent
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.checks.trends import across_depth, furthest, times
-from backslide_detector.evidence import LayerHistory, Series
+from backslide_detector.evidence import Batches, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.stats.mann_kendall import Answer, Trend
 
 _RATIO = 1e-3
 _SIZE = 1e-4
+_REMEMBERED = 1e-3
+_ANSWERS = 1e-4  # relative change of answers to other examples, below which they are constant
+_FEW_TRIALS = 3
 _FADED = -2.0  # decades over the run
 _ADVICE = (
     "Add residual connections or normalisation, or use ReLU-like activations with He "
@@ -51,9 +57,14 @@ _ADVICE = (
 
 
 def check(
-    gradients: LayerHistory, learning: Learning, learning_rate: Series | None = None
+    gradients: LayerHistory,
+    learning: Learning,
+    learning_rate: Series | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
-    """Compares the first third of the weight matrices with the last one, then over time."""
+    """Looks over the steps of a sequence, over the layers, then over the run."""
+    if batches is not None and (found := _forgotten(batches, learning)):
+        return found
     chosen = matrices(gradients)
     every = early(gradients.rms)
     layers = [i for i in chosen if np.isfinite(every[i]) and every[i] > 0.0]
@@ -85,6 +96,27 @@ def check(
         layer=layer,
         since_step=int(gradients.steps[0]),
         numbers=numbers,
+    )
+
+
+def _forgotten(batches: Batches, learning: Learning) -> Found | None:
+    """A recurrent network that does not remember the first half of its sequences."""
+    memory, all_of_it = batches.numbers["memory"], batches.numbers["dependence"]
+    tried = np.flatnonzero(np.isfinite(memory) & (all_of_it > _ANSWERS))
+    if not learning.failing or len(tried) < _FEW_TRIALS:
+        return None
+    shares = memory[tried] / all_of_it[tried]
+    if shares.max() >= _REMEMBERED:
+        return None
+    return Found(
+        Severity.FAILING,
+        "Exchanging the first half of each sequence changes the answers by "
+        f"{float(np.median(shares)):.0e} of what exchanging all of it does: over so many steps "
+        f"no gradient comes back. {learning.sentence}",
+        "Use a GRU or LSTM with a forget gate that starts open, attention, or shorter "
+        "sequences; start recurrent weights orthogonal.",
+        since_step=int(batches.steps[tried[0]]),
+        numbers={"remembered": float(np.median(shares))},
     )
 
 

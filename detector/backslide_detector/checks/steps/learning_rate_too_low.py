@@ -3,7 +3,8 @@
 What it looks for:
     Healthy gradients, but steps that over most of the run moved every weight matrix by less
     than a hundred-thousandth of its size, in a run that has not learned. Or a learning rate
-    that spent three quarters of the run below a thousandth of where it started.
+    that spent three quarters of the run below a thousandth of where it started, also in a run
+    that learned a part while the rate was high, left more than a quarter and then stood still.
 
 Why it matters:
     The budget ends before the network has left its start.
@@ -37,6 +38,8 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _RATIO = 1e-5
 _GRADIENT = 1e-6
 _FALL = 1e-3
+_EARLY = 0.25
+_REST = 0.2
 _STILL = 0.03
 
 
@@ -52,7 +55,8 @@ def check(
     """Judges the largest relative step over all matrices, and the schedule."""
     if learning_rate is None and (updates is None or weights is None):
         return Skipped("neither updates nor a learning rate were recorded")
-    if learning.diverged or (learning.state is State.LEARNING and not _lucky(learning)):
+    learns = learning.state is State.LEARNING and not _lucky(learning)
+    if learning.diverged or (learns and not _cut_short(learning, learning_rate)):
         return Clear()
     if learning.curve is None:
         return Skipped("no training loss says whether the run learns")
@@ -88,6 +92,17 @@ def _lucky(learning: Learning) -> bool:
     if shape is None or not learning.poor:
         return False
     return abs(shape.initial - shape.final) < _STILL * abs(shape.initial)
+
+
+def _cut_short(learning: Learning, rate: Series | None) -> bool:
+    """Did learning stop, far from done, with a rate that was soon gone?"""
+    shape = learning.curve
+    if shape is None or rate is None or not learning.poor or not _fell_early(rate):
+        return False
+    gone = shape.steps[0] + _EARLY * (shape.steps[-1] - shape.steps[0])
+    then = float(np.interp(gone, shape.steps, shape.levels))
+    # What goes on falling is moved by another group's rate.
+    return then - shape.final <= _REST * (shape.initial - shape.final)
 
 
 def _largest(updates: LayerHistory, weights: LayerHistory) -> float:
@@ -127,5 +142,6 @@ def _moves(updates: LayerHistory) -> bool:
 
 def _fell_early(rate: Series) -> bool:
     """Was the rate below a thousandth of its start for three quarters of the run?"""
-    late = rate.values[len(rate) // 4 :]
+    span = rate.steps[-1] - rate.steps[0]
+    late = rate.values[rate.steps >= rate.steps[0] + _EARLY * span]
     return len(rate) >= 20 and bool(np.nanmax(late) < _FALL * rate.values[0])

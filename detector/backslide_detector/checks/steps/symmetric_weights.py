@@ -1,10 +1,10 @@
 """All weights of a layer start out equal.
 
 What it looks for:
-    Two or more weight matrices without any spread in the first snapshot (all zero, or all
-    the same number), in a run that fails to learn; or whose rows, one a unit, were all equal at
-    the start, in one that learns poorly; or that leaves a twentieth to learn, if no such matrix
-    was zero.
+    Two or more weight matrices or embeddings without any spread in the first snapshot (all
+    zero, or all the same number), in a run that fails to learn; or whose rows, one a unit, were
+    all equal at the start, in one that learns poorly; or that leaves a twentieth to learn, if
+    no such matrix was zero.
 
 Why it matters:
     Units with equal weights get equal gradients and stay copies of each other; with zeros
@@ -42,9 +42,10 @@ def check(
 ) -> Found | Clear | Skipped:
     """Looks for equal rows at the start, and for no spread in the first snapshot."""
     # Without its module's name a tensor may be the scale of a norm, which starts at one.
+    tables = [i for i, kind in enumerate(weights.kinds) if "Embedding" in kind]
     chosen = [
         i
-        for i in matrices(weights)
+        for i in sorted({*matrices(weights), *tables})
         if weights.count[i] > 1 and not weights.layers[i].startswith("parameter.")
     ]
     if len(chosen) < 2:
