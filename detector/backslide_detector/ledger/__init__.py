@@ -136,7 +136,9 @@ class Ledger(Queue):
                 .order_by(judgement.c.judged_at.desc())
                 .limit(1)
             )
-        return dict(json.loads(kept or "{}").get("seen", {}))
+        seen = json.loads(kept or "{}").get("seen", {})
+        # A list of names is what earlier versions kept, without the steps.
+        return dict.fromkeys(seen, 0) if isinstance(seen, list) else seen
 
     def past(self, lineage: str) -> list[dict[str, object]]:
         """What was kept of the judged runs of a lineage, in no order."""

@@ -135,6 +135,23 @@ def test_recording_twice_keeps_one_judgement_and_one_alert(pair):
     assert ledger.outbox.told("run-0") == Told(1, frozenset({"regressed"}), {"regressed": 1})
 
 
+@pytest.mark.parametrize(
+    ("kept", "seen"),
+    [
+        ('{"seen": {"dead-units": 7}}', {"dead-units": 7}),
+        ('{"seen": ["dead-units"]}', {"dead-units": 0}),  # as an earlier version kept it
+        ("{}", {}),
+    ],
+)
+def test_what_the_last_look_has_seen_is_known(tmp_path, kept, seen):
+    ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}", "one")
+    ledger.enqueue([a_head(0)])
+    (lease,) = ledger.claim(1)
+    ledger.record(lease, replace(A_RECORD, document=kept), [])
+    assert ledger.seen("run-0") == seen
+    ledger.close()
+
+
 def test_an_alert_is_taken_by_one_sender_and_comes_back_when_that_one_dies(pair):
     one, two = pair
     one.enqueue([a_head(0)])
