@@ -8,6 +8,7 @@ what the commands need (MLflow, SciPy, the checks) takes seconds.
 import logging
 import re
 import sys
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -124,7 +125,9 @@ def explain(what: str, tracking_uri: str | None) -> None:
         click.echo(f"{what}\n{'=' * len(what)}\n\n{found[what]}")
         return
     if not re.fullmatch(r"[0-9a-f]{32}", what):
-        raise UserError(f"{what!r} is neither a check (see `backslide checks`) nor a run id")
+        near = get_close_matches(what, found, n=1)
+        mend = f"did you mean {near[0]}?" if near else "`backslide checks` lists the checks"
+        raise UserError(f"{what!r} is neither a check nor a run id: {mend}")
     from backslide_detector.commands.explain import explain_run
 
     explain_run(what, _settings(tracking_uri=tracking_uri))

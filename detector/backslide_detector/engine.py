@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from backslide.contract import Cause, Health, Metric, Verdict
 from backslide_detector.checks.reading import Limit, read_errors
-from backslide_detector.checks.registry import backed, run_checks
+from backslide_detector.checks.registry import backed, run_checks, said_once
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
 from backslide_detector.inside.pair import Pair
@@ -143,6 +143,7 @@ def _judged(case: Case) -> Judged:
     retrain, stakes = _streamed(case, _attributed(case, _looked_back(case, retrain)))
     if retrain.verdict is Verdict.REGRESSED or health(results) in _ILL:
         results = backed(results)
+    results = said_once(results, new, case.mapping)
     judgement = Judgement(
         run_id=new.run_id,
         run_name=new.name,

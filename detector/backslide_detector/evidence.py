@@ -15,6 +15,7 @@ from pandas.util import hash_array
 from backslide.contract import Measure, Tag
 from backslide_detector.graph import Graph
 from backslide_detector.probe import Inside, Probe
+from backslide_detector.wording import module_title
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -85,6 +86,10 @@ class LayerHistory:
         owner, _, leaf = self.layers[index].rpartition(".")
         # Also `in_proj_weight` of attention and `bias_hh_l0` of recurrent layers.
         return owner if owner and ("weight" in leaf or "bias" in leaf) else self.layers[index]
+
+    def title(self, index: int) -> str:
+        """The same for people: with its class where the name is a number alone."""
+        return module_title(self.module(index), self.kinds[index])
 
 
 @dataclass(frozen=True)

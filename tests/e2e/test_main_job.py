@@ -121,8 +121,9 @@ def test_a_plain_mlflow_run_is_judged_as_far_as_its_metrics_go(mlflow_server, ho
 def test_every_command_explains_itself_and_fails_in_one_line(mlflow_server, tmp_path):
     assert "dead-units" in inside(mlflow_server, "checks").stdout
     assert "What to do" in inside(mlflow_server, "explain", "dead-units").stdout
-    wrong = backslide(mlflow_server, tmp_path, "explain", "no-such-thing", check=False)
+    wrong = backslide(mlflow_server, tmp_path, "explain", "label-nois", check=False)
     assert wrong.returncode == 1
+    assert "did you mean label-noise?" in wrong.stderr
     assert len(wrong.stderr.strip().splitlines()) == 1
     assert "Traceback" not in wrong.stderr
     # 1 would say that the run regressed.

@@ -298,7 +298,7 @@ class _Facts:
             ("validation", self.validation_error),
         ):
             if error is not None:
-                parts.append(f"{name} error {error:.1%}")
+                parts.append(f"{name} error lately {error:.1%}")
         if self.chance is not None and len(parts) > bool(self.shape):
             parts.append(f"always guessing the largest class errs on {self.chance:.1%}")
         text = ", ".join(parts)

@@ -140,6 +140,30 @@ def backed(results: Iterable[Result]) -> tuple[Result, ...]:
     return tuple(sorted(raised, key=_place))
 
 
+def said_once(
+    results: Iterable[Result], evidence: RunEvidence, mapping: Mapping[str, str] = NO_MAPPING
+) -> tuple[Result, ...]:
+    """The same results; how the run is known to fail is said by the first finding alone.
+
+    Args:
+        results: of this run, in the order in which they are read.
+        evidence: the run.
+        mapping: as for `run_checks`.
+    """
+    with np.errstate(all="ignore"):  # as for the checks
+        why = f" {Subject(evidence, mapping).learning.sentence}"
+    told, heard = [], False
+    for result in results:
+        match result.outcome:
+            case Found(sentence=said) as found if said.endswith(why):
+                kept = replace(found, sentence=said.removesuffix(why)) if heard else found
+                told.append(replace(result, outcome=kept))
+                heard = True
+            case _:
+                told.append(result)
+    return tuple(told)
+
+
 def _outcome(check: Check, subject: Subject) -> Outcome:
     """One check's answer; what goes wrong inside it stays inside."""
     try:

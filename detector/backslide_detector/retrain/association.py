@@ -15,7 +15,7 @@ from backslide_detector.evidence import Floats
 from backslide_detector.judgement import Associated, Hindsight
 from backslide_detector.retrain.cause import KINDS
 from backslide_detector.retrain.history import PARAMETER, PastRun, measured_alike
-from backslide_detector.retrain.sentence import LOSSES, count, decimals, interval_words, size
+from backslide_detector.retrain.sentence import LOSSES, decimals, interval_words, size
 from backslide_detector.stats.history_regression import (
     LARGEST,
     Coefficient,
@@ -23,6 +23,7 @@ from backslide_detector.stats.history_regression import (
     history_regression,
 )
 from backslide_detector.stats.multiplicity import holm
+from backslide_detector.wording import count
 
 ALPHA: Final = 0.05
 LATELY: Final = 200

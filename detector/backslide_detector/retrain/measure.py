@@ -15,13 +15,13 @@ from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import metric_changes
 from backslide_detector.retrain.pairing import Pairing, pair
 from backslide_detector.retrain.parts import of_flips
-from backslide_detector.retrain.sentence import count
 from backslide_detector.retrain.values import measure_apart, measure_values
 from backslide_detector.stats.equivalence import equivalence_level
 from backslide_detector.stats.mcnemar import mcnemar
 from backslide_detector.stats.power import mde_paired, mde_unpaired
 from backslide_detector.stats.tango import tango_interval
 from backslide_detector.stats.unpaired import newcombe_interval, unpaired_difference
+from backslide_detector.wording import count
 
 PAIRED_SHARE: Final = 0.5
 """Share of the smaller test set that must be common to both runs for a paired comparison."""

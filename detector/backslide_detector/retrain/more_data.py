@@ -13,8 +13,9 @@ from backslide_detector.retrain.alike import (
     of_training_data,
 )
 from backslide_detector.retrain.history import PastRun, measured_alike
-from backslide_detector.retrain.sentence import count, decimals, size
+from backslide_detector.retrain.sentence import decimals, size
 from backslide_detector.stats.learning_curve import FEW_REPEATS, LearningCurve, learning_curve
+from backslide_detector.wording import count
 
 SPREAD: Final = 1.5
 """Largest amount of data over the smallest from which the amounts tell something."""

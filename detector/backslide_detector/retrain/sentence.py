@@ -90,8 +90,3 @@ def versus(new: float, old: float, measure: Measure = "error") -> str:
     if measure == "error":
         return f"{rate(new)} errors instead of {rate(old)}"
     return f"a {LOSSES[measure]} of {new:.4g} instead of {old:.4g}"
-
-
-def count(number: int, noun: str) -> str:
-    """`1 example`, `10,000 examples`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

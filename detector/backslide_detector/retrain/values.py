@@ -16,12 +16,12 @@ from backslide_detector.retrain.metrics import MOST_GROUPS
 from backslide_detector.retrain.overall import holm_adjusted, of_values, paired_row
 from backslide_detector.retrain.pairing import Pairing
 from backslide_detector.retrain.parts import of_losses
-from backslide_detector.retrain.sentence import count
 from backslide_detector.stats.dispersion import PRIOR_PHI
 from backslide_detector.stats.equivalence import equivalence_level
 from backslide_detector.stats.paired_means import paired_mean_difference
 from backslide_detector.stats.power import mde_mean, standard_error
 from backslide_detector.stats.unpaired_means import unpaired_mean_difference
+from backslide_detector.wording import count
 
 WORDS: Final = {
     "rmse": "root mean squared error",

@@ -24,10 +24,11 @@ from backslide_detector.retrain.measure import measure
 from backslide_detector.retrain.measured import ALPHA, Measured
 from backslide_detector.retrain.metrics import gate
 from backslide_detector.retrain.noise import compare_recipes
-from backslide_detector.retrain.sentence import LOSSES, count, rate, versus
+from backslide_detector.retrain.sentence import LOSSES, rate, versus
 from backslide_detector.retrain.wording import model_words, noise_words, open_advice
 from backslide_detector.stats.dispersion import NO_REPEATS, Dispersion
 from backslide_detector.stats.equivalence import inside
+from backslide_detector.wording import count
 
 
 def judge_retrain(

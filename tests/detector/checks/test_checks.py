@@ -438,6 +438,32 @@ def test_the_layer_is_named(name, evidence, layer):
     assert outcome(name, evidence).layer == layer
 
 
+def test_units_whose_outputs_are_lost_are_not_called_dead():
+    lost = replace(DEAD, nonfinite_fraction=np.ones_like(DEAD.dead_fraction))
+    assert not isinstance(outcome("dead-units", failing(activations=lost)), Found)
+
+
+def test_layers_that_are_numbers_are_named_with_their_class():
+    assert (
+        "units of layer 1 (ReLU) never"
+        in outcome("dead-units", failing(activations=DEAD)).sentence
+    )
+
+
+def test_a_learning_rate_of_nothing_is_named():
+    still = failing(updates=CRAWL, series={"lr": DECAYED})
+    assert (
+        "size: the learning rate is 1e-09 since step 5."
+        in outcome("learning-rate-too-low", still).sentence
+    )
+
+
+def test_the_last_activation_is_named_where_it_may_be_the_cause():
+    ends = history({"0": "Linear", "1": "Softmax"})
+    found = outcome("constant-output", run(predictions=ONE_ANSWER, activations=ends))
+    assert found.advice.endswith("layer 1 (Softmax): over a single output it is always 1.")
+
+
 def test_nan_or_inf_names_the_first_step():
     assert outcome("nan-or-inf", failing(LOST)).since_step == 200
     assert outcome("nan-or-inf", run(weights=BROKEN)).since_step == 20 * STEPS // SNAPSHOTS

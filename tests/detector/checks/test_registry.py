@@ -15,6 +15,7 @@ from backslide_detector.checks.registry import (
     check_in,
     load_checks,
     run_checks,
+    said_once,
 )
 from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
@@ -130,6 +131,27 @@ def test_the_likeliest_root_cause_comes_first():
         "overfitting",
         "stalled-run",
     ]
+
+
+def test_how_the_run_fails_is_said_by_the_first_finding_alone():
+    why = Subject(EMPTY, {}).learning.sentence
+
+    def found(sentence, severity=Severity.FAILING):
+        return lambda: Found(severity, sentence, "a")
+
+    checks = [
+        made("dead-units", found("Dead.")),
+        made("nan-or-inf", found(f"Lost. {why}")),
+        made("underfitting", lambda: Clear(note=f"Seen. {why}")),
+        made("loss-not-decreasing", found(f"Nothing. {why}")),
+    ]
+    told = said_once(run_checks(EMPTY, checks), EMPTY)
+    assert [result.outcome.sentence for result in told[:3]] == [
+        "Dead.",
+        f"Lost. {why}",
+        "Nothing.",
+    ]
+    assert told[3].outcome == Clear(note=f"Seen. {why}")
 
 
 def test_the_document_of_all_checks_is_up_to_date():

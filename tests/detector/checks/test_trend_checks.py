@@ -66,7 +66,7 @@ def test_a_trend_in_a_run_that_learns_is_no_finding(name, course):
 
 def test_a_layer_that_fades_alone_in_a_run_that_learns_is_a_note():
     alone = outcome("vanishing-gradient", run(gradients=over_time(FADE)))
-    assert "Held against the other layers, the gradient of 2 fades" in alone.note
+    assert "Held against the other layers, the gradient of layer 2 (Linear) fades" in alone.note
     together = run(gradients=over_time(FADE[:, [1]]))
     assert outcome("vanishing-gradient", together) == Clear()
 

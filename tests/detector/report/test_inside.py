@@ -23,12 +23,14 @@ from tests.detector.report.story import BARE, BARE_RUN, JUDGEMENT, NEW, OLD, his
 from backslide_detector.evidence import Predictions
 from backslide_detector.finding import Found, Result, Severity
 from backslide_detector.inside.pair import Pair
+from backslide_detector.inside.warm import KeptUnits
 from backslide_detector.probe import Concept
 from backslide_detector.report.links import Links
 from backslide_detector.report.page import page
 from backslide_detector.report.section import Absent
 from backslide_detector.report.sections.confusion import confusion
 from backslide_detector.report.sections.examples import examples
+from backslide_detector.report.sections.inside import _weights_of
 from backslide_detector.report.sections.inside import inside as what_layers_do
 from backslide_detector.report.sections.parameters import updates, weights
 
@@ -53,6 +55,13 @@ def test_channels_that_changed_are_marked():
     assert "conv1 100%" in channels
     assert "1 healthy run of this network" in section.lead
     assert "not judged" in section.lead
+
+
+def test_where_channels_are_seen_and_whose_weights_changed_are_told_apart():
+    kept = [KeptUnits("1", "0", 0.9), KeptUnits("3", "2", 0.1), KeptUnits("4", "4", 0.1)]
+    said = _weights_of(kept, {"2", "4"})
+    assert said.startswith("3 is where the channels are seen, 2 has their weights")
+    assert ";" not in said
 
 
 def test_healthy_runs_make_a_band_and_a_matrix_of_differences():

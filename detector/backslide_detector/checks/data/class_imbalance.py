@@ -32,6 +32,7 @@ import numpy as np
 from backslide_detector.checks.answers import held_out
 from backslide_detector.evidence import DataSummary, Predictions
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import count
 
 _RATIO = 10.0
 _FEW = 30
@@ -59,8 +60,9 @@ def check(
     recall = float(np.asarray(table.correct)[concerned].mean())
     share, true = float((predicted == largest).mean()), float((targets == largest).mean())
     text = (
-        f"Class {largest!r} has {counts[largest]} training examples, {len(rare)} classes have "
-        f"a tenth of that or less; {recall:.0%} of the latter are recognised on {name}"
+        f"Class {largest!r} has {counts[largest]:,} training examples and "
+        f"{count(len(rare), 'class', 'classes')} a tenth of that or less; {recall:.0%} of the "
+        f"latter are recognised on {name}"
     )
     if recall >= _RECALL or share <= true:
         return Clear(f"{text}.")

@@ -35,6 +35,7 @@ from backslide_detector.checks.batches import typical
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Batches
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import magnitude
 
 _LARGE = 30.0
 _SMALL = 0.01
@@ -51,7 +52,7 @@ def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
     largest, uneven = typical(batches, "input_abs_max"), typical(batches, "input_spread_ratio")
     text = f"Typical inputs are of size {size:.2g} (largest {largest or math.nan:.2g})"
     if uneven is not None and uneven > _UNEVEN:
-        text += f", and features differ in spread by a factor of {uneven:.0e}"
+        text += f", and features differ in spread by a factor of {magnitude(uneven)}"
     if learning.state is State.LEARNING:
         return Clear(f"{text}; the run learns.")
     if not learning.poor:

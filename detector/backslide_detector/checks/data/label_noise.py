@@ -168,9 +168,9 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
         return None
     return Found(
         Severity.WARNING,
-        f"The validation error rose from {lowest:.1%} at step {step} to {now:.1%}, while the "
-        f"training loss crept from {then:.3g} to {shape.final:.3g}: the network is learning "
-        "labels by heart that do not follow the pattern it had found.",
+        f"The validation error rose from {lowest:.1%} at step {step} to {now:.1%} lately, "
+        f"while the training loss crept from {then:.3g} to {shape.final:.3g}: the network is "
+        "learning labels by heart that do not follow the pattern it had found.",
         _ADVICE,
         since_step=step,
         numbers={"lowest_error": lowest, "error": now, "training_loss": then},

@@ -66,7 +66,8 @@ def check(
         Severity.FAILING,
         f"{len(never)} of {len(classes)} classes are never predicted on {name}; "
         f"'{answers[top]}' is predicted for {share:.0%} and right for {true:.0%}.",
-        "Check the class counts of the training data, then the learning rate and loss weights.",
+        "Mend the findings above first; without any, check the class counts of the training "
+        "data, then the learning rate and loss weights.",
         since_step=dominated_since(batches, share / 2),
         numbers={"never": float(len(never)), "share": float(share), "true_share": float(true)},
     )

@@ -33,25 +33,31 @@ import numpy as np
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import dominated_since, spread
-from backslide_detector.evidence import Batches, Predictions, Series
+from backslide_detector.evidence import Batches, LayerHistory, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SAME = 0.99
 _COMMON = 0.9
 _SPREAD = 1e-3
 _EXPLAINED = 0.03
-_ADVICE = "Mend the findings above first; without any, look at the last activation."
+_ONE_VALUE = {
+    "Softmax": "over a single output it is always 1",
+    "LogSoftmax": "over a single output it is always 0",
+    "ReLU": "it may be stuck at 0",
+    "Sigmoid": "it may sit at one of its bounds",
+}
 
 
 def check(
     predictions: Mapping[str, Predictions] | None = None,
     batches: Batches | None = None,
     loss: Series | None = None,
+    activations: LayerHistory | None = None,
 ) -> Found | Clear | Skipped:
     """Judges the largest share of one answer, or the spread of numeric ones."""
     chosen = held_out(predictions or {})
     if chosen is None:
-        return _in_training(batches, loss)
+        return _in_training(batches, loss, activations)
     name, table = chosen
     if not table.are_labels:
         targets = table.targets.astype(np.float64)
@@ -78,10 +84,13 @@ def check(
         )
         numbers = {"share": share, "true_share": common}
         since = dominated_since(batches, _SAME)
-    return Found(Severity.FAILING, f"{text}.", _ADVICE, since_step=since, numbers=numbers)
+    advice = _advice(activations)
+    return Found(Severity.FAILING, f"{text}.", advice, since_step=since, numbers=numbers)
 
 
-def _in_training(batches: Batches | None, loss: Series | None) -> Found | Clear | Skipped:
+def _in_training(
+    batches: Batches | None, loss: Series | None, activations: LayerHistory | None
+) -> Found | Clear | Skipped:
     """The same of several numbers an example, in the newest batches."""
     seen = None if batches is None else spread(batches, loss)
     if seen is None:
@@ -93,6 +102,14 @@ def _in_training(batches: Batches | None, loss: Series | None) -> Found | Clear 
         Severity.FAILING,
         f"In training, all examples get the same answer: answers differ by {seen.ratio:.1g} of "
         f"the targets' spread{told}.",
-        _ADVICE,
+        _advice(activations),
         numbers={"ratio": seen.ratio},
     )
+
+
+def _advice(activations: LayerHistory | None) -> str:
+    """What to look at; the last activation by name where it may come to one value."""
+    last = "the last activation"
+    if activations is not None and (why := _ONE_VALUE.get(activations.kinds[-1])):
+        last += f", {activations.title(-1)}: {why}"
+    return f"Mend the findings above first; without any, look at {last}."

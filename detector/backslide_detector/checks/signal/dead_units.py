@@ -32,6 +32,7 @@ from backslide_detector.checks.layers import FEW_SNAPSHOTS, recent
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import count
 
 _MOST = 0.5
 _NEARLY_ALL = 0.9
@@ -40,25 +41,27 @@ _NEARLY_ALL = 0.9
 def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
     """Judges the share of dead units in the last quarter of the steps."""
     hidden = activations.depth < activations.depth.max()
-    measured = hidden & np.isfinite(activations.dead_fraction).any(axis=0)
+    # What is not a number is not above zero either: whether it would fire is not known.
+    lost = activations.nonfinite_fraction > 0.0
+    dead = np.where(lost, np.nan, activations.dead_fraction)
+    measured = hidden & np.isfinite(dead).any(axis=0)
     if not measured.any():
         return Skipped("no hidden layer can have dead units")
     if len(activations.steps) < FEW_SNAPSHOTS:
         return Skipped("fewer than three snapshots of the activations")
-    shares = np.where(
-        measured, np.nan_to_num(recent(activations.dead_fraction, activations.steps)), 0.0
-    )
+    shares = np.where(measured, np.nan_to_num(recent(dead, activations.steps)), 0.0)
     bad = shares > _MOST
     if not bad.any():
         return Clear()
     worst = int(shares.argmax())
     text = (
-        f"{shares[worst]:.0%} of the units of {activations.layers[worst]} never fire"
-        f" ({bad.sum()} of {measured.sum()} hidden layers have more than half of theirs dead)"
+        f"{shares[worst]:.0%} of the units of {activations.title(worst)} never fire"
+        f" ({bad.sum()} of {count(measured.sum(), 'hidden layer')} with more than half of the "
+        "units dead)"
     )
     if not (learning.failing or (learning.poor and shares[worst] > _NEARLY_ALL)):
         return Clear(f"{text}, but the run learns.")
-    over = np.nan_to_num(activations.dead_fraction[:, bad]).max(axis=1) > _MOST
+    over = np.nan_to_num(dead[:, bad]).max(axis=1) > _MOST
     since = int(activations.steps[int(over.argmax())])
     first = int(np.flatnonzero(bad)[0])
     return Found(

@@ -85,12 +85,12 @@ def _steadily(
     going = furthest(gradients, learning_rate, least) if learning.failing else None
     if going is None:
         return Clear()
-    layer = gradients.module(going.index)
+    layer, said = gradients.module(going.index), gradients.title(going.index)
     if going.confounded:
-        return Clear(f"The gradient of {layer} grows: {going.words()}.")
+        return Clear(f"The gradient of {said} grows: {going.words()}.")
     return Found(
         Severity.WARNING,
-        f"The gradient of {layer} grows: {going.words()}. {learning.sentence}",
+        f"The gradient of {said} grows: {going.words()}. {learning.sentence}",
         "Clip the gradient norm or lower the learning rate, and look at what feeds this layer.",
         layer=layer,
         since_step=going.since,

@@ -59,8 +59,9 @@ def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skip
     first = int(bad.argmax())
     name = activations.layers[first]
     text = (
-        f"The outputs of {name} sit at their bounds: {units[first]:.0%} of its units on nearly "
-        f"all examples, and {spread[first]:.0%} of the largest possible variance"
+        f"The outputs of {activations.title(first)} sit at their bounds: {units[first]:.0%} of "
+        f"its units on nearly all examples, and {spread[first]:.0%} of the largest possible "
+        "variance"
     )
     if not learning.lags:
         return Clear(f"{text}; the run learns.")

@@ -43,6 +43,7 @@ from backslide_detector.checks.trends import across_depth, furthest, times
 from backslide_detector.evidence import Batches, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.stats.mann_kendall import Answer, Trend
+from backslide_detector.wording import magnitude
 
 _RATIO = 1e-3
 _SIZE = 1e-4
@@ -79,8 +80,9 @@ def check(
     ratio = float(every[smallest] / every[last])
     layer = gradients.module(smallest)
     text = (
-        f"The gradient of {layer} ({every[smallest]:.1e}) is {1.0 / ratio:.0e} times smaller "
-        f"than that of {gradients.module(last)} ({every[last]:.1e})"
+        f"The gradient of {gradients.title(smallest)} ({every[smallest]:.1e}) is "
+        f"{magnitude(1.0 / ratio)} times smaller than that of {gradients.title(last)} "
+        f"({every[last]:.1e})"
         f"{_steadily(slope, gradients.kinds[smallest])}"
     )
     if learning.state is State.LEARNING:
@@ -138,19 +140,19 @@ def _faded(
     going = furthest(gradients, learning_rate, _FADED, against_others=not learning.failing)
     if going is None:
         return Clear()
-    layer = gradients.module(going.index)
+    layer, said = gradients.module(going.index), gradients.title(going.index)
     if not learning.failing:
         return Clear(
-            f"Held against the other layers, the gradient of {layer} fades: {going.words()}."
+            f"Held against the other layers, the gradient of {said} fades: {going.words()}."
         )
     now = float(recent(gradients.rms[:, going.index], gradients.steps))
     if not now < _SIZE:
         return Clear()
     if going.confounded:
-        return Clear(f"The gradient of {layer} faded to {now:.1e}: {going.words()}.")
+        return Clear(f"The gradient of {said} faded to {now:.1e}: {going.words()}.")
     return Found(
         Severity.WARNING,
-        f"The gradient of {layer} faded to {now:.1e}: {going.words()}. {learning.sentence}",
+        f"The gradient of {said} faded to {now:.1e}: {going.words()}. {learning.sentence}",
         "Look at what else changed in this layer since then: units that died, activations at "
         "their bounds, weights that decay.",
         layer=layer,

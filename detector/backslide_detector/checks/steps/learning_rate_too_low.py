@@ -66,9 +66,8 @@ def check(
         ratio = _largest(updates, weights)
         size = _typical_gradient(gradients) * _clipped(run, gradients)
         if np.isfinite(ratio) and ratio < _RATIO and size > _GRADIENT and _moves(updates):
-            sentence = (
-                f"A typical step moves no weight matrix by more than {ratio:.0e} of its size"
-            )
+            least = f"by more than {ratio:.0e} of its size" if ratio > 0.0 else "at all"
+            sentence = f"A typical step moves no weight matrix {least}{_rate(learning_rate)}"
             numbers = {"update_ratio": ratio, "gradient": size}
     if sentence is None and learning_rate is not None and _fell_early(learning_rate):
         rates = learning_rate.values
@@ -133,6 +132,17 @@ def _clipped(run: RunEvidence, gradients: LayerHistory) -> float:
     left = norm(gradients, list(range(len(gradients.layers))))
     times = norms.at(gradients.steps) / np.where(left > 0.0, left, np.nan)
     return max(1.0, float(np.nanmedian(times))) if is_finite(times).any() else 1.0
+
+
+def _rate(learning_rate: Series | None) -> str:
+    """What the learning rate came to, where it was logged."""
+    if learning_rate is None or not len(learning_rate):
+        return ""
+    rates = learning_rate.values
+    high = np.flatnonzero(~(rates < _FALL * np.nanmax(rates)))
+    since = int(high[-1]) + 1 if len(high) else 0
+    fell = f" since step {learning_rate.steps[since]}" if since < len(rates) else ""
+    return f": the learning rate is {rates[-1]:.2g}{fell}"
 
 
 def _moves(updates: LayerHistory) -> bool:

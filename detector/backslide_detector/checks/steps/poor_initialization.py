@@ -34,6 +34,7 @@ from backslide_detector.checks.layers import spread_within_bounds
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Floats, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import magnitude
 
 _GROWTH = 1e3
 _LARGE = 100.0
@@ -67,7 +68,9 @@ def check(
         numbers["first_loss"] = learning.first_loss
     growth = float(sizes[-1] / sizes[0]) if len(sizes) > 2 else 0.0
     if growth > _GROWTH and sizes[-1] > _LARGE:
-        parts.append(f"Activations grow {growth:.0e} times from the first layer to the last")
+        parts.append(
+            f"Activations grow {magnitude(growth)} times from the first layer to the last"
+        )
         numbers["growth"] = growth
     if not parts:
         return Clear()
@@ -90,7 +93,7 @@ def _at_bounds(activations: LayerHistory | None) -> list[str]:
     spread = np.nan_to_num(spread_within_bounds(activations)[0])
     hidden = activations.depth < activations.depth.max()
     chosen = np.flatnonzero(hidden & (spread > _AT_BOUNDS))
-    return [activations.layers[i] for i in chosen.tolist()]
+    return [activations.title(i) for i in chosen.tolist()]
 
 
 def _sizes(activations: LayerHistory) -> Floats:

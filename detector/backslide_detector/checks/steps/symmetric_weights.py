@@ -56,7 +56,7 @@ def check(
     equal = sorted(flat | rows)
     if len(equal) < 2:
         return Clear()
-    names = ", ".join(dict.fromkeys(weights.module(i) for i in equal[:5]))
+    names = ", ".join(dict.fromkeys(weights.title(i) for i in equal[:5]))
     what = "All weights are equal" if rows <= flat else "All units start with equal weights"
     text = f"{what} (mean {np.mean(weights.mean[0, equal]):.3g}) in {names}"
     # Equal units stay copies of one another: a network of one unit a layer learns a little.

@@ -131,7 +131,7 @@ def _unmoved(
     else:
         why = "they never get a gradient"
         advice = "Look for detach(), .data or no_grad() between these layers and the loss."
-    names = ", ".join(dict.fromkeys(weights.module(i) for i in guilty[:8]))
+    names = ", ".join(dict.fromkeys(weights.title(i) for i in guilty[:8]))
     text = (
         f"{len(guilty)} of {len(weights.layers)} trainable tensors did not change in {span} "
         f"steps ({names}): {why}"

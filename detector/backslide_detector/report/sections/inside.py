@@ -1,5 +1,7 @@
 """What changed inside: layers, groups of channels, concepts, beside what is usual."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from markupsafe import Markup
 
@@ -9,13 +11,14 @@ from backslide_detector.inside.pair import Pair, label_rows
 from backslide_detector.inside.readout import readout
 from backslide_detector.inside.similarity import matrix as cka_matrix
 from backslide_detector.inside.spread import ENOUGH
-from backslide_detector.inside.warm import kept_units
+from backslide_detector.inside.warm import KeptUnits, kept_units
 from backslide_detector.judgement import Judgement
 from backslide_detector.probe import Numbers, Probe
 from backslide_detector.report.pictures.bands import Row, bands
 from backslide_detector.report.pictures.matrix import matrix
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
 from backslide_detector.report.sections.carried import carried
+from backslide_detector.wording import count
 
 TITLE = "What the layers do"
 CONCEPTS = 24
@@ -65,7 +68,7 @@ def _lead(probe: Probe, pair: Pair | None) -> str:
         said += f" Usual is what {known} healthy runs of this network show."
     else:
         said += (
-            f" {known} healthy run{'s' if known > 1 else ''} of this network on these examples:"
+            f" {count(known, 'healthy run')} of this network on these examples:"
             f" too few to say what is usual ({ENOUGH} do), so differences are shown and not"
             " judged."
         )
@@ -90,7 +93,18 @@ def _channels(pair: Pair, flagged: set[str]) -> list[Block]:
         legend.append(("band", "mean of earlier warm retrains"))
     picture = bands("Channels that still do the same", rows, (0.0, 1.0), _percent)
     title = f"Channels that still do what they did in {pair.parent.name}"
-    return [Block("wide", (Figure(picture),), title, tuple(legend))]
+    figure = Figure(picture, caption=_weights_of(kept, flagged))
+    return [Block("wide", (figure,), title, tuple(legend))]
+
+
+def _weights_of(kept: Sequence[KeptUnits], flagged: set[str]) -> str:
+    """Where a finding names the module with the weights, and the row the one it was read at."""
+    apart = [each for each in kept if each.owner in flagged and each.owner != each.layer]
+    return "; ".join(
+        f"{each.layer} is where the channels are seen, {each.owner} has their weights and is "
+        "what the finding names"
+        for each in apart
+    )
 
 
 def _similarity(pair: Pair) -> list[Block]:
@@ -143,7 +157,7 @@ def _depth(probe: Probe, pair: Pair | None) -> list[Block]:
     if before:
         legend.append(("ring", "in the predecessor"))
     if healthy:
-        legend.append(("band", f"{len(healthy)} other healthy runs"))
+        legend.append(("band", count(len(healthy), "other healthy run")))
     picture = bands("Readability of the labels by layer", drawn, (0.0, 1.0), _two)
     caption = _shifted(pair)
     return [

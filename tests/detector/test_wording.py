@@ -1,0 +1,24 @@
+"""Numbers and names as people say them."""
+
+import pytest
+
+from backslide_detector.wording import count, magnitude, module_title
+
+
+@pytest.mark.parametrize(
+    ("said", "right"),
+    [
+        (count(1, "class", "classes"), "1 class"),
+        (count(2, "class", "classes"), "2 classes"),
+        (count(0, "run"), "0 runs"),
+        (count(10_000, "example"), "10,000 examples"),
+        (magnitude(9.7e6), "10,000,000"),
+        (magnitude(0.031), "0.03"),
+        (magnitude(float("inf")), "more than a billion"),
+        (module_title("5", "ReLU"), "layer 5 (ReLU)"),
+        (module_title("1.0", ""), "layer 1.0"),
+        (module_title("body.0", "ReLU"), "body.0"),
+    ],
+)
+def test_numbers_and_names(said, right):
+    assert said == right
