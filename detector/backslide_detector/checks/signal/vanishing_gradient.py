@@ -113,7 +113,7 @@ def _forgotten(batches: Batches, learning: Learning) -> Found | None:
     return Found(
         Severity.FAILING,
         "Exchanging the first half of each sequence changes the answers by "
-        f"{float(np.median(shares)):.0e} of what exchanging all of it does: over so many steps "
+        f"{float(np.median(shares)):.1g} of what exchanging all of it does: over so many steps "
         f"no gradient comes back. {learning.sentence}",
         "Use a GRU or LSTM with a forget gate that starts open, attention, or shorter "
         "sequences; start recurrent weights orthogonal.",
