@@ -20,7 +20,8 @@ _LOOKED_AT: Final = 64  # examples of a batch that have fingerprints
 _AGREES: Final = 0.05
 _LATE: Final = 0.25
 _ONE_ANSWER: Final = 0.02
-_ONE_ANSWER_AT_ALL: Final = 1e-3
+_ONE_ANSWER_AT_ALL: Final = 1e-5
+_NO_RANGE: Final = 1e-30
 _FAR: Final = 300.0  # spreads of the targets that an output may be away
 
 
@@ -106,8 +107,8 @@ class Spread:
 
     Attributes:
         explained: share of the targets' variance (R²); None where the loss is no mean of
-            squares, so that only the directions of the targets are known.
-        ratio: spread of the answers over that of the targets.
+            squares, so that nothing is known of the targets but that they differ.
+        ratio: spread of the answers over that of the targets, over their own range without it.
         variance: of the targets, what the best constant answer costs; None as above.
     """
 
@@ -117,7 +118,7 @@ class Spread:
 
     @property
     def constant(self) -> bool:
-        """Do all examples get the same answer? What targets are in units of needs more care."""
+        """Do all examples get the same answer? Without targets only rounding may differ."""
         return self.ratio < (_ONE_ANSWER if self.explained is not None else _ONE_ANSWER_AT_ALL)
 
 
@@ -131,12 +132,13 @@ def spread(batches: Batches, loss: Series | None) -> Spread | None:
     known = vectors & distinct & np.isfinite(apart) & (wanted > 0.0) & np.isfinite(wanted)
     if known.sum() < FEW:
         return None
-    ratio = float(np.median(apart[known] / wanted[known]))
     sure = known & trusted(batches, loss)[newer]
     if 2 * sure.sum() < known.sum():
-        return Spread(None, ratio, None)
+        ends = (numbers["output_high"] - numbers["output_low"])[newer][known]
+        return Spread(None, float(np.median(apart[known] / np.fmax(ends, _NO_RANGE))), None)
     costs = np.square(wanted[sure])
     left = float(np.median(numbers["loss"][newer][sure] / costs))
+    ratio = float(np.median(apart[sure] / wanted[sure]))
     return Spread(1.0 - left, ratio, float(np.median(costs)))
 
 

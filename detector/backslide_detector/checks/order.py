@@ -50,8 +50,8 @@ CAUSAL_ORDER: Final = (
     "undertrained",
     # What is seen from outside.
     "constant-output",
-    "class-collapse",
     "overfitting",
     "loss-not-decreasing",
+    "class-collapse",  # of a network that learns nothing, it is chance which class is left
     "stalled-run",
 )

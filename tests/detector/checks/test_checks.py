@@ -209,7 +209,7 @@ FOUND = {
         run(predictions=ONE_ANSWER),
         run(predictions=NUMBERS, data={}),
         vectors(output_spread=1e-3, target_spread=1.0),
-        vectors(FALLING, output_spread=1e-4, target_spread=1.0),
+        vectors(FALLING, output_spread=1e-6, target_spread=1.0, output_low=0, output_high=1),
     ],
     "class-collapse": [run(predictions=TWO_ANSWERS)],
     "output-loss-mismatch": [
@@ -307,7 +307,9 @@ CLEAR = {
         run(),
         run(predictions=MOSTLY_ONE),
         vectors(output_spread=0.5, target_spread=1.2),
-        vectors(FALLING, output_spread=0.01, target_spread=1.0),  # in units of what?
+        vectors(  # a sum of squares makes targets look as far apart as it is large
+            FALLING, output_spread=0.1, target_spread=1e5, output_low=0, output_high=1
+        ),
     ],
     "class-collapse": [run()],
     "output-loss-mismatch": [

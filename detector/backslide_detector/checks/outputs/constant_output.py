@@ -5,7 +5,8 @@ What it looks for:
     % of them. For numbers: predictions with less than a thousandth of the spread of the
     targets. Or, of several numbers an example (an autoencoder's, for instance): answers in the
     last quarter of training with less than a fiftieth of the targets' spread, which explain
-    none of it, or, where the loss does not tell the targets' units, less than a thousandth.
+    none of it, or, where the loss is no mean of squares, with no spread beyond rounding (a
+    hundred-thousandth of their range).
 
 Why it matters:
     Whatever the error says, the input plays no part in the answer.
@@ -97,11 +98,13 @@ def _in_training(
         return Skipped("no held-out split has 30 predictions")
     if not seen.constant or (seen.explained or 0.0) >= _EXPLAINED:
         return Clear()
-    told = "" if seen.variance is None else f" of {math.sqrt(seen.variance):.2g}"
+    of_what = "their own range"
+    if seen.variance is not None:
+        of_what = f"the targets' standard deviation of {math.sqrt(seen.variance):.2g}"
     return Found(
         Severity.FAILING,
-        f"In training, all examples get the same answer: answers differ by {seen.ratio:.1g} of "
-        f"the targets' spread{told}.",
+        "In training, all examples get the same answer: over examples, answers vary by "
+        f"{seen.ratio:.1g} of {of_what}.",
         _advice(activations),
         numbers={"ratio": seen.ratio},
     )

@@ -64,7 +64,7 @@ def check(
     batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Looks over the steps of a sequence, over the layers, then over the run."""
-    if batches is not None and (found := _forgotten(batches, learning)):
+    if batches is not None and (found := _forgotten(batches, gradients, learning)):
         return found
     chosen = matrices(gradients)
     every = early(gradients.rms)
@@ -101,7 +101,7 @@ def check(
     )
 
 
-def _forgotten(batches: Batches, learning: Learning) -> Found | None:
+def _forgotten(batches: Batches, gradients: LayerHistory, learning: Learning) -> Found | None:
     """A recurrent network that does not remember the first half of its sequences."""
     memory, all_of_it = batches.numbers["memory"], batches.numbers["dependence"]
     tried = np.flatnonzero(np.isfinite(memory) & (all_of_it > _ANSWERS))
@@ -110,6 +110,7 @@ def _forgotten(batches: Batches, learning: Learning) -> Found | None:
     shares = memory[tried] / all_of_it[tried]
     if shares.max() >= _REMEMBERED:
         return None
+    recurrent = (i for i, name in enumerate(gradients.layers) if "_hh_" in name)
     return Found(
         Severity.FAILING,
         "Exchanging the first half of each sequence changes the answers by "
@@ -117,6 +118,7 @@ def _forgotten(batches: Batches, learning: Learning) -> Found | None:
         f"no gradient comes back. {learning.sentence}",
         "Use a GRU or LSTM with a forget gate that starts open, attention, or shorter "
         "sequences; start recurrent weights orthogonal.",
+        layer=gradients.module(next(recurrent, 0)),
         since_step=int(batches.steps[tried[0]]),
         numbers={"remembered": float(np.median(shares))},
     )
