@@ -65,6 +65,7 @@ FROM_A_TENTH = history(WEIGHTS, mean=0.1, std=2e-3)
 SMOOTH_TEN = 1.4612
 LOUD = history(OUTPUTS, rms=[1.0, 2.0, 4.0, 8.0, 16.0])
 WILD = series(np.r_[30.0, 30.0 + noise(STEPS - 1)])
+FAR_OFF = series(np.r_[1e6, FALLING.values[1:]])
 RUN_AWAY = series(np.where(np.arange(STEPS) < 50, FALLING.values, 1e6))
 GROWING_ON = batch_cases.batches(
     cross_entropy=1.0, output_low=-0.9, output_high=np.linspace(0.1, 1.0, SNAPSHOTS)
@@ -190,6 +191,7 @@ FOUND = {
         failing(WILD, activations=None),
         failing(WILD, activations=LOUD),
         run(activations=AT_BOUNDS, predictions=curve_cases.A_THIRD_WRONG),
+        run(FAR_OFF, activations=LOUD, predictions=curve_cases.A_THIRD_WRONG),
     ],
     "overfitting": [
         run(series={"val_loss": VAL_UP}, predictions={}),
@@ -296,7 +298,13 @@ CLEAR = {
         ),
         failing(alike=("6.weight",)),  # an output layer from zero
     ],
-    "poor-initialization": [failing(STUCK), run(), failing(WILD), run(activations=AT_BOUNDS)],
+    "poor-initialization": [
+        failing(STUCK),
+        run(),
+        failing(WILD),
+        run(activations=AT_BOUNDS),
+        run(FAR_OFF, activations=LOUD),
+    ],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
         run(series={"val_loss": MORE_CONFIDENT}, predictions={}, data={}),

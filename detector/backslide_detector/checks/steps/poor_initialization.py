@@ -1,11 +1,11 @@
 """The weights start out far too large.
 
 What it looks for:
-    In a run that learns poorly: a loss that in the very first step
-    is three times what a constant guess would cost, with outputs to match, or activations that
-    grow more than a thousandfold from the first to the last layer in the first snapshot. In one
-    that leaves a tenth to learn: hidden layers of sigmoid or tanh whose outputs sit at their
-    bounds before the first step.
+    In a run that learns poorly: a loss that in the very first step is three times what a
+    constant guess would cost, with outputs to match, or activations that grow more than a
+    thousandfold from the first to the last layer in the first snapshot. In one that leaves a
+    tenth to learn: a first loss of ten thousand constant guesses, or hidden layers of sigmoid
+    or tanh whose outputs sit at their bounds before the first step.
 
 Why it matters:
     The network begins with wrong answers that it is sure of; it has to unlearn them first,
@@ -40,6 +40,7 @@ _GROWTH = 1e3
 _LARGE = 100.0
 _SURE = 3.0
 _AT_BOUNDS = 0.9
+_ENORMOUS = 1e4
 _LEFT = 0.1
 
 
@@ -75,7 +76,8 @@ def check(
     if not parts:
         return Clear()
     text = ". ".join(parts)
-    if not (learning.poor or (bounds and learning.leaves(_LEFT))):
+    worst = bounds or _enormous(learning)
+    if not (learning.poor or (worst and learning.leaves(_LEFT))):
         return Clear(f"{text}. The run learns.")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
@@ -84,6 +86,12 @@ def check(
         since_step=0,
         numbers=numbers,
     )
+
+
+def _enormous(learning: Learning) -> bool:
+    """Was the first loss beyond what any sum over a batch makes of a constant guess?"""
+    first, guess = learning.first_loss, learning.guess_loss
+    return first is not None and guess is not None and first > _ENORMOUS * guess
 
 
 def _at_bounds(activations: LayerHistory | None) -> list[str]:
