@@ -20,6 +20,7 @@ from backslide_detector.checks.stated import (
     first_loss,
     is_adversarial,
     is_lost,
+    is_summed,
     is_warming_up,
     predicted_error,
     recent,
@@ -67,6 +68,7 @@ def assess(
         classes=len(shares) if shares is not None else None,
         examples=training_examples(run),
         first_loss=first_loss(loss),
+        summed=is_summed(loss, run),
         regression=regression_fit(run),
         gaining=_gaining(validation_loss),
         squares=are_squares(run.batches, loss),
@@ -116,6 +118,7 @@ class _Facts:
     classes: int | None
     examples: int | None
     first_loss: float | None
+    summed: bool
     regression: Fit | None
     gaining: bool
     """The validation loss fell all the while."""
@@ -288,7 +291,9 @@ class _Facts:
         """The evidence in a sentence."""
         parts = []
         if self.shape is not None:
-            parts.append(f"training loss {self.shape.initial:.3g} → {self.shape.final:.3g}")
+            summed = " (a sum over the batch)" if self.summed else ""
+            ends = f"{self.shape.initial:.3g} → {self.shape.final:.3g}"
+            parts.append(f"training loss{summed} {ends}")
         if self._is_cross_entropy():
             parts.append(f"always guessing the class shares gives {self.guess:.3g}")
         elif self.spread is not None and self.spread.variance is not None:
@@ -332,6 +337,7 @@ class _Facts:
             classes=self.classes,
             examples=self.examples,
             first_loss=self.first_loss,
+            summed=self.summed,
             error_skill=self._skill(self.training_error) or validation,
             training_skill=learned,
             validation_skill=self._fitted(fit) if fit else validation,

@@ -46,6 +46,7 @@ class Learning:
         classes: number of classes.
         examples: size of the training data, when the run said so.
         first_loss: the very first training loss, when it was logged in the first steps.
+        summed: the loss that was logged is the sum over each batch, not the mean.
         error_skill: `skill` from the error alone, training before validation.
         training_skill, validation_skill: `skill` on one kind of data alone; on training data
             from the loss where no error is known, for numbers R² on held-out data.
@@ -67,6 +68,7 @@ class Learning:
     classes: int | None = None
     examples: int | None = None
     first_loss: float | None = None
+    summed: bool = False
     error_skill: float | None = None
     training_skill: float | None = None
     validation_skill: float | None = None
@@ -82,7 +84,7 @@ class Learning:
     @property
     def bad_start(self) -> bool:
         """The first loss, before any step had an effect, was far above a constant guess."""
-        if self.first_loss is None or not self.guess_loss:
+        if self.first_loss is None or not self.guess_loss or self.summed:
             return False
         # A class-weighted or untrained guess costs ln(classes), also where counts are uneven.
         return self.first_loss > _BAD_START * max(self.guess_loss, math.log(self.classes or 2))

@@ -17,9 +17,12 @@ _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
 )
 _FEW_ANSWERS: Final = 100
+_FEW_BATCHES: Final = 5
 _NEARLY_ALL: Final = 0.95
 _FEW_PAIRS: Final = 10
 _CHANCE: Final = 0.05
+_ALIKE: Final = 0.02
+_MOSTLY: Final = 0.75
 
 
 def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
@@ -90,11 +93,26 @@ def first_loss(loss: Series | None) -> float | None:
 
 
 def recent(series: Series | None, fallback: float | None = None) -> float | None:
-    """Median of the newest tenth, at least three values."""
+    """Median of the newest tenth, at least three values; the newest where these all fall."""
     values = series.values[is_finite(series.values)] if series is not None else np.empty(0)
     if not len(values):
         return fallback
-    return float(np.median(values[-max(3, len(values) // 10) :]))
+    newest = values[-max(3, len(values) // 10) :]
+    falling = (np.diff(newest) < 0.0).all()
+    return float(newest[-1] if falling else np.median(newest))
+
+
+def is_summed(loss: Series | None, run: RunEvidence) -> bool:
+    """Is the loss that was logged the sum over each batch, where its mean is known too?"""
+    if loss is None or run.batches is None:
+        return False
+    _, logged, sampled = np.intersect1d(loss.steps, run.batches.steps, return_indices=True)
+    means, sizes = run.batches.numbers["loss"][sampled], run.batches.examples[sampled]
+    told = np.isfinite(means) & (means > 0.0) & (sizes > 1)
+    if told.sum() < _FEW_BATCHES:
+        return False
+    ratio = loss.values[logged][told] / (means[told] * sizes[told])
+    return bool((np.abs(ratio - 1.0) < _ALIKE).mean() >= _MOSTLY)
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from tests.detector.checks.builders import (
 )
 
 from backslide_detector.checks.registry import load_checks, run_checks
+from backslide_detector.checks.stated import recent
 from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
 
 EMPTY = run(
@@ -83,6 +84,17 @@ STOOD_STILL = series(np.maximum(2.3 - np.arange(STEPS) / 60, 1.5) + noise())
 FORGETS = batch_cases.batches(memory=batch_cases.tried(1e-9))
 CUT_OFF = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=3.0)
 
+SUMMED = series(batch_cases.ROWS * FALLING.values)
+MEANS = batch_cases.batches(loss=FALLING.values[:: STEPS // SNAPSHOTS])
+FUNCTIONAL = history({"fc1": "Linear", "fc2": "Linear", "fc3": "Linear"})
+
+
+def left_out(*names):
+    """Gradients of three layers; those named are exactly zero in nine units of ten."""
+    layers = [f"fc{i}.{part}" for i in (1, 2, 3) for part in ("weight", "bias")]
+    zero = [0.9 if name in names else 0.0 for name in layers]
+    return history(dict.fromkeys(layers, "Linear"), zero_fraction=zero)
+
 
 def vectors(loss=batch_cases.SQUARED, **numbers):
     """A run that answers with several numbers an example."""
@@ -125,7 +137,10 @@ FOUND = {
         failing(RISING, gradients=GROWING),
         failing(LOST, gradients=history(WEIGHTS, rms=1e3)),
     ],
-    "dead-units": [failing(activations=DEAD)],
+    "dead-units": [
+        failing(activations=DEAD),
+        failing(activations=FUNCTIONAL, gradients=left_out("fc1.bias")),
+    ],
     "saturated-activation": [failing(activations=AT_BOUNDS)],
     "unchanged-weights": [
         failing(weights=STILL, updates=HALF_STEP),
@@ -142,6 +157,7 @@ FOUND = {
         failing(LOST, updates=LEAPS),
         run(RUN_AWAY),
         run(THROWN, updates=REPLACED, predictions=batch_cases.HALF_RIGHT),
+        run(SUMMED, updates=LEAPS, predictions=batch_cases.HALF_RIGHT, batches=MEANS),
     ],
     "learning-rate-too-low": [
         failing(updates=CRAWL),
@@ -247,7 +263,12 @@ CLEAR = {
         failing(batches=batch_cases.batches(memory=batch_cases.tried(0.1))),
     ],
     "exploding-gradient": [run(gradients=GROWING), failing(STUCK)],
-    "dead-units": [run(activations=DEAD), failing(STUCK)],
+    "dead-units": [
+        run(activations=DEAD),
+        failing(STUCK),
+        run(activations=FUNCTIONAL, gradients=left_out("fc1.bias")),
+        failing(activations=FUNCTIONAL, gradients=left_out("fc1.weight", "fc3.bias")),
+    ],
     "saturated-activation": [run(activations=AT_BOUNDS), failing(activations=FREE)],
     "unchanged-weights": [
         run(weights=STILL, updates=HALF_STEP),
@@ -264,6 +285,7 @@ CLEAR = {
         run(updates=REPLACED, predictions=batch_cases.HALF_RIGHT),  # from zero, and no rise
         run(THROWN, updates=REPLACED),  # and yet it learned all there was
         failing(updates=LEAPS, dropping=("2",)),
+        run(SUMMED, updates=LEAPS, predictions=batch_cases.HALF_RIGHT),  # it began far off
     ],
     "learning-rate-too-low": [
         run(updates=CRAWL),
@@ -472,6 +494,12 @@ def test_the_last_activation_is_named_where_it_may_be_the_cause():
     ends = history({"0": "Linear", "1": "Softmax"})
     found = outcome("constant-output", run(predictions=ONE_ANSWER, activations=ends))
     assert found.advice.endswith("layer 1 (Softmax): over a single output it is always 1.")
+
+
+def test_of_errors_that_fall_the_newest_counts_and_of_others_their_median():
+    assert recent(series([0.4, 0.24, 0.14])) == pytest.approx(0.14)
+    assert recent(series([0.4, 0.10, 0.14])) == pytest.approx(0.14)
+    assert recent(series([0.1, 0.3, 0.2])) == pytest.approx(0.2)
 
 
 def test_nan_or_inf_names_the_first_step():

@@ -1,7 +1,7 @@
 """Training ended before it was done.
 
 What it looks for:
-    A finished run that left more than a quarter of what there was to learn on its training
+    A finished run that left more than a third of what there was to learn on its training
     data, whose training loss was still falling at the end almost as fast as before: over the
     second half it fell so fast (95 % interval of the Theil-Sen slope) that as many steps again
     would bring more than half of what was won so far. Or the validation loss, which is less
@@ -36,7 +36,7 @@ from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
-_LEFT = 0.75
+_LEFT = 2 / 3
 _STILL = 0.5
 _SHORTEST = 40
 _LATE = 0.75

@@ -33,15 +33,18 @@ import numpy as np
 
 from backslide_detector.checks.batches import one_sided
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Batches
+from backslide_detector.evidence import Batches, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _ALL = 0.95
 _UNCHANGED = 1e-5
 _EARLY = 64
+_FAR = 2.0
 
 
-def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
+def check(
+    batches: Batches, learning: Learning, *, activations: LayerHistory | None = None
+) -> Found | Clear | Skipped:
     """Compares the examples of each batch, then reads the trials of the first steps."""
     same = one_sided(batches)
     dependence = batches.numbers["dependence"]
@@ -52,7 +55,7 @@ def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
     if same is not None and same >= _ALL:
         text = f"In {same:.0%} of {len(batches)} batches all examples are the same input"
         step, share = int(batches.steps[0]), same
-    elif len(tried) and (found := _lost(batches, int(tried[0]))):
+    elif len(tried) and (found := _lost(batches, int(tried[0]), activations)):
         layer, step, share = found, int(batches.steps[tried[0]]), float(dependence[tried[0]])
         text = (
             f"Replacing examples by others changed the output by {share:.1g} of its size "
@@ -75,8 +78,14 @@ def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
     )
 
 
-def _lost(batches: Batches, index: int) -> str | None:
+def _lost(batches: Batches, index: int, activations: LayerHistory | None) -> str | None:
     """The layer that the inputs do not get to, in one trial."""
     if batches.numbers["dependence"][index] > _UNCHANGED:
         return None
-    return batches.names["cut_layer"][index] or None
+    layer = batches.names["cut_layer"][index] or None
+    if layer is None or activations is None or layer not in activations.layers[1:]:
+        return layer
+    # Between two modules a function may rectify: what is always negative ends there.
+    before = activations.layers.index(layer) - 1
+    mean, std = activations.mean[0, before], activations.std[0, before]
+    return None if mean < -_FAR * std else layer

@@ -2,7 +2,8 @@
 
 What it looks for:
     Hidden layers in which more than half of the units were zero on every example of many
-    sampled batches, in a run that fails to learn (or, where more than nine in ten are dead,
+    sampled batches (or, where activations are functions and not modules, got a gradient of
+    exactly zero), in a run that fails to learn (or, where more than nine in ten are dead,
     learns poorly).
 
 Why it matters:
@@ -30,45 +31,73 @@ import numpy as np
 
 from backslide_detector.checks.layers import FEW_SNAPSHOTS, recent
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import LayerHistory
+from backslide_detector.evidence import Floats, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import count
 
+_BEFORE_RECTIFIERS = frozenset(
+    {"Linear", "Conv1d", "Conv2d", "Conv3d", "BatchNorm1d", "BatchNorm2d", "BatchNorm3d"}
+)
 _MOST = 0.5
 _NEARLY_ALL = 0.9
 
 
-def check(activations: LayerHistory, learning: Learning) -> Found | Clear | Skipped:
+def check(
+    activations: LayerHistory, learning: Learning, *, gradients: LayerHistory | None = None
+) -> Found | Clear | Skipped:
     """Judges the share of dead units in the last quarter of the steps."""
-    hidden = activations.depth < activations.depth.max()
-    # What is not a number is not above zero either: whether it would fire is not known.
-    lost = activations.nonfinite_fraction > 0.0
-    dead = np.where(lost, np.nan, activations.dead_fraction)
-    measured = hidden & np.isfinite(dead).any(axis=0)
+    history, dead = activations, _seen(activations)
+    if not np.isfinite(dead).any() and gradients is not None:
+        history, dead = gradients, _left_out(gradients)
+    measured = np.isfinite(dead).any(axis=0)
     if not measured.any():
         return Skipped("no hidden layer can have dead units")
-    if len(activations.steps) < FEW_SNAPSHOTS:
+    if len(history.steps) < FEW_SNAPSHOTS:
         return Skipped("fewer than three snapshots of the activations")
-    shares = np.where(measured, np.nan_to_num(recent(dead, activations.steps)), 0.0)
+    shares = np.where(measured, np.nan_to_num(recent(dead, history.steps)), 0.0)
     bad = shares > _MOST
     if not bad.any():
         return Clear()
-    worst = int(shares.argmax())
+    worst, first = int(shares.argmax()), int(np.flatnonzero(bad)[0])
+    what = "never fire" if history is activations else "got no gradient from any example"
     text = (
-        f"{shares[worst]:.0%} of the units of {activations.title(worst)} never fire"
+        f"{shares[worst]:.0%} of the units of {history.title(worst)} {what}"
         f" ({bad.sum()} of {count(measured.sum(), 'hidden layer')} with more than half of the "
         "units dead)"
     )
     if not (learning.failing or (learning.poor and shares[worst] > _NEARLY_ALL)):
         return Clear(f"{text}, but the run learns.")
     over = np.nan_to_num(dead[:, bad]).max(axis=1) > _MOST
-    since = int(activations.steps[int(over.argmax())])
-    first = int(np.flatnonzero(bad)[0])
+    since = int(history.steps[int(over.argmax())])
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}, since step {since}. {learning.sentence}",
         "Lower the learning rate or warm it up, start biases at zero, or use LeakyReLU.",
-        layer=activations.layers[first],
+        layer=history.module(first),
         since_step=since,
         numbers={"dead_fraction": float(shares[worst]), "layers": float(bad.sum())},
     )
+
+
+def _seen(activations: LayerHistory) -> Floats:
+    """Share of dead units by snapshot and layer; NaN for the last layer and the unmeasured."""
+    hidden = activations.depth < activations.depth.max()
+    # What is not a number is not above zero either: whether it would fire is not known.
+    known = hidden & ~(activations.nonfinite_fraction > 0.0)
+    return np.where(known, activations.dead_fraction, np.nan)
+
+
+def _left_out(gradients: LayerHistory) -> Floats:
+    """Share of units whose bias had a gradient of exactly zero, by snapshot and tensor.
+
+    NaN for what is no bias of a layer with a fixed number of units, and for the last one.
+    """
+    biases = np.array(
+        [
+            name.endswith(".bias") and kind in _BEFORE_RECTIFIERS
+            for name, kind in zip(gradients.layers, gradients.kinds, strict=True)
+        ],
+        dtype=bool,
+    )
+    hidden = gradients.depth < gradients.depth[biases].max() if biases.any() else biases
+    return np.where(biases & hidden, gradients.zero_fraction, np.nan)
