@@ -82,9 +82,9 @@ class Cadence:
             self._price = 0.5 * (self._price + price) if self._price else price
             self._since = 0
             self._wait = self._interval()
-        if self._since + 1 >= LONGEST:
-            return True
-        return self._since + 1 >= self._wait and self.affords(self._price)
+        if self._since + 1 < self._wait:
+            return False
+        return self._since + 1 >= LONGEST or self.affords(self._price)
 
     def ran(self, seconds: float, took: float) -> None:
         """Notes how crowded the machine is.

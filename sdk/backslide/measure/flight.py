@@ -83,6 +83,11 @@ class Flights:
         """Whether another may start."""
         return len(self._flying) < IN_FLIGHT
 
+    @property
+    def under_way(self) -> bool:
+        """Whether any has not been read yet."""
+        return bool(self._flying)
+
     def start(self, flight: Flight) -> None:
         """One more is on its way."""
         self._flying.append(flight)

@@ -126,6 +126,9 @@ class Watch:
         if self._closed:
             return []
         sample = self._sample
+        if sample is None and not self._flights.under_way:
+            self._idle()
+            return []
         start, ran = perf_counter(), 0.0 if sample is None else thread_time()
         ready: list[Snapshot] = []
         try:
@@ -153,6 +156,19 @@ class Watch:
                 self._rest()
             self._meter.seconds += perf_counter() - now
         return ready
+
+    def _idle(self) -> None:
+        """Ends a step in which nothing was measured: what most steps are, and kept short.
+
+        Between the kernels of a network each function called costs a microsecond or two.
+        """
+        now, meter = perf_counter(), self._meter
+        cost, meter.seconds = meter.seconds, 0.0
+        due = self._cadence.step(now - self._last, cost)
+        self._last = now
+        if due:
+            self._begin()
+            meter.seconds += perf_counter() - now
 
     def trace(self, inputs: object) -> None:
         """Runs the model on two examples, if nobody has yet, to see how modules are connected.

@@ -16,14 +16,19 @@ from backslide.record.course import thinned
 from backslide.record.data import Summary
 from backslide.record.predictions import Outcomes
 from backslide.record.probed import Probed
-from backslide.record.scalars import Keys, Point, Reader, encoded, file_name
+from backslide.record.scalars import Keys, Point, Reader, file_name, now
 from backslide.ship import parts
+from backslide.spool import points
 from backslide.spool.frames import Kind
 from backslide.spool.job import FILES, write_whole
 from backslide.spool.segments import Spool
 
 NO_NUMBER: Final = "a value that is no number"
 """Why a scalar is not kept."""
+
+FORMS: Final = 64
+"""Sets of keys of which points are written without a second look."""
+
 _NONFINITE: Final = STATISTICS.index("nonfinite_fraction")
 
 
@@ -41,6 +46,7 @@ class Recorder:
         self.spool = spool
         self._reader = Reader()
         self._keys = Keys()
+        self._forms: dict[tuple[str, ...], points.Form] = {}
         self._catalogues: set[str] = set()
         self._nonfinite = 0
         self._course: list[pa.Table] = []
@@ -53,8 +59,12 @@ class Recorder:
         Returns:
             The keys of what is no scalar, and is left out.
         """
-        points, unreadable = self._reader.read(step, values)
-        for point in points:
+        form = self._forms.get(tuple(values))
+        if form is not None and (numbers := self._reader.at_once(values)) is not None:
+            self.spool.append(Kind.SCALARS, form.encode(step, now(), numbers))
+            return []
+        ready, unreadable = self._reader.read(step, values)
+        for point in ready:
             self._point(point)
         for _ in unreadable:
             self._lose(NO_NUMBER)
@@ -78,8 +88,8 @@ class Recorder:
             self.spool.append(Kind.BATCH, row.encode(), droppable=True)
         self._tell_trouble(snapshot)
         if snapshot.scalars:
-            now = int(snapshot.wall_time * 1_000)
-            self._point(Point(snapshot.step, now, snapshot.scalars))
+            moment = int(snapshot.wall_time * 1_000)
+            self._point(Point(snapshot.step, moment, snapshot.scalars))
 
     def _tell_trouble(self, snapshot: Snapshot) -> None:
         """What comes with the start of trouble is not kept for the next part of a long run."""
@@ -160,12 +170,12 @@ class Recorder:
                 self._nonfinite += 1
                 values[Metric.NONFINITE] = float(self._nonfinite)
                 finite = False
-        if finite:
-            record = encoded(point.step, point.time, values)
-        else:
-            fields = {"step": point.step, "time": point.time, "values": values}
-            record = json.dumps(fields).encode()
-        self.spool.append(Kind.SCALARS, record)
+        form = points.Form(values)
+        self.spool.append(
+            Kind.SCALARS, form.encode(point.step, point.time, tuple(values.values()))
+        )
+        if finite and len(values) == len(point.values) and len(self._forms) < FORMS:
+            self._forms[tuple(point.values)] = form
 
     def _lose(self, reason: str) -> None:
         self.spool.dropped[reason] += 1

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from backslide.contract import BATCHES_SCHEMA, LAYERS_SCHEMA, SCALARS_SCHEMA, Artifact
 from backslide.measure.snapshot import Catalogue, decode
+from backslide.spool import points
 from backslide.spool.frames import Kind, Record
 from backslide.spool.job import CATALOGUES, write_whole
 
@@ -39,7 +40,7 @@ def sort(records: Sequence[Record], folder: Path) -> Parts:
         try:
             match record.kind:
                 case Kind.SCALARS:
-                    point = json.loads(record.payload)
+                    point = points.decode(record.payload)
                     for key, value in point["values"].items():
                         columns["step"].append(point["step"])
                         columns["timestamp"].append(point["time"])

@@ -13,6 +13,7 @@ from backslide.ship import parts
 from backslide.ship.cursor import Row
 from backslide.ship.remote import RejectedError
 from backslide.ship.shipment import Shipment
+from backslide.spool import points
 from backslide.spool.frames import Kind, Reading, Record
 from backslide.spool.segments import read, segment_path, segments
 
@@ -94,7 +95,7 @@ class Records:
         cursor = self._shipment.cursor
         match record.kind:
             case Kind.SCALARS:
-                batch.rows += cursor.thin(json.loads(record.payload))
+                batch.rows += cursor.thin(points.decode(record.payload))
             case Kind.TAGS:
                 batch.tags += json.loads(record.payload).items()
             case Kind.PARAMS:

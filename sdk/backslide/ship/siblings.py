@@ -4,11 +4,11 @@ A job that was killed and started again on the same run has a spool of its own; 
 one left may not be in MLflow yet, and may get there in any order.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from backslide.ship.cursor import Cursor
+from backslide.spool import points
 from backslide.spool.frames import Kind
 from backslide.spool.job import JOB, Job, RunState
 from backslide.spool.segments import read, segment_path, segments
@@ -79,5 +79,5 @@ def _steps(folder: Path) -> int:
             continue
         for record in records:
             if record.kind == Kind.SCALARS:
-                last = max(last, int(json.loads(record.payload)["step"]))
+                last = max(last, int(points.decode(record.payload)["step"]))
     return last

@@ -18,6 +18,7 @@ from tests.sdk.ship import tools
 
 import backslide
 from backslide.ship.siblings import Sibling, take_up
+from backslide.spool import points
 from backslide.spool.frames import Kind
 from backslide.spool.job import HANDOVER, SHIPPER_LOCK, WRITER_LOCK, Job, Lock
 from backslide.spool.segments import read, segment_path, segments
@@ -107,14 +108,14 @@ def test_workers_of_a_data_loader_leave_the_run_alone(tmp_path):
     done = tools.script(NOWHERE, tmp_path, WORKERS, BACKSLIDE_OFFLINE="1")
     assert done.returncode == 0, done.stderr
     (folder,) = tools.spools(tmp_path)
-    points = [
-        json.loads(record.payload)
+    logged = [
+        points.decode(record.payload)
         for number in segments(folder)
         for record in read(segment_path(folder, number), 0, closed=True).records
         if record.kind == Kind.SCALARS
     ]
-    assert [point["step"] for point in points if "loss" in point["values"]] == [1, 2, 3, 4]
-    assert not [point for point in points if "worker" in point["values"]]
+    assert [point["step"] for point in logged if "loss" in point["values"]] == [1, 2, 3, 4]
+    assert not [point for point in logged if "worker" in point["values"]]
     assert status(tmp_path) == "FINISHED"
 
 

@@ -13,6 +13,7 @@ import backslide
 from backslide.contract import BATCHES_SCHEMA, Artifact
 from backslide.record import provenance
 from backslide.ship import parts
+from backslide.spool import points
 from backslide.spool.frames import Kind
 from backslide.spool.segments import read, segment_path, segments
 
@@ -72,7 +73,7 @@ def test_nothing_raises_into_the_loop_and_each_mistake_is_said_once(offline, cap
     } == dict(run.faults.counts)
     for name in ("log_predictions", "evaluate", "log_data"):
         assert sum(f"{name}()" in message for message in caplog.messages) == 1
-    scalars = [json.loads(payload)["values"] for payload in records(offline, Kind.SCALARS)]
+    scalars = [points.decode(each)["values"] for each in records(offline, Kind.SCALARS)]
     assert scalars == [{"ok": 1.0, "also": 2.0}]
     (named,) = (message for message in caplog.messages if "'loss'" in message)
     assert "the text 'not a number'" in named
@@ -191,8 +192,8 @@ def test_log_is_at_the_current_step(offline):
         run.step(loss=1.0)
         run.step(loss=0.5)
         run.log(val_loss=0.7)
-    points = [json.loads(payload) for payload in records(offline, Kind.SCALARS)]
-    assert [(p["step"], *p["values"]) for p in points] == [
+    read = [points.decode(payload) for payload in records(offline, Kind.SCALARS)]
+    assert [(p["step"], *p["values"]) for p in read] == [
         (0, "before"),
         (1, "loss"),
         (2, "loss"),

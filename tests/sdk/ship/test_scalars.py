@@ -1,7 +1,5 @@
 """Keys, values and rows on their way out."""
 
-import json
-
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -16,9 +14,9 @@ from backslide.record.scalars import (
     Point,
     Reader,
     clean,
-    encoded,
     keep,
 )
+from backslide.spool import points
 
 
 @given(st.text())
@@ -48,13 +46,21 @@ def test_two_keys_never_become_one(names):
     assert [keys[name] for name in names] == cleaned
 
 
-@given(st.text(), st.floats(allow_nan=False, allow_infinity=False))
+@given(st.dictionaries(st.text(), st.floats(), max_size=4))
 @settings(max_examples=50, deadline=None)
-def test_a_point_is_the_json_that_json_reads(name, value):
-    key = clean(name)
-    values = {key: value, "numpy": np.float64(value)}
-    read = json.loads(encoded(3, 1_700_000_000_000, values))
-    assert read == {"step": 3, "time": 1_700_000_000_000, "values": values}
+def test_a_point_comes_back_as_it_was(values):
+    written = points.Form(values).encode(3, 1_700_000_000_000, tuple(values.values()))
+    read = points.decode(written)
+    assert read["step"] == 3
+    assert read["time"] == 1_700_000_000_000
+    assert list(read["values"]) == list(values)
+    np.testing.assert_array_equal([*read["values"].values()], [*values.values()])
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\x01", points.Form("a").encode(1, 2, [3.0])[:-1]])
+def test_a_damaged_point_is_a_value_error(damaged):
+    with pytest.raises(ValueError, match="cut off|Expecting|Unterminated"):
+        points.decode(damaged)
 
 
 def test_the_number_of_keys_is_bounded():
@@ -98,9 +104,21 @@ def test_host_values_are_read_at_once():
     assert unreadable == []
 
 
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), torch.tensor(float("nan")), torch.ones(2), "x", None]
+)
+def test_what_needs_a_second_look_is_not_read_at_once(value):
+    assert Reader().at_once({"fine": 1.0, "other": value}) is None
+
+
+def test_what_most_loops_log_is_read_at_once():
+    values = {"float": 0.5, "numpy": np.float64(2.0), "tensor": torch.tensor(3.0)}
+    assert Reader().at_once(values) == [0.5, 2.0, 3.0]
+
+
 def test_what_is_no_number_is_named():
-    points, unreadable = Reader().read(0, {"text": "x", "many": torch.ones(2), "none": None})
-    assert points == []
+    found, unreadable = Reader().read(0, {"text": "x", "many": torch.ones(2), "none": None})
+    assert found == []
     assert unreadable == ["text", "many", "none"]
 
 
@@ -125,13 +143,19 @@ def test_accelerator_values_wait_for_their_batch():
     """The clone keeps the value of the step although the loop overwrites its tensor."""
     reader = Reader()
     loss = torch.tensor(0.0).as_subclass(Device)
-    points: list[Point] = []
+    read: list[Point] = []
     for step in range(1, 121):
         loss.fill_(float(step))
-        points += reader.read(step, {"loss": loss})[0]
-    assert len(points) == 100  # two batches of fifty
-    points += reader.drain()
-    assert [(p.step, p.values["loss"]) for p in points] == [
-        (s, float(s)) for s in range(1, 121)
-    ]
+        read += reader.read(step, {"loss": loss})[0]
+    assert len(read) == 100  # two batches of fifty
+    read += reader.drain()
+    assert [(p.step, p.values["loss"]) for p in read] == [(s, float(s)) for s in range(1, 121)]
     assert reader.drain() == []
+
+
+def test_nothing_overtakes_what_is_under_way():
+    reader = Reader()
+    reader.read(1, {"loss": torch.tensor(0.5).as_subclass(Device)})
+    assert reader.at_once({"other": 1.0}) is None
+    reader.drain()
+    assert reader.at_once({"other": 1.0}) == [1.0]
