@@ -178,7 +178,8 @@ def merge(several: list[Pieces]) -> Rows:
     values[:, :2] *= mould.share[:, None]
     with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is mended below
         total, square_sum = np.add.reduceat(values[order, :2], first).T
-        abs_max = np.maximum.reduceat(np.abs(values[order, 2:]).max(1), first)
+        extent = np.maximum(np.abs(values[:, 2]), np.abs(values[:, 3]))
+        abs_max = np.maximum.reduceat(extent[order], first)
         histogram = np.add.reduceat(everything.histogram[order], first)
         mean = total / count
         mean_square = square_sum / count
@@ -193,7 +194,7 @@ def merge(several: list[Pieces]) -> Rows:
         std,
         rms,
         abs_max,
-        histogram[:, ZERO_BIN] / np.maximum(histogram.sum(1), 1),
+        histogram[:, ZERO_BIN] / np.maximum(np.add.reduce(histogram, 1), 1),
         np.zeros(len(mould.keys)),
         square_sum.copy(),
         everything.clipped[order[first]],
@@ -238,9 +239,9 @@ def fold(keys: NDArray[np.int64]) -> NDArray[np.int32]:
     bins[:, ZERO_BIN] = keys[:, 0] + keys[:, KEYS // 2]
     positive, negative = bins[:, ZERO_BIN + 1 :], bins[:, ZERO_BIN - 1 :: -1]
     for side, half in (negative, keys[:, : KEYS // 2]), (positive, keys[:, KEYS // 2 :]):
-        side[:, 0] = half[:, 1 : first + 1].sum(1)
+        side[:, 0] = np.add.reduce(half[:, 1 : first + 1], 1)
         side[:, 1:-1] = half[:, first + 1 : last]
-        side[:, -1] = half[:, last:].sum(1)
+        side[:, -1] = np.add.reduce(half[:, last:], 1)
     return bins
 
 

@@ -8,6 +8,7 @@ arithmetic on the host, in float64.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -202,5 +203,17 @@ def extremes(tensor: Tensor, units: Units) -> tuple[Tensor, ...]:
         return ((share < SATURATED_SHARE).float(),)
     if not others:  # each element is a unit
         return (tensor.float().clone(),)
-    largest = tensor.amax(others).float()
-    return (largest,) if units.nonnegative else (largest, tensor.amin(others).float())
+    largest = _by_unit(torch.amax, tensor, axis, others).float()
+    if units.nonnegative:
+        return (largest,)
+    return largest, _by_unit(torch.amin, tensor, axis, others).float()
+
+
+def _by_unit(
+    reduce: Callable[..., Tensor], tensor: Tensor, axis: int, others: tuple[int, ...]
+) -> Tensor:
+    """The largest or smallest element of each unit, shape (units,)."""
+    if axis == 1 and tensor.ndim > 2 and tensor.is_cpu and tensor.is_contiguous():
+        # A channel of one example lies in one piece: in two stages it takes a quarter less.
+        return reduce(reduce(tensor.flatten(2), 2), 0)
+    return reduce(tensor, others)

@@ -59,7 +59,7 @@ def test_a_point_comes_back_as_it_was(values):
 
 @pytest.mark.parametrize("damaged", [b"", b"\x01", points.Form("a").encode(1, 2, [3.0])[:-1]])
 def test_a_damaged_point_is_a_value_error(damaged):
-    with pytest.raises(ValueError, match="cut off|Expecting|Unterminated"):
+    with pytest.raises(ValueError, match=r"cut off|Expecting|Unterminated"):
         points.decode(damaged)
 
 

@@ -120,14 +120,33 @@ class Steps:
         before_it = self.optimizers[: self.optimizers.index(optimizer)]
         return sum(len(each.param_groups) for each in before_it)
 
-    @torch.no_grad()
     def _before(
         self, optimizer: Optimizer, args: tuple[object, ...], kwargs: dict[str, object]
     ) -> None:
-        """Step pre-hook: gradients are final and weights still old."""
+        """Step pre-hook: gradients are final and weights still old.
+
+        In a step that is not sampled there is nothing to it: even `no_grad` would take longer
+        than all the rest.
+        """
         sample = self._sample
-        if sample is None or optimizer in sample.begun:
-            return
+        if sample is not None and optimizer not in sample.begun:
+            self._look_before(sample, optimizer, args, kwargs)
+
+    def _after(self, optimizer: Optimizer, _args: object, _kwargs: object) -> None:
+        """Step post-hook: weights are new."""
+        sample = self._sample
+        if sample is not None and optimizer not in sample.over:
+            self._look_after(sample, optimizer)
+
+    @torch.no_grad()
+    def _look_before(
+        self,
+        sample: _Sample,
+        optimizer: Optimizer,
+        args: tuple[object, ...],
+        kwargs: dict[str, object],
+    ) -> None:
+        """Reads gradients, and what the step will change."""
         start = perf_counter()
         try:
             parameters = [
@@ -152,11 +171,8 @@ class Steps:
         self._meter.seconds += perf_counter() - start
 
     @torch.no_grad()
-    def _after(self, optimizer: Optimizer, _args: object, _kwargs: object) -> None:
-        """Step post-hook: weights are new."""
-        sample = self._sample
-        if sample is None or optimizer in sample.over:
-            return
+    def _look_after(self, sample: _Sample, optimizer: Optimizer) -> None:
+        """Reads weights, and what the step has changed."""
         start = perf_counter()
         sample.over.add(optimizer)
         try:
