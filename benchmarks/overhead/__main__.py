@@ -18,15 +18,15 @@ import numpy as np
 import torch
 from benchmarks.overhead import contenders
 from benchmarks.overhead.blocks import Estimate, added, race
-from benchmarks.overhead.default import measure
+from benchmarks.overhead.default import SORTS, measure
 from benchmarks.overhead.models import MODELS
 from benchmarks.overhead.stages import STAGES, stages
 
 PAGE = Path(__file__).parent.with_suffix(".md")
 RACE = {"MLP": (60, 10), "CNN": (30, 3), "transformer": (24, 3)}
 """Rounds, and steps of a block."""
-LONG = {"MLP": (300, 40, 100), "CNN": (120, 16, 30), "transformer": (100, 14, 30)}
-"""Steps of the short job; blocks of the long one, and steps of a block."""
+LONG = {"MLP": (300, 90, 60), "CNN": (120, 70, 8), "transformer": (100, 60, 6)}
+"""Steps of the short job; rounds of the long one, and steps of a block."""
 KINDS = {
     "one read": contenders.OneRead,
     "backslide": contenders.Backslide,
@@ -110,10 +110,14 @@ def by_default(scale: float) -> list[str]:
         "spent in all",
         "long job: step time, wall",
         "cpu",
-        "share by its own account",
-        "idle `step` p99",
+        "bare over bare",
+        "by its own account",
+        "of it scalars",
+        "idle `step` p50, p99",
     ]
     lines = [_row(columns), "|---|" + "---|" * (len(columns) - 1)]
+    where = ["", _row(["steps of the long job", *MODELS]), "|---|" + "---|" * len(MODELS)]
+    parts: dict[str, list[str]] = {sort: [] for sort in SORTS}
     for model, make in MODELS.items():
         short, rounds, size = LONG[model]
         found = measure(make, short=short, rounds=max(5, round(rounds * scale)), size=size)
@@ -123,11 +127,15 @@ def by_default(scale: float) -> list[str]:
             f"{found.seconds:.2f} s",
             _ratio(found.wall),
             _ratio(found.cpu),
-            f"{found.share:.2%}",
-            f"{found.idle * 1e6:.0f} µs",
+            _ratio(found.control),
+            f"{found.account:.2%}",
+            f"{found.kept:.2%}",
+            f"{found.idle[0] * 1e6:.0f} µs, {found.idle[1] * 1e6:.0f} µs",
         ]
         lines.append(_row(cells))
-    return lines
+        for sort, share, more in zip(SORTS, found.shares, found.added, strict=True):
+            parts[sort].append(f"{share:.1%} of them, {more:+.1%}: {share * more:+.2%}")
+    return lines + where + [_row([sort, *cells]) for sort, cells in parts.items()]
 
 
 PARTS = {"peers": peers, "stages": by_stage, "default": by_default}
