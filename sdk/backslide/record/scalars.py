@@ -149,7 +149,8 @@ class Reader:
                 if type(value) is float:
                     ready[key] = value
                 elif isinstance(value, tensor) and not value.is_cpu:
-                    self._waiting.append((step, moment, key, value.detach().reshape(()).clone()))
+                    copy = value.detach().reshape(()).clone()
+                    self._waiting.append((step, moment, key, copy))
                 else:
                     ready[key] = float(value.item() if hasattr(value, "item") else value)
             except (TypeError, ValueError, RuntimeError, OverflowError):
