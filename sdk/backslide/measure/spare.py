@@ -24,6 +24,14 @@ class Spare:
                 return self._free.pop(place)
         return torch.empty(size)
 
+    def take_any(self, size: int) -> Tensor:
+        """The largest piece, if that has `size` elements, or a new one."""
+        largest = max(self._free, key=len, default=None)
+        if largest is None or len(largest) < size:
+            return torch.empty(size)
+        place = next(at for at, piece in enumerate(self._free) if piece is largest)
+        return self._free.pop(place)
+
     def give(self, *pieces: Tensor) -> None:
         """Takes back what nobody uses any more."""
         self._free += [piece for piece in pieces if piece.numel() <= LARGEST]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from backslide.measure.entries import Entry
+from backslide.measure.samples import Samples
 from backslide.measure.spare import Spare
 from backslide.measure.timing import Timing
 from backslide.measure.transfer import Parcel, Queue, Scaled, Transfer
@@ -101,7 +102,8 @@ class Summary:
         flat = taken = flatten(tensor)
         queue = self._queues.get(flat.device)
         if queue is None:
-            queue = self._queues[flat.device] = Queue()
+            host = Samples(self._spare) if flat.is_cpu else None
+            queue = self._queues[flat.device] = Queue(host=host)
         vectors = () if units is None else extremes(tensor, units)
         bounded = units is not None and units.bounds is not None
         if count > sample:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backslide.measure.entries import Entry, Frame, frame
 from backslide.measure.rows import KEYS, SHIFT, Pieces, Rows, merge, pieces
+from backslide.measure.samples import Samples
 from backslide.measure.spare import Spare
 
 
@@ -44,7 +45,8 @@ class Queue:
         ranges: smallest and largest element of each of these without units that tell.
         largest: largest elements of units.
         smallest: smallest elements of units, of entries that have both.
-        samples: copies, of several entries each.
+        samples: copies on a device, of several entries each.
+        host: the same on the host; None elsewhere.
         lasting: samples that were not copied yet.
         contexts: what was done to gradients, each once.
         context: position in `contexts`, or -1.
@@ -56,6 +58,7 @@ class Queue:
     largest: list[Tensor] = field(default_factory=list)
     smallest: list[Tensor] = field(default_factory=list)
     samples: list[Tensor] = field(default_factory=list)
+    host: Samples | None = None
     lasting: list[Tensor] = field(default_factory=list)
     contexts: list[Scaled] = field(default_factory=list)
     context: list[int] = field(default_factory=list)
@@ -79,9 +82,7 @@ class Queue:
         else:
             if self.lasting:
                 self.settle()
-            self.samples.append(
-                sample.clone() if sample.dtype == torch.float32 else sample.float()
-            )
+            self._copy([sample])
         if scaled is None:
             self.context.append(-1)
             return
@@ -92,8 +93,15 @@ class Queue:
     def settle(self) -> None:
         """Copies the samples that were not copied yet."""
         if self.lasting:
-            self.samples.append(torch.cat(self.lasting).float())
+            self._copy(self.lasting)
             self.lasting.clear()
+
+    def _copy(self, tensors: list[Tensor]) -> None:
+        """Copies flat samples."""
+        if self.host is not None:
+            self.host.add(tensors)
+        else:
+            self.samples.append(torch.cat(tensors).float())
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,13 +128,15 @@ class Parcel:
         """Packs what a device holds into one buffer and starts its copy."""
         queue.settle()
         mould = frame(tuple(queue.entries))
-        device = queue.samples[0].device
-        if device.type == "cpu":
-            samples = torch.cat(queue.samples, out=spare.take(mould.ends[-1]))
+        borrowed: tuple[Tensor, ...] = ()
+        if queue.host is not None:
+            samples, memory = queue.host.take()
+            borrowed = (memory,)
             exponents = _counted(samples, mould, spare)
         else:
             samples = torch.cat(queue.samples)
             exponents = _added_up(samples, mould)
+        device = samples.device
         scalars = (queue.sums, queue.ranges, _context_scalars(queue, device))
         none = samples.new_empty(0)
         parts = (
@@ -136,7 +146,7 @@ class Parcel:
             samples,
         )
         if device.type == "cpu":
-            return cls(mould, queue.context, parts, borrowed=(samples,))
+            return cls(mould, queue.context, parts, borrowed=borrowed)
         buffer = torch.cat([*parts[:-2], exponents.view(torch.float32), samples])
         sizes = [part.numel() for part in parts]
         if device.type != "cuda":  # no events to ask elsewhere: wait for the copy

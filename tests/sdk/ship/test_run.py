@@ -98,8 +98,8 @@ def test_a_loss_without_a_name_is_the_loss(offline, caplog):
         run.step(9, loss=4.0)
         run.step(5.0, 9.0)
         run.step(loss=6.0)
-    points = [json.loads(payload) for payload in records(offline, Kind.SCALARS)]
-    assert [(p["step"], p["values"]["loss"]) for p in points] == [
+    read = [points.decode(payload) for payload in records(offline, Kind.SCALARS)]
+    assert [(p["step"], p["values"]["loss"]) for p in read] == [
         (1, 1.0),
         (2, 2.0),
         (3, 3.0),
@@ -115,8 +115,8 @@ def test_a_step_counts_even_if_looking_fails(offline, monkeypatch):
         monkeypatch.setattr(run._watch, "step", lambda _: 1 / 0)
         run.step(loss=1.0)
         run.step(loss=2.0)
-    points = [json.loads(payload) for payload in records(offline, Kind.SCALARS)]
-    assert [(p["step"], p["values"]["loss"]) for p in points] == [(1, 1.0), (2, 2.0)]
+    read = [points.decode(payload) for payload in records(offline, Kind.SCALARS)]
+    assert [(p["step"], p["values"]["loss"]) for p in read] == [(1, 1.0), (2, 2.0)]
 
 
 def given(kind):
