@@ -102,7 +102,7 @@ class Summary:
         flat = taken = flatten(tensor)
         queue = self._queues.get(flat.device)
         if queue is None:
-            host = Samples(self._spare) if flat.is_cpu else None
+            host = Samples(self._spare) if flat.device.type == "cpu" else None
             queue = self._queues[flat.device] = Queue(host=host)
         vectors = () if units is None else extremes(tensor, units)
         bounded = units is not None and units.bounds is not None
@@ -215,7 +215,8 @@ def _by_unit(
     reduce: Callable[..., Tensor], tensor: Tensor, axis: int, others: tuple[int, ...]
 ) -> Tensor:
     """The largest or smallest element of each unit, shape (units,)."""
-    if axis == 1 and tensor.ndim > 2 and tensor.is_cpu and tensor.is_contiguous():
+    on_host = tensor.device.type == "cpu"
+    if axis == 1 and tensor.ndim > 2 and on_host and tensor.is_contiguous():
         # A channel of one example lies in one piece: in two stages it takes a quarter less.
         return reduce(reduce(tensor.flatten(2), 2), 0)
     return reduce(tensor, others)
