@@ -8,18 +8,18 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from backslide.smalldata.agreement import Agreement, agreement
 from backslide.smalldata.data import Examples
+from backslide.smalldata.exchange import RATES
 from backslide.smalldata.memorise import adam
+from backslide.smalldata.neighbours import NEIGHBOURS, nearest
 from backslide.smalldata.recipe import Recipe
-from backslide.smalldata.swap import RATES
 from backslide.smalldata.task import Task, Values
-from backslide.smalldata.trees import Tree
 from backslide.smalldata.verdict import Defect, Kind
 
 EPOCHS: Final = 60
 BATCH: Final = 32
 LOOK_EVERY: Final = 5
-PERMUTATIONS: Final = 200
 INFORMATIVE: Final = 3.0
 BEYOND_DOUBT: Final = 6.0
 """Training ends at this z. It is far above `INFORMATIVE`, as looking often favours chance."""
@@ -30,34 +30,8 @@ FAR_LESS: Final = 0.3
 CONTROLS: Final = 4
 T_95, T_80 = 2.353, 0.978
 """One-sided points of Student's t, three degrees of freedom: one new value against four."""
-NEIGHBOURS: Final = 5
-FEATURES: Final = 2_048
 MAPPED: Final = 0.5
 """Skill after renumbering the classes; below it, a renaming may fit a mere tendency."""
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How far predictions agree with targets beyond what permuted targets would give.
-
-    Attributes:
-        score: Accuracy, AUC or correlation.
-        chance: Its mean over permutations of the targets.
-        z: The distance of the two in standard deviations over the permutations.
-    """
-
-    score: float
-    chance: float
-    z: float
-
-    @property
-    def skill(self) -> float:
-        """Share of the way from chance to perfect."""
-        return (self.score - self.chance) / max(1 - self.chance, 1e-12)
-
-    def __str__(self) -> str:
-        """The figures as part of a sentence."""
-        return f"{self.score:.3f} against {self.chance:.3f} by chance (z = {self.z:.1f})"
 
 
 @dataclass
@@ -245,22 +219,6 @@ def _lucky(own: _Learner, found: Agreement, others: Examples | None) -> Defect |
     return Defect(Kind.DATA, "labels-carry-no-information", sentence)
 
 
-def agreement(task: Task, output: Tensor, examples: Examples) -> Agreement:
-    """Agreement of predictions with targets, against a permutation null."""
-    return _against_chance(
-        lambda rows: task.association(output, examples.truth_of(rows)), len(examples)
-    )
-
-
-def _against_chance(score: Callable[[Tensor], float], n: int) -> Agreement:
-    """A score of `n` targets in their order, against the same of permuted ones."""
-    shuffler = torch.Generator().manual_seed(0)
-    orders = (torch.randperm(n, generator=shuffler) for _ in range(PERMUTATIONS))
-    null = torch.tensor([score(order) for order in orders], dtype=torch.float64)
-    found, chance, spread = score(torch.arange(n)), float(null.mean()), float(null.std())
-    return Agreement(found, chance, (found - chance) / spread if spread > 1e-12 else 0.0)
-
-
 def _explain(own: _Learner, found: Agreement) -> Defect:
     """Why nothing was learnt that carries over to held-out examples."""
     task = own.task
@@ -319,38 +277,3 @@ def _mapped(own: _Learner) -> Agreement | None:
     renamed = nn.functional.one_hot(counts.argmax(1)[guess[half:]], counts.shape[1])
     rest = own.heldout.take(torch.arange(half, len(guess)))
     return agreement(own.task, renamed.double(), rest)
-
-
-def nearest(task: Task, train: Examples, heldout: Examples) -> Agreement:
-    """What the nearest training examples say about held-out targets."""
-    reference, query = _features(train), _features(heldout)
-    if reference is None or query is None or reference.shape[1] != query.shape[1]:
-        return Agreement(0.0, 0.0, 0.0)
-    centre, spread = reference.mean(0), reference.std(0).clamp_min(1e-6)
-    distance = torch.cdist((query - centre) / spread, (reference - centre) / spread)
-    near = distance.topk(min(NEIGHBOURS, len(train)), largest=False).indices
-
-    def score(rows: Tensor) -> float:
-        return task.association(_vote(task, train.truth_of(rows), near), heldout.truth)
-
-    return _against_chance(score, len(train))
-
-
-def _vote(task: Task, targets: Tree, near: Tensor) -> Tensor:
-    groups = task.groups(targets)
-    if groups is not None and task.association_name == "accuracy":
-        groups = groups.cpu()
-        return nn.functional.one_hot(groups, int(groups.max()) + 1).double()[near].mean(1)
-    values = torch.as_tensor(targets).cpu().double()
-    return values.reshape(len(values), -1)[near].mean(1)
-
-
-def _features(examples: Examples) -> Tensor | None:
-    n = len(examples)
-    columns = [
-        t.detach().cpu().double().reshape(n, -1) for t in examples.features if len(t) == n
-    ]
-    if not columns:
-        return None
-    flat = torch.cat(columns, dim=1)
-    return flat[:, :: max(1, -(-flat.shape[1] // FEATURES))]

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from backslide.smalldata.acquaint import acquaint
 from backslide.smalldata.control import control
 from backslide.smalldata.data import Examples, read
+from backslide.smalldata.exchange import Case
 from backslide.smalldata.forward import Step
 from backslide.smalldata.memorise import Fit, memorise_own
 from backslide.smalldata.preflight import preflight
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.record import record
 from backslide.smalldata.scale import Scale, off_scale, on_its_way
-from backslide.smalldata.swap import Case, blame, shot_up
+from backslide.smalldata.swap import blame, shot_up
 from backslide.smalldata.task import Binary, Task, Unscored
 from backslide.smalldata.trees import tensors
 from backslide.smalldata.verdict import Defect, Kind, SmallDataVerdict

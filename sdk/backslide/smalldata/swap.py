@@ -1,28 +1,24 @@
 """Memorising failed: exchange one part at a time for one that works, and see which it was."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Final, TypeAlias
+from typing import Final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backslide.smalldata.data import Examples
-from backslide.smalldata.forward import called
-from backslide.smalldata.memorise import Fit, Training, adam, memorise
-from backslide.smalldata.preflight import Preflight
-from backslide.smalldata.recipe import Recipe
-from backslide.smalldata.scale import Scale
-from backslide.smalldata.task import Classes, Task, Unscored, Values
+from backslide.smalldata.exchange import (
+    Case,
+    after,
+    as_fed,
+    as_given,
+    plain_memorises,
+    swapped_optimizer,
+)
+from backslide.smalldata.task import Classes, Unscored, Values
 from backslide.smalldata.verdict import Defect, Kind
 
-RATES: Final = (3e-3, 3e-4)
-"""Adam's for shallow networks, and for those that it upsets."""
 PAIR_SEEDS: Final = 3
 """Initialisations tried on two examples; a narrow layer may be born dead."""
-SWAP_PATIENCE: Final = 2
 TINY_UPDATE: Final = 1e-4
 HELPED: Final = 0.5
 SHOT_UP: Final = 10.0
@@ -30,42 +26,6 @@ OUTSIDE: Final = 0.2
 SAME: Final = 1e-4
 EXACT: Final = ("constant-input", "outputs-are-probabilities", "dead-layer", "zero-gradient")
 """Symptoms that explain a failure by themselves, without a further swap."""
-
-Forward: TypeAlias = Callable[[nn.Module, torch.optim.Optimizer, Examples], object]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A training that could not memorise.
-
-    Attributes:
-        recipe: The user's parts.
-        examples: What could not be memorised.
-        first: What the preflight saw.
-        own: The failed attempt with everything as the user has it.
-        steps: Steps for each further attempt.
-    """
-
-    recipe: Recipe
-    examples: Examples
-    first: Preflight
-    own: Fit
-    steps: int
-
-    @property
-    def plain(self) -> Examples:
-        """The examples as a plain loss can learn them: targets in raw units standardised."""
-        scale = Scale.of(self.examples, self.task)
-        return self.examples if scale is None else scale.standard(self.examples)
-
-    @property
-    def task(self) -> Task:
-        """What the targets ask for."""
-        return self.first.task
-
-    def symptom(self, *causes: str) -> Defect | None:
-        """The first of the preflight's symptoms with one of these causes."""
-        return next((s for s in self.first.symptoms if s.cause in causes), None)
 
 
 def blame(case: Case) -> Defect:
@@ -103,7 +63,7 @@ def _unbounded(case: Case) -> Defect | None:
 
 def _optimizer(case: Case) -> Defect | None:
     own = case.own
-    with_adam = _swapped_optimizer(case)
+    with_adam = swapped_optimizer(case)
     if with_adam is None:
         return None
     rate, fit = with_adam
@@ -125,31 +85,6 @@ def _optimizer(case: Case) -> Defect | None:
     return Defect(Kind.OPTIMIZER, cause, sentence, {"update_ratio": own.update_ratio})
 
 
-def _swapped_optimizer(case: Case) -> tuple[float, Fit] | None:
-    recipe = case.recipe
-    for rate in RATES:
-        model = recipe.model()
-        step = partial(recipe.step, model, adam(recipe, model, rate))
-        try:
-            fit = _attempt(case, (model, step), case.plain)
-        except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
-            return None
-        if fit.passed:
-            return rate, fit
-    return None
-
-
-def _attempt(case: Case, training: Training, examples: Examples) -> Fit:
-    return memorise(
-        case.recipe,
-        training,
-        examples,
-        case.task,
-        steps=case.steps,
-        patience=SWAP_PATIENCE,
-    )
-
-
 def shot_up(case: Case) -> Defect | None:
     """A rate that throws the weights far off, which a handful of examples forgives."""
     own, truth = case.own, case.examples.truth
@@ -158,7 +93,7 @@ def shot_up(case: Case) -> Defect | None:
         usual = float(torch.as_tensor(truth).double().var())
     if usual is None or own.highest <= SHOT_UP * max(own.initial, usual):
         return None
-    with_adam = _swapped_optimizer(case)
+    with_adam = swapped_optimizer(case)
     if with_adam is None or with_adam[1].highest > 2 * max(own.initial, usual):
         return None
     rate, fit = with_adam
@@ -182,7 +117,7 @@ def _unscored(case: Case) -> Defect | None:
 
 
 def _loss_or_step(case: Case) -> Defect | None:
-    if case.recipe.rearranges or not _reference(case, case.plain, _as_fed(case.recipe)):
+    if case.recipe.rearranges or not plain_memorises(case, case.plain, as_fed(case.recipe)):
         return None
     sentence = "With a plain loss and step, and Adam, the same model memorises the examples."
     shapes = case.symptom("shape-broadcast")
@@ -190,7 +125,7 @@ def _loss_or_step(case: Case) -> Defect | None:
 
 
 def _input_preparation(case: Case) -> Defect | None:
-    if case.first.fed_as_given or not _reference(case, case.plain, _as_given):
+    if case.first.fed_as_given or not plain_memorises(case, case.plain, as_given):
         return None
     sentence = "Given its inputs as they are in the data, the model memorises the examples."
     return Defect(Kind.CODE, "input-preparation", sentence)
@@ -207,62 +142,11 @@ def _vanishing(case: Case) -> Defect | None:
     return case.symptom("vanishing-gradient")
 
 
-def _as_fed(recipe: Recipe) -> Forward:
-    """Calls the model with what the user's own step makes of the inputs."""
-
-    def forward(
-        model: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples
-    ) -> object:
-        call = recipe.observe(model, optimizer, examples)
-        return model(*call.args, **call.kwargs)
-
-    return forward
-
-
-def _as_given(model: nn.Module, _: torch.optim.Optimizer, examples: Examples) -> object:
-    """Calls the model with the inputs of the data."""
-    return called(model, examples.inputs)
-
-
-def _reference(case: Case, examples: Examples, forward: Forward, seed: int = 0) -> bool:
-    """Whether a plain training step with Adam memorises the examples."""
-    recipe = case.recipe
-    for rate in RATES:
-        model = recipe.model(seed)
-        # The user's step wants its own optimizer to be called with; it never gets to step.
-        own, reference = recipe.opt_fn(model), adam(recipe, model, rate)
-        step = partial(_plain_step, case, forward, (model, own, reference))
-        try:
-            fit = _attempt(case, (model, step), examples)
-        except Exception:  # noqa: BLE001  # inputs or outputs that only the user's step understands
-            return False
-        if fit.passed:
-            return True
-    return False
-
-
-def _plain_step(
-    case: Case,
-    forward: Forward,
-    training: tuple[nn.Module, torch.optim.Optimizer, torch.optim.Optimizer],
-    examples: Examples,
-) -> float:
-    model, own, reference = training
-    output = case.recipe.predicted(forward(model, own, examples))
-    loss = None if output is None else case.task.loss(output, examples.truth)
-    if loss is None:
-        raise ValueError("the outputs do not fit the targets")
-    reference.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's lack
-    reference.step()
-    return float(loss.detach())
-
-
 def _range(case: Case) -> Defect | None:
     """Targets that the last activation cannot reach."""
     if not isinstance(case.task, Values | Classes):
         return None
-    output = _after(case)
+    output = after(case)
     if output is None:
         return None
     if isinstance(case.task, Classes):
@@ -295,7 +179,7 @@ def _bounded(scores: Tensor) -> Defect | None:
 
 
 def _constant(case: Case) -> Defect | None:
-    output = _after(case)
+    output = after(case)
     if output is None:
         return None
     spread = float(output.double().std(0).max())
@@ -308,25 +192,12 @@ def _constant(case: Case) -> Defect | None:
     return Defect(Kind.CODE, "constant-output", sentence, {"output_spread": spread})
 
 
-def _after(case: Case) -> Tensor | None:
-    """What a model says after some training with Adam and the user's step."""
-    model = case.recipe.model()
-    optimizer = adam(case.recipe, model, RATES[0])
-    try:
-        for _ in range(case.steps):
-            case.recipe.step(model, optimizer, case.examples)
-    except Exception:  # noqa: BLE001  # the step may rely on its own optimizer's extras
-        return None
-    output = case.recipe.observe(model, optimizer, case.examples).output
-    return output if output is not None and bool(output.isfinite().all()) else None
-
-
 def _too_small(case: Case) -> Defect:
     groups = case.task.groups(case.examples.truth)
     other = 1 if groups is None else int((groups != groups[0]).nonzero()[0])
     pair = case.plain.take([0, other])
-    forward, n = _as_fed(case.recipe), len(case.examples)
-    if any(_reference(case, pair, forward, seed) for seed in range(PAIR_SEEDS)):
+    forward, n = as_fed(case.recipe), len(case.examples)
+    if any(plain_memorises(case, pair, forward, seed) for seed in range(PAIR_SEEDS)):
         sentence = f"Two examples can be memorised, {n} cannot, with a reference loss and Adam."
         return Defect(Kind.CAPACITY, "cannot-memorise", sentence, {"examples": n})
     sentence = "Not even two examples can be memorised with a reference loss and Adam."

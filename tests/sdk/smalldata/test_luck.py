@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from backslide.smalldata import control
-from backslide.smalldata.control import Agreement
+from backslide.smalldata.agreement import Agreement
 from backslide.smalldata.data import examples_of
 from backslide.smalldata.recipe import Recipe
 from backslide.smalldata.task import Classes
