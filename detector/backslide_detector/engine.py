@@ -31,6 +31,7 @@ from backslide_detector.stats.dispersion import (
     expected_phi,
     lineage_phi,
 )
+from backslide_detector.wording import count
 
 _ILL = (Health.WARNING, Health.FAILING)
 
@@ -230,7 +231,9 @@ def _still_open(new: RunEvidence, settled: Settled) -> list[str]:
     runs = sum(extra.times for extra in settled.missing)
     if not runs:
         return []
-    return [f"`backslide attribute {new.run_id}` prints the {runs} runs that tell them apart."]
+    return [
+        f"`backslide attribute {new.run_id}` prints {count(runs, 'run')} to tell them apart."
+    ]
 
 
 def _streamed(case: Case, retrain: RetrainVerdict) -> tuple[RetrainVerdict, Stake | None]:

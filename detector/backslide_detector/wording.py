@@ -22,6 +22,13 @@ def module_title(name: str, kind: str) -> str:
     return f"layer {name} ({kind})" if kind else f"layer {name}"
 
 
+def figure(value: float) -> str:
+    """`0.255`, `2,180`: three digits that count, in full up to a million."""
+    if 1e3 <= abs(value) < 1e6:
+        return f"{float(f'{value:.3g}'):,.0f}"
+    return f"{value:.3g}"
+
+
 def magnitude(times: float) -> str:
     """`30,000`: how many times, in one digit that counts."""
     if not times < _BEYOND:

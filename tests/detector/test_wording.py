@@ -2,7 +2,7 @@
 
 import pytest
 
-from backslide_detector.wording import count, magnitude, module_title
+from backslide_detector.wording import count, figure, magnitude, module_title
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,9 @@ from backslide_detector.wording import count, magnitude, module_title
         (count(2, "class", "classes"), "2 classes"),
         (count(0, "run"), "0 runs"),
         (count(10_000, "example"), "10,000 examples"),
+        (figure(2_183.4), "2,180"),
+        (figure(0.2549), "0.255"),
+        (figure(1e9), "1e+09"),
         (magnitude(9.7e6), "10,000,000"),
         (magnitude(0.031), "0.03"),
         (magnitude(float("inf")), "more than a billion"),

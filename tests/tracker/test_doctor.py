@@ -126,7 +126,7 @@ def test_a_run_that_nobody_judges(doctor, tracker_url):
     client.set_terminated(run, end_time=long_ago)
     code, checks = doctor(tracker_url)
     assert code == 1
-    assert checks["detector"]["seen"].startswith("1 runs ended over 10 minutes ago")
+    assert checks["detector"]["seen"].startswith("1 run ended over 10 minutes ago")
     client.delete_run(run)
 
 

@@ -150,9 +150,8 @@ def _detector(tracking_uri: str) -> Check:
         mend = "give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or a token"
         return Check("detector", ok=False, seen=seen, mend=mend)
     if runs:
-        seen = (
-            f"{len(runs)} runs ended over {OVERDUE_SECONDS // 60} minutes ago without a verdict"
-        )
+        late = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+        seen = f"{late} ended over {OVERDUE_SECONDS // 60} minutes ago without a verdict"
         mend = "start `backslide detector serve`, or read its log"
         return Check("detector", ok=False, seen=seen, mend=mend)
     return Check("detector", ok=True, seen="no run is waiting for a verdict")

@@ -29,6 +29,7 @@ from backslide_detector.checks.stated import (
     training_examples,
 )
 from backslide_detector.evidence import RunEvidence, Series
+from backslide_detector.wording import figure
 
 _STUCK_LOSS: Final = 0.03
 _STUCK_BLINDLY: Final = 0.01  # when nothing but the loss's own start is known
@@ -292,8 +293,8 @@ class _Facts:
         parts = []
         if self.shape is not None:
             summed = " (a sum over the batch)" if self.summed else ""
-            ends = f"{self.shape.initial:.3g} → {self.shape.final:.3g}"
-            parts.append(f"training loss{summed} {ends}")
+            start, end = figure(self.shape.initial), figure(self.shape.final)
+            parts.append(f"training loss{summed} {start} → {end}")
         if self._is_cross_entropy():
             parts.append(f"always guessing the class shares gives {self.guess:.3g}")
         elif self.spread is not None and self.spread.variance is not None:

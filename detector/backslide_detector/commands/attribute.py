@@ -16,6 +16,7 @@ from backslide_detector.retrain.commands import commands
 from backslide_detector.retrain.history import PastRun
 from backslide_detector.retrain.verdict import judge_retrain
 from backslide_detector.settings import Settings
+from backslide_detector.wording import count
 
 
 def attribute_difference(run: str, settings: Settings) -> None:
@@ -73,7 +74,8 @@ def _say_settled(
         runs = sum(extra.times for extra in settled.missing)
         what = "tell the guilty group apart" if settled.shares else "settle what caused it"
         click.echo(
-            f"\nThen {runs} runs {what}:\n\n{commands(new, old, settled.missing, changed)}"
+            f"\nThen {count(runs, 'run')} to {what}:\n\n"
+            f"{commands(new, old, settled.missing, changed)}"
         )
     if settled.first or settled.missing:
         click.echo(

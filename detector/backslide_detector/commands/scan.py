@@ -10,6 +10,7 @@ from backslide_detector.ledger import Left
 from backslide_detector.scan import Outcome, scan
 from backslide_detector.service import detector
 from backslide_detector.settings import Settings
+from backslide_detector.wording import count
 
 
 def scan_once(settings: Settings, *, as_json: bool) -> None:
@@ -19,17 +20,17 @@ def scan_once(settings: Settings, *, as_json: bool) -> None:
         click.ClickException: some of it could not be judged.
     """
     messages = Console(stderr=True)
-    count = 0
+    judged = 0
     with detector(settings) as parts, messages.status("Looking for runs ...") as status:
         for outcome in scan(parts):
-            count += 1
-            status.update(f"{count} runs judged")
+            judged += 1
+            status.update(f"{count(judged, 'run')} judged")
             click.echo(json.dumps(_record(outcome)) if as_json else _line(outcome))
         deliver(parts.ledger.outbox, parts.channels)
         left = parts.ledger.left()
     if left.postponed or left.elsewhere:
         raise click.ClickException(_left(left))
-    if not count and not as_json:
+    if not judged and not as_json:
         click.echo("Nothing is due.")
 
 

@@ -13,6 +13,7 @@ from backslide_detector.report.links import Links
 from backslide_detector.report.markdown import address
 from backslide_detector.report.pictures.intervals import intervals
 from backslide_detector.report.section import Absent, Block, Figure, Section, Table
+from backslide_detector.wording import count
 
 QUESTIONS = ("This model against that model", "This recipe against that recipe")
 CHANGES = 200
@@ -207,7 +208,7 @@ def no_findings(judgement: Judgement) -> str:
     if able == 0:
         return "No check had the evidence it needs, so nothing can be said about the inside."
     skipped = sum(isinstance(result.outcome, Skipped) for result in judgement.results)
-    said = f"None: {able} checks had their evidence and found nothing wrong"
+    said = f"None: {count(able, 'check')} had the evidence and found nothing wrong"
     return said + (f"; {skipped} could not tell (listed below)." if skipped else ".")
 
 

@@ -125,7 +125,7 @@ def test_attribute_prints_the_missing_runs_then_what_they_have_shown(
     compared = lineage | {Tag.COMPARED_TO: old}
     new = a_finished_run(client, experiment, 0.09, "bbb", "0.5", **compared)
     said = invoke(attribute, new, "--tracking-uri", mlflow_server)
-    first, _, then = said.partition("Then 2 runs settle what caused it")
+    first, _, then = said.partition("Then 2 runs to settle what caused it")
     assert first.count("for i in 1 2 3; do BACKSLIDE_ATTRIBUTION") == 2
     assert "git checkout aaa" in then
     assert "git checkout bbb" in then

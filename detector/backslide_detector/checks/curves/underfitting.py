@@ -44,6 +44,7 @@ from backslide_detector.checks.layers import matrices, typical, update_ratio
 from backslide_detector.checks.learning import FEW_STEPS, Learning
 from backslide_detector.evidence import LayerHistory, Predictions, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import count
 
 _NOTHING = 0.05
 _NO_LOSS = 0.015
@@ -112,7 +113,7 @@ def _small(
     if narrow is None or (learning.skill or 0.0) >= _LEFT:
         return None
     layer, width = narrow
-    return f"{layer} has {width} units for {learning.classes} classes", layer
+    return f"{layer} has {count(width, 'unit')} for {learning.classes} classes", layer
 
 
 def _nothing(

@@ -46,6 +46,7 @@ from backslide_detector.inside.spread import ENOUGH
 from backslide_detector.inside.warm import KeptUnits, kept_units
 from backslide_detector.probe import Inside
 from backslide_detector.stats.multiplicity import holm
+from backslide_detector.wording import count
 
 _BELOW_USUAL = 0.2
 _RETRAINS = 3
@@ -93,8 +94,8 @@ def _warm(parent: Inside, kept: tuple[KeptUnits, ...]) -> Found | Clear:
     return Found(
         Severity.NOTE,
         f"{around} {name}, {found.share:.0%} of the channels still do what they did in "
-        f"{parent.name}{upstream}; {usual}. {sum(d > 0 for d in drops)} of {len(kept)} "
-        "layers are below their limit.",
+        f"{parent.name}{upstream}; {usual}. Below their limit: "
+        f"{sum(d > 0 for d in drops)} of {count(len(kept), 'layer')}.",
         "Look at how the weights of this layer are loaded; "
         "load_state_dict(strict=False) passes over names that do not match.",
         layer=name,
@@ -135,8 +136,8 @@ def _cold(found: tuple[LayerSurprise, ...]) -> Found | Clear | Skipped:
         Severity.NOTE,
         f"From {name} on the network represents the probe examples in another way: "
         f"{worst.measure} {seen.value:.3g}, in {seen.n} healthy runs {seen.mean:.3g} ± "
-        f"{seen.sd:.2g} ({abs(seen.z):.1f} spreads away; {layers} of "
-        f"{len({each.layer for each in found})} layers are outside).",
+        f"{seen.sd:.2g} ({abs(seen.z):.1f} spreads away; outside: "
+        f"{layers} of {count(len({each.layer for each in found}), 'layer')}).",
         "Compare what feeds this layer and what it is made of in the two runs: data, code and "
         "settings are listed under what changed.",
         layer=name,

@@ -40,6 +40,7 @@ from backslide_detector.checks.layers import typical, update_ratio
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import figure
 
 _RISE = 1.5
 _JUMP = 0.2
@@ -85,13 +86,12 @@ def check(
     since = None
     if rose is not None:
         since = int(loss.steps[finite][rose])
-        parts.append(f"The training loss shot up from {values[0]:.3g} to {values.max():.3g}")
+        start, peak = figure(values[0]), figure(values.max())
+        parts.append(f"The training loss shot up from {start} to {peak}")
     if relapsed and learning.curve is not None:
         since = learning.curve.best_step
-        parts.append(
-            f"The training loss had come down to {learning.curve.best:.3g} and is back at "
-            f"{learning.final_loss:.3g}"
-        )
+        best, final = figure(learning.curve.best), figure(learning.curve.final)
+        parts.append(f"The training loss had come down to {best} and is back at {final}")
     if jumped or often:
         largest = int(np.nanargmax(ratios))
         since = min(int(steps[largest]), since if since is not None else int(steps[largest]))

@@ -18,6 +18,7 @@ from backslide_detector.report.sections.tensors import (
     spread,
 )
 from backslide_detector.stats.mann_kendall import Answer, Trend, depth_slope, layer_trends
+from backslide_detector.wording import count
 
 TITLE = "Trends of the layers"
 TESTED = 300
@@ -99,10 +100,10 @@ def _counted(what: str, courses: list[Course]) -> str:
         (len(going) - down, "grow"),
         (sum(t.answer is Answer.CONFOUNDED for t in told), "may only follow the learning rate"),
     )
-    ways = [f"{count} {way}" for count, way in counts if count] or ["none has a trend"]
-    short = len(courses) - len(told)
+    ways = [f"{number} {way}" for number, way in counts if number] or ["none has a trend"]
+    short, layers = len(courses) - len(told), count(len(told), "layer")
     more = f" ({short} more wander too slowly for a run of this length)" if short else ""
-    return f"The {what} of {len(told)} layers: {', '.join(ways)}{more}."
+    return f"The {what} of {layers}: {', '.join(ways)}{more}."
 
 
 def _rate_said(rate: Series | None) -> str:
