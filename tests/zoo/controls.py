@@ -4,7 +4,7 @@ from copy import deepcopy
 
 import torch
 from tests.zoo.data import cancer
-from tests.zoo.networks import Experts, Residual, ResidualConv, Variational, mlp
+from tests.zoo.networks import Experts, Functional, Residual, ResidualConv, Variational, mlp
 from tests.zoo.plants import control
 from tests.zoo.training import Setup, textbook
 from tests.zoo.worlds import DEVELOPMENT, HELD_OUT, adam, adamw, sgd
@@ -24,6 +24,11 @@ from torch.optim.lr_scheduler import (
 @control(on=" ".join([*DEVELOPMENT, *HELD_OUT]))
 def as_it_is(s: Setup):
     """The world itself."""
+
+
+@control(on="mlp-digits mlp-cancer gelu-wine mlp-friedman")
+def activations_as_functions(s: Setup):
+    s.model = Functional(s.inputs, 48, 48, s.outputs)
 
 
 # Schedules.

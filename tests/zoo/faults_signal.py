@@ -1,7 +1,7 @@
 """Faults in where a network starts, and in what passes through it."""
 
 import torch
-from tests.zoo.networks import Recurrent, mlp, reset
+from tests.zoo.networks import Functional, Recurrent, mlp, reset
 from tests.zoo.plants import fault
 from tests.zoo.training import Setup
 from tests.zoo.worlds import adam, sgd
@@ -115,6 +115,14 @@ def recurrence_that_explodes(s: Setup):
 @fault("dead-units", on="mlp-hills mlp-digits mlp-cancer autoencoder-digits mlp-diabetes")
 def units_buried(s: Setup):
     for layer in [m for m in s.model if isinstance(m, nn.Linear)][:-1]:
+        nn.init.constant_(layer.bias, -10.0)
+    s.optimizer = sgd(0.01)
+
+
+@fault("dead-units", on="mlp-digits mlp-cancer gelu-wine mlp-friedman")
+def units_buried_behind_functions(s: Setup):
+    s.model = Functional(s.inputs, 48, 48, s.outputs)
+    for layer in s.model.layers[:-1]:
         nn.init.constant_(layer.bias, -10.0)
     s.optimizer = sgd(0.01)
 

@@ -67,6 +67,16 @@ def rate_at_the_edge(s: Setup):
 
 
 @fault(
+    "learning-rate-too-high", "exploding-gradient", "oscillating-loss", "dead-units",
+    on="mlp-digits residual-clusters lstm-waves gelu-wine gru-pulses",
+)  # fmt: skip
+def loss_summed_over_the_batch(s: Setup):
+    mean = s.loss
+    s.loss = lambda out, y: mean(out, y) * len(out)
+    s.optimizer = sgd(0.1, 0.9)
+
+
+@fault(
     "learning-rate-too-low", "undertrained",
     on="mlp-digits mlp-cancer mlp-diabetes resnet-gratings tanh-moons",
 )  # fmt: skip

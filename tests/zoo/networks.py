@@ -18,6 +18,20 @@ def mlp(*widths: int, act: Activation = nn.ReLU) -> nn.Sequential:
     return nn.Sequential(*layers[:-1])
 
 
+class Functional(nn.Module):
+    """The same with an activation that is a function and no module."""
+
+    def __init__(self, *widths: int, act: Callable[[Tensor], Tensor] = F.relu):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(widths))
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers[:-1]:
+            x = self.act(layer(x))
+        return self.layers[-1](x)
+
+
 def cnn(side: int, classes: int, *, norm: bool = True) -> nn.Sequential:
     """Two convolutions, with batch norm or without, on square images given flat."""
 

@@ -22,7 +22,6 @@ _NEARLY_ALL: Final = 0.95
 _FEW_PAIRS: Final = 10
 _CHANCE: Final = 0.05
 _ALIKE: Final = 0.02
-_MOSTLY: Final = 0.75
 
 
 def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
@@ -103,16 +102,17 @@ def recent(series: Series | None, fallback: float | None = None) -> float | None
 
 
 def is_summed(loss: Series | None, run: RunEvidence) -> bool:
-    """Is the loss that was logged the sum over each batch, where its mean is known too?"""
+    """Is the loss that was logged the sum over each batch, where its mean is known too?
+
+    The first batches tell: later on, a loss that explodes is no longer exact.
+    """
     if loss is None or run.batches is None:
         return False
     _, logged, sampled = np.intersect1d(loss.steps, run.batches.steps, return_indices=True)
     means, sizes = run.batches.numbers["loss"][sampled], run.batches.examples[sampled]
-    told = np.isfinite(means) & (means > 0.0) & (sizes > 1)
-    if told.sum() < _FEW_BATCHES:
-        return False
+    told = np.flatnonzero(np.isfinite(means) & (means > 0.0) & (sizes > 1))[:_FEW_BATCHES]
     ratio = loss.values[logged][told] / (means[told] * sizes[told])
-    return bool((np.abs(ratio - 1.0) < _ALIKE).mean() >= _MOSTLY)
+    return bool(len(told)) and abs(float(np.median(ratio)) - 1.0) < _ALIKE
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,8 @@ def check(
 ) -> Found | Clear | Skipped:
     """Judges the share of dead units in the last quarter of the steps."""
     history, dead = activations, _seen(activations)
-    if not np.isfinite(dead).any() and gradients is not None:
+    bounded = np.isfinite(activations.saturated_fraction).any()
+    if not np.isfinite(dead).any() and gradients is not None and not bounded:
         history, dead = gradients, _left_out(gradients)
     measured = np.isfinite(dead).any(axis=0)
     if not measured.any():

@@ -102,7 +102,9 @@ def check(
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text[:1].upper()}{text[1:]}. {learning.sentence}",
-        "Divide the learning rate by ten or warm it up; check that gradients are cleared "
+        "Take the mean of the loss over the batch, or divide the learning rate by its size."
+        if learning.summed
+        else "Divide the learning rate by ten or warm it up; check that gradients are cleared "
         "before each backward pass.",
         since_step=since,
         numbers={"first_loss": float(values[0]), "highest_loss": float(values.max())}
