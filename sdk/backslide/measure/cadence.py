@@ -3,6 +3,7 @@
 Pure: it is told the time and what watching cost, and answers. No clock, no tensors.
 """
 
+from collections import deque
 from random import Random
 from typing import Final
 
@@ -25,8 +26,15 @@ SPARING: Final = 0.15
 half must last to the end of the run, and not be spent on its first steps."""
 
 SEEN: Final = 0.85
-"""Of what watching costs a step, the share that its own clocks see at least: the training then
-finds its data gone from the caches. What the clocks may add up to is this much less."""
+"""Of what watching costs, the share that is seen at least: after a snapshot, and after each
+call of `step`, the training finds its data gone from the caches. What the clocks saw, and how
+much slower sampled steps were, may add up to this share of the budget."""
+
+REMEMBERED: Final = 64
+"""Steps of which the time is remembered, sampled ones and others, to compare their medians."""
+
+COMPARABLE: Final = 8
+"""Of each so many are needed."""
 
 JITTER: Final = 0.25
 """Intervals vary by this share, so that they keep no time with accumulation or epochs."""
@@ -40,7 +48,7 @@ class Cadence:
 
     Attributes:
         aim: share of the time that it may cost by its own clocks; None: every step.
-        spent: seconds that watching has cost so far.
+        spent: seconds that watching has cost so far, with what no clock saw of a sampled step.
         elapsed: seconds of training so far, watching included.
         kept: seconds that went into keeping scalars; part of the share, but not of the grace.
     """
@@ -59,6 +67,8 @@ class Cadence:
         self._wait = 1
         self._price = 0.0
         self._took = self._ran = 0.0
+        self._usual: deque[float] = deque(maxlen=REMEMBERED)
+        self._sampled: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
     def share(self) -> float:
@@ -74,13 +84,20 @@ class Cadence:
             price: seconds that the snapshot cost that this step completed, if it did.
         """
         self.elapsed += seconds
-        self.spent += cost
         self._steps += 1
         self._since += 1
-        if price is not None:
+        if price is None:
+            self._usual.append(seconds - cost)
+        else:
+            self._sampled.append(seconds - cost)
+            unseen = min(self._unseen(), price)  # no more: step times may differ by chance
+            cost += unseen
+            price += unseen
             # A slow first look (warming up) must not set the price for long.
             self._price = 0.5 * (self._price + price) if self._price else price
             self._since = 0
+        self.spent += cost
+        if price is not None:
             self._wait = self._interval()
         if self._since + 1 < self._wait:
             return False
@@ -117,6 +134,16 @@ class Cadence:
         """
         return self.aim is None or seconds <= self._budget(self.aim) / 8
 
+    def _unseen(self) -> float:
+        """Seconds by which sampled steps are slower beyond what the clocks saw.
+
+        The caches and pages of memory that a snapshot takes from the training, by medians.
+        """
+        if min(len(self._usual), len(self._sampled)) < COMPARABLE:
+            return 0.0
+        usual, sampled = (sorted(each)[len(each) // 2] for each in (self._usual, self._sampled))
+        return max(0.0, sampled - usual)
+
     def _budget(self, aim: float) -> float:
         """Seconds that watching may have cost by now."""
         return max(self._grace(), aim * self.elapsed - self.kept)
@@ -128,8 +155,9 @@ class Cadence:
 
     def _growth(self, aim: float) -> float:
         """Share of the steps so far by which the interval grows."""
-        left = 1.0 - self.spent / self._grace()
-        if left >= 0.5 or self.spent <= aim * self.elapsed:
+        grace, share = self._grace(), aim * self.elapsed
+        left = 1.0 - self.spent / grace
+        if left >= 0.5 or share >= min(self.spent, grace):  # the share binds, or does soon
             return GROWTH
         return SPARING * 0.5 / max(left, 1e-3)
 

@@ -1,6 +1,7 @@
 """The budget holds, on a clock that is only numbers."""
 
 from itertools import pairwise
+from random import Random
 
 import pytest
 
@@ -47,6 +48,19 @@ def test_what_scalars_cost_is_taken_from_the_share_and_not_from_the_grace():
         due = cadence.step(0.01 + cost, cost, cost if due else None)
     assert cadence.share <= 0.01
     assert 300 <= sampled <= 1_000
+
+
+def test_what_no_clock_sees_of_a_sampled_step_is_part_of_the_budget():
+    cadence, chance, truth, due = Cadence(0.005), Random(1), 0.0, True
+    for step in range(1_600):
+        if step == 400:  # all that is free is gone
+            truth, cadence.spent, cadence.elapsed = 0.0, 2.0, 2.0 / cadence.aim
+            began = cadence.elapsed
+        cost, unseen = (0.009, 0.007) if due else (1e-6, 0.0)
+        training = 0.09 * chance.uniform(0.9, 1.1)
+        truth += cost + unseen
+        due = cadence.step(training + cost + unseen, cost, cost if due else None)
+    assert 0.003 <= truth / (cadence.elapsed - began) <= 0.005
 
 
 @pytest.mark.parametrize(("steps", "price"), [(500, 0.04), (900, 0.05), (3_000, 0.05)])
