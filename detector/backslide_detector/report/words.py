@@ -20,6 +20,7 @@ from backslide_detector.report.phrases import (
     plain,
     shorten,
 )
+from backslide_detector.wording import module_title
 
 SUMMARY_LIMIT = 600
 CHANGES_SHOWN = 12
@@ -135,7 +136,7 @@ def _findings(findings: Sequence[tuple[str, Found]]) -> str:
 def _finding(check: str, found: Found) -> str:
     facts = [found.severity.value]
     if found.layer:
-        facts.append(_value(found.layer))
+        facts.append(_value(module_title(found.layer, "")))
     if found.since_step is not None:
         facts.append(f"since step {found.since_step:,}")
     cause = f" *Usual cause:* {_sentence(found.usual_cause)}" if found.usual_cause else ""
