@@ -112,7 +112,7 @@ def by_default(scale: float) -> list[str]:
         "cpu",
         "bare over bare",
         "by its own account",
-        "of it scalars",
+        "of it scalars and unseen",
         "idle `step` p50, p99",
     ]
     lines = [_row(columns), "|---|" + "---|" * (len(columns) - 1)]

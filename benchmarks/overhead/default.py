@@ -44,7 +44,8 @@ class Default:
         control: the same of bare blocks in the place of watched ones: 1 but for noise.
         shares: of the long job's steps, by sort.
         added: what a step of each sort takes longer than a bare one, as a share of that.
-        account, kept: what the SDK says that the long job spends; of it the steps' scalars.
+        account, kept: what the SDK says that the long job spends; of it what went into the
+            steps' scalars, and what sampled steps were slower by beyond its clocks.
         idle: 50th and 99th percentile of the calls of `step` without a snapshot, in seconds.
     """
 

@@ -48,9 +48,10 @@ class Cadence:
 
     Attributes:
         aim: share of the time that it may cost by its own clocks; None: every step.
-        spent: seconds that watching has cost so far, with what no clock saw of a sampled step.
+        spent: seconds that watching has cost so far.
         elapsed: seconds of training so far, watching included.
-        kept: seconds that went into keeping scalars; part of the share, but not of the grace.
+        kept: seconds that went into keeping scalars, and those that no clock saw of sampled
+            steps; part of the share, but not of the grace.
     """
 
     def __init__(self, overhead: float | None) -> None:
@@ -90,9 +91,8 @@ class Cadence:
             self._usual.append(seconds - cost)
         else:
             self._sampled.append(seconds - cost)
-            unseen = min(self._unseen(), price)  # no more: step times may differ by chance
-            cost += unseen
-            price += unseen
+            # No more than the price: the times of steps may differ by chance.
+            self.kept += min(self._unseen(), price)
             # A slow first look (warming up) must not set the price for long.
             self._price = 0.5 * (self._price + price) if self._price else price
             self._since = 0

@@ -54,7 +54,8 @@ def test_what_no_clock_sees_of_a_sampled_step_is_part_of_the_budget():
     cadence, chance, truth, due = Cadence(0.005), Random(1), 0.0, True
     for step in range(1_600):
         if step == 400:  # all that is free is gone
-            truth, cadence.spent, cadence.elapsed = 0.0, 2.0, 2.0 / cadence.aim
+            truth = cadence.kept = 0.0
+            cadence.spent, cadence.elapsed = 2.0, 2.0 / cadence.aim
             began = cadence.elapsed
         cost, unseen = (0.009, 0.007) if due else (1e-6, 0.0)
         training = 0.09 * chance.uniform(0.9, 1.1)
