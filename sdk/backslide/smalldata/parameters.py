@@ -166,7 +166,8 @@ def without_effect(named: list[Named], watch: Watch, steps: int) -> list[Defect]
 def _rounded(parameter: nn.Parameter, name: str, watch: Watch) -> bool:
     """Whether a step like those of the others would be lost in rounding: that is no defect."""
     step = watch.rate * watch.norms.get(name, math.inf)
-    return 0.0 < step < torch.finfo(parameter.dtype).eps * _rms(parameter.detach())
+    least = torch.finfo(parameter.dtype).eps * _rms(parameter.detach())
+    return watch.rate > 0.0 and step < least
 
 
 def _rms(values: Tensor) -> float:
