@@ -1,7 +1,7 @@
 """Is the run failing to learn? The gate that turns a symptom into a finding, or into a note.
 
 Healthy networks are sparse, saturate, slow down and spike, so no symptom counts alone. How the
-answer is come by is `assess`'s to say.
+answer is come by is `weighing`'s to say.
 """
 
 import math
