@@ -9,6 +9,7 @@ import secrets
 import shutil
 import sys
 import time
+from argparse import ArgumentParser
 from base64 import b64encode
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -63,6 +64,7 @@ def story(digits: Digits) -> tuple[Chapter, ...]:
 
 def main() -> int:
     """Tells the story; 0 when every run got its verdict."""
+    ArgumentParser(prog="python -m demo", description=__doc__).parse_args()
     terminal, messages = Console(), Console(stderr=True)
     if not terminal.is_terminal:
         terminal.width = 140
