@@ -3,8 +3,9 @@
 What it looks for:
     A finished run whose training loss is flat over its second half, within 1.5 % of
     what always guessing the class shares costs, or of what so many weights gain by chance (for
-    numbers: R² below 0.05), with the validation loss beside it and no better than that guess,
-    although the weights move and there are fewer of them than training examples. Or one that
+    numbers: R² below 0.05, and answers that do not go with the targets), with the validation
+    loss beside it and no better than that guess, although the weights move and there are fewer
+    of them than training examples. Or one that
     ends far from its aim (a quarter or more left to learn) behind a layer with fewer than a
     third as many units as there are classes, which are all that the next layer gets.
 
@@ -122,7 +123,8 @@ def _nothing(
     """Does the network know no more than a constant guess, on either side of the split?"""
     guess, skill = learning.guess_loss, learning.validation_skill
     if guess is None:
-        return skill is not None and skill < _NOTHING
+        # Answers that go with the targets know something: the rest may be noise.
+        return skill is not None and skill < _NOTHING and not learning.follows
     # The loss tells less knowledge than the error does: half of a plane is right by luck. What
     # knows as much as half of the plane, and is as sure as it may be, costs less than that.
     least = (1.0 - _NO_LOSS) * guess

@@ -44,7 +44,7 @@ import numpy as np
 from scipy.stats import norm
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.batches import are_classes, typical
+from backslide_detector.checks.batches import typical
 from backslide_detector.checks.curve import Curve, is_finite, latest
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, Ints, Predictions, RunEvidence, Series
@@ -119,9 +119,8 @@ def _contradicted(tables: Mapping[str, Predictions]) -> Found | None:
 
 def _blended(batches: Batches | None) -> bool:
     """Are the targets mixed or smoothed, so that doubt is asked for? Other losses count too."""
-    if batches is None or not are_classes(batches):
-        return False
-    fits = typical(batches, "cross_entropy")
+    # Where targets are blended, many batches do not look like classes at all.
+    fits = None if batches is None else typical(batches, "cross_entropy")
     return fits is not None and fits < _ONE_CLASS
 
 
