@@ -70,6 +70,11 @@ class Curve:
     noise: float
 
     @property
+    def span(self) -> int:
+        """Steps from the first window to the last."""
+        return int(self.steps[-1] - self.steps[0])
+
+    @property
     def best(self) -> float:
         """Lowest level."""
         return float(self.levels.min())

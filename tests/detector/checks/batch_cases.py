@@ -10,6 +10,7 @@ from tests.detector.checks.builders import (
     RISING,
     SNAPSHOTS,
     STEPS,
+    WEIGHTS,
     failing,
     history,
     labels,
@@ -168,6 +169,7 @@ CLEAR = {
         run(batches=SOUND),
         failing(batches=SOUND),
         run(batches=batches(np.tile(EXAMPLES[:, :1], ROWS))),
+        failing(batches=LOST_INPUTS, weights=history(WEIGHTS, rms=1e-5)),  # lost in rounding
         failing(batches=batches(dependence=tried(0.0))),  # lost bit by bit, or in dead units
     ],
     "misaligned-batch": [

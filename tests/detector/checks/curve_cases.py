@@ -17,7 +17,7 @@ from tests.detector.checks.builders import (
     series,
 )
 
-from backslide_detector.evidence import Sketch
+from backslide_detector.evidence import DataSummary, Sketch
 
 TIME = np.arange(STEPS)
 CHANCE = predictions(labels(), list(np.random.default_rng(1).permutation(labels())))
@@ -77,6 +77,12 @@ SMALL = history({"0.weight": "Linear", "0.bias": "Linear"})
 SMALL = replace(SMALL, count=np.array([20, 10]))
 NARROW = history(dict.fromkeys(("0.weight", "0.bias", "2.weight", "2.bias"), "Linear"))
 NARROW = replace(NARROW, count=np.array([128, 2, 20, 10]), depth=np.array([0, 0, 2, 2]))
+FIVE = {"train": DataSummary("train", "d", class_counts={str(i): 200 for i in range(5)})}
+TWO_UNITS = replace(NARROW, count=np.array([128, 2, 10, 5]))
+MOSTLY_WRONG = predictions(
+    (str(i % 5) for i in range(300)), ("0" if i % 3 else str(i % 5) for i in range(300))
+)
+FLAT = series(1.2 + noise())
 GATE = replace(NARROW, count=np.array([128, 2, 640, 10]))
 MANY = {"train": replace(COUNTS["train"], rows=1_000)}
 AT_GUESS = each_epoch([np.log(10)] * EPOCHS)
@@ -122,6 +128,13 @@ FOUND = {
         ),
     ],
     "underfitting": [
+        run(
+            FLAT,
+            weights=TWO_UNITS,
+            data=FIVE,
+            predictions=MOSTLY_WRONG,
+            series={"val_loss": each_epoch([1.22] * EPOCHS)},
+        ),
         failing(
             STUCK,
             weights=SMALL,
@@ -177,6 +190,13 @@ CLEAR = {
     ],
     "underfitting": [
         run(series={"val_loss": SURE}),
+        run(
+            FLAT,  # three units are enough for five classes
+            weights=replace(TWO_UNITS, count=np.array([192, 3, 15, 5])),
+            data=FIVE,
+            predictions=MOSTLY_WRONG,
+            series={"val_loss": each_epoch([1.22] * EPOCHS)},
+        ),
         failing(STUCK, data=MANY, series={"val_loss": AT_GUESS}),
         run(DONE, predictions=HALF, weights=GATE, series={"val_loss": each_epoch([1.35] * 30)}),
         run(DONE, weights=NARROW, data=MANY, series={"val_loss": each_epoch([1.35] * EPOCHS)}),

@@ -46,6 +46,10 @@ NO_STEP = history(WEIGHTS, rms=0.0, abs_max=0.0)
 HALF_STEP = history(WEIGHTS, rms=[0.0, 1e-4, 1e-4, 1e-4], abs_max=[0.0, 1e-3, 1e-3, 1e-3])
 CUT = history(dict(list(WEIGHTS.items())[1:]), rms=1e-2, abs_max=5e-2)
 STILL_BEHIND = history(WEIGHTS, rms=np.where([False, True, False, False], 0.1, MOVING))
+STOPPED = history(WEIGHTS, rms=np.where([True, True, True, False], 0.1, MOVING))
+THREE_STILL = history(WEIGHTS, rms=[0.0, 0.0, 0.0, 1e-4], abs_max=[0.0, 0.0, 0.0, 1e-3])
+NO_SLOPE = history(WEIGHTS, rms=[0.0, 0.0, 0.0, 1e-2], abs_max=[0.0, 0.0, 0.0, 5e-2])
+FIRES = history(OUTPUTS, dead_fraction=RELU)
 LEAPS = history(WEIGHTS, rms=0.05, abs_max=0.2)
 CRAWL = history(WEIGHTS, rms=1e-8, abs_max=1e-7)
 SHRUNK = history(WEIGHTS, rms=np.geomspace(0.1, 1e-4, SNAPSHOTS)[:, None])
@@ -87,6 +91,12 @@ CUT_OFF = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=3.0
 SUMMED = series(batch_cases.ROWS * FALLING.values)
 MEANS = batch_cases.batches(loss=FALLING.values[:: STEPS // SNAPSHOTS])
 FUNCTIONAL = history({"fc1": "Linear", "fc2": "Linear", "fc3": "Linear"})
+
+
+def all_zeros(cross_entropy):
+    """Batches of class 0 alone, if the gradient can be believed."""
+    zeros = np.zeros((SNAPSHOTS, batch_cases.ROWS))
+    return batch_cases.batches(targets=zeros, cross_entropy=cross_entropy)
 
 
 def left_out(*names):
@@ -145,6 +155,7 @@ FOUND = {
     "unchanged-weights": [
         failing(weights=STILL, updates=HALF_STEP),
         failing(weights=STILL, updates=HALF_STEP, gradients=CUT),
+        failing(weights=STOPPED, updates=THREE_STILL, gradients=NO_SLOPE, activations=FIRES),
         failing(weights=history(WEIGHTS), updates=NO_STEP),
         failing(weights=None, updates=None, gradients=None),
         failing(idle=("0.weight", "0.bias")),
@@ -161,6 +172,7 @@ FOUND = {
     ],
     "learning-rate-too-low": [
         failing(updates=CRAWL),
+        failing(updates=history(WEIGHTS, rms=2e-6, abs_max=1e-5)),  # under 1 % in all steps
         failing(updates=None, series={"lr": DECAYED}),
         run(STOOD_STILL, predictions=batch_cases.HALF_RIGHT, series={"lr": DECAYED}),
         failing(
@@ -249,7 +261,10 @@ FOUND = {
         ),
         run(batches=SIGNS),
     ],
-    "class-imbalance": [run(data=FEW_ZEROS, predictions=BLIND)],
+    "class-imbalance": [
+        run(data=FEW_ZEROS, predictions=BLIND),
+        run(predictions=predictions(labels(), ["0"] * len(labels())), batches=all_zeros(1.0)),
+    ],
     "stalled-run": [run(status="RUNNING", series=BEATS)],
     **curve_cases.FOUND,
     **batch_cases.FOUND,
@@ -274,6 +289,7 @@ CLEAR = {
         run(weights=STILL, updates=HALF_STEP),
         failing(STUCK),
         failing(weights=STILL, updates=CRAWL),
+        failing(weights=STOPPED, updates=THREE_STILL, gradients=NO_SLOPE, activations=DEAD),
         run(idle=("0.weight", "0.bias")),
         run(idle=("0.weight", "0.bias"), drawn=("4.weight",)),
         run(weights=STILL_BEHIND, updates=HALF_STEP, gradients=CUT, drawn=("2.weight",)),
@@ -289,6 +305,7 @@ CLEAR = {
     ],
     "learning-rate-too-low": [
         run(updates=CRAWL),
+        failing(updates=history(WEIGHTS, rms=5e-6, abs_max=2e-5)),
         failing(STUCK),
         run(series={"lr": DECAYED}),
         run(batch_cases.POOR, predictions=batch_cases.HALF_RIGHT, series={"lr": DECAYED}),
@@ -357,6 +374,8 @@ CLEAR = {
         run(),
         run(data=FEW_ZEROS, predictions=SEEING),
         run(data=FEW_OF_ALL, predictions=BLIND),
+        run(predictions=predictions(labels(), ["0"] * len(labels())), batches=all_zeros(0.0)),
+        run(batches=all_zeros(1.0)),
     ],
     "stalled-run": [run(series=BEATS), run(status="RUNNING", series={
         "backslide/last_seen": series([float(STEPS)])})],

@@ -7,7 +7,8 @@ What it looks for:
     loss beside it and no better than that guess, although the weights move and there are fewer
     of them than training examples. Or one that
     ends far from its aim (a quarter or more left to learn) behind a layer with fewer than a
-    third as many units as there are classes, which are all that the next layer gets.
+    third as many units as there are classes, which are all that the next layer gets; or one
+    that lies flat with half or more left to learn behind a layer of one or two units.
 
 Why it matters:
     It cannot do better, however long it trains and however much data it gets.
@@ -56,6 +57,8 @@ _LEFT = 0.75
 _FLAT = 0.15
 _BESIDE = 0.15
 _NARROW = 1 / 3
+_FEW = 3
+_LESS = 0.5
 _MOVING = 1e-5
 _SAME = 0.99
 
@@ -87,7 +90,7 @@ def check(
     size = int(weights.count.sum())
     nothing = _nothing(learning, shape.final, held, size, lucky=_HALF if straight else _LITTLE)
     flat = _flat(shape, scale)
-    small = _small(learning, weights, nothing=nothing and flat) if beside and moves else None
+    small = _small(learning, weights, nothing=nothing, flat=flat) if beside and moves else None
     if small is None:
         return Clear()
     reason, layer = small
@@ -103,18 +106,23 @@ def check(
 
 
 def _small(
-    learning: Learning, weights: LayerHistory, *, nothing: bool
+    learning: Learning, weights: LayerHistory, *, nothing: bool, flat: bool
 ) -> tuple[str, str | None] | None:
     """(What is too small, the layer); None when nothing is known to be."""
     size = int(weights.count.sum())
-    if nothing and size < (learning.examples or _TINY):
+    if nothing and flat and size < (learning.examples or _TINY):
         examples = f" for {learning.examples:,} examples" if learning.examples else ""
         return f"the network has {size:,} weights{examples}", None
-    narrow = _narrowest(weights, learning.classes or 0)
-    if narrow is None or (learning.skill or 0.0) >= _LEFT:
+    narrow, classes = _narrowest(weights), learning.classes or 0
+    if narrow is None:
         return None
     layer, width = narrow
-    return f"{layer} has {count(width, 'unit')} for {learning.classes} classes", layer
+    skill = learning.skill or 0.0
+    if width < _NARROW * classes and skill < _LEFT:
+        return f"{layer} has {count(width, 'unit')} for {classes} classes", layer
+    if width < _FEW and flat and skill < _LESS:
+        return f"{layer} has {count(width, 'unit')} to tell all by", layer
+    return None
 
 
 def _nothing(
@@ -158,8 +166,8 @@ def _moves(updates: LayerHistory | None, weights: LayerHistory) -> bool:
     return len(ratios) == 0 or not float(typical(ratios)) < _MOVING
 
 
-def _narrowest(weights: LayerHistory, classes: int) -> tuple[str, int] | None:
-    """The narrowest hidden layer and its units (from its bias), where that is narrow.
+def _narrowest(weights: LayerHistory) -> tuple[str, int] | None:
+    """The narrowest hidden layer and its units (from its bias).
 
     Only where the next layer takes these units and no others: gates are narrow on purpose.
     """
@@ -175,7 +183,7 @@ def _narrowest(weights: LayerHistory, classes: int) -> tuple[str, int] | None:
         for (depth, (width, layer)), after in pairwise(sorted(widths.items()))
         if sizes.get(after[0]) == width * after[1][0]
     ]
-    if not narrow or min(narrow)[0] >= _NARROW * classes:
+    if not narrow:
         return None
     width, layer = min(narrow)
     return layer, width

@@ -4,7 +4,8 @@ What it looks for:
     Training data in which the largest class has at least ten times as many examples as the
     smallest, together with held-out predictions in which classes as rare as that are found
     in fewer than three of ten cases, while the largest is predicted more often than it
-    occurs.
+    occurs. Counted are the examples of the data set or, where one class fills ten elevenths
+    of the batches but not half of the data, those of the batches.
 
 Why it matters:
     Always answering the large class is almost right in training, so the small ones are not
@@ -30,17 +31,23 @@ from collections.abc import Mapping
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.evidence import DataSummary, Predictions
+from backslide_detector.checks.batches import typical
+from backslide_detector.evidence import Batches, DataSummary, Predictions
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import count
 
 _RATIO = 10.0
 _FEW = 30
 _RECALL = 0.3
+_BATCHES = 20
+_TRUSTED = 0.95
 
 
 def check(
-    data: Mapping[str, DataSummary], predictions: Mapping[str, Predictions]
+    data: Mapping[str, DataSummary],
+    predictions: Mapping[str, Predictions],
+    *,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Compares training counts with the recall of rare classes on held-out data."""
     counts = next((data[n].class_counts for n in ("train", "training") if n in data), {})
@@ -49,6 +56,9 @@ def check(
     if len(counts) < 2 or chosen is None or not chosen[1].are_labels:
         return Skipped("needs class counts of the training data and held-out predictions")
     name, table = chosen
+    what = "training examples"
+    if (drawn := _drawn(batches, counts)) is not None:
+        counts, what = drawn, "examples in the batches that were looked at"
     largest = max(counts, key=lambda label: counts[label])
     rare = [label for label in counts if counts[label] * _RATIO <= counts[largest]]
     if not rare or counts[largest] < _FEW:
@@ -60,7 +70,7 @@ def check(
     recall = float(np.asarray(table.correct)[concerned].mean())
     share, true = float((predicted == largest).mean()), float((targets == largest).mean())
     text = (
-        f"Class {largest!r} has {counts[largest]:,} training examples and "
+        f"Class {largest!r} has {counts[largest]:,} {what} and "
         f"{count(len(rare), 'class', 'classes')} a tenth of that or less; {recall:.0%} of the "
         f"latter are recognised on {name}"
     )
@@ -69,7 +79,26 @@ def check(
     return Found(
         Severity.WARNING,
         f"{text}, while {largest!r} is predicted for {share:.0%} and right for {true:.0%}.",
-        "Weight the loss by inverse class frequency or sample the classes evenly.",
+        "Look at the sampler: the data holds more of the other classes than the batches do."
+        if drawn is not None
+        else "Weight the loss by inverse class frequency or sample the classes evenly.",
         since_step=0,
         numbers={"recall": recall, "largest_share": share, "rare_classes": float(len(rare))},
     )
+
+
+def _drawn(batches: Batches | None, counts: Mapping[str, int]) -> dict[str, int] | None:
+    """What the batches hold, where one class fills them and not the data; else None."""
+    if batches is None or set(counts) != set(map(str, range(len(counts)))):
+        return None
+    if (typical(batches, "cross_entropy") or 0.0) < _TRUSTED:
+        return None  # targets are read from gradients
+    targets = [t for t, learns in zip(batches.targets, batches.training, strict=True) if learns]
+    told = np.concatenate([*targets, np.empty(0)])
+    told = told[np.isin(told, np.arange(len(counts)))].astype(np.int64)
+    found = np.bincount(told, minlength=len(counts))
+    first = int(found.argmax())
+    fills = len(targets) >= _BATCHES and _RATIO * (len(told) - found[first]) <= found[first]
+    if not fills or 2 * counts[str(first)] > sum(counts.values()):
+        return None
+    return {str(label): int(number) for label, number in enumerate(found)}

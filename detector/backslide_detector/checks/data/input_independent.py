@@ -32,6 +32,7 @@ References:
 import numpy as np
 
 from backslide_detector.checks.batches import one_sided
+from backslide_detector.checks.layers import matrices
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Batches, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -40,10 +41,15 @@ _ALL = 0.95
 _UNCHANGED = 1e-5
 _EARLY = 64
 _FAR = 2.0
+_TINY = 1e-3
 
 
 def check(
-    batches: Batches, learning: Learning, *, activations: LayerHistory | None = None
+    batches: Batches,
+    learning: Learning,
+    *,
+    activations: LayerHistory | None = None,
+    weights: LayerHistory | None = None,
 ) -> Found | Clear | Skipped:
     """Compares the examples of each batch, then reads the trials of the first steps."""
     same = one_sided(batches)
@@ -55,7 +61,7 @@ def check(
     if same is not None and same >= _ALL:
         text = f"In {same:.0%} of {len(batches)} batches all examples are the same input"
         step, share = int(batches.steps[0]), same
-    elif len(tried) and (found := _lost(batches, int(tried[0]), activations)):
+    elif len(tried) and (found := _lost(batches, int(tried[0]), activations, weights)):
         layer, step, share = found, int(batches.steps[tried[0]]), float(dependence[tried[0]])
         text = (
             f"Replacing examples by others changed the output by {share:.1g} of its size "
@@ -78,9 +84,14 @@ def check(
     )
 
 
-def _lost(batches: Batches, index: int, activations: LayerHistory | None) -> str | None:
+def _lost(
+    batches: Batches,
+    index: int,
+    activations: LayerHistory | None,
+    weights: LayerHistory | None,
+) -> str | None:
     """The layer that the inputs do not get to, in one trial."""
-    if batches.numbers["dependence"][index] > _UNCHANGED:
+    if batches.numbers["dependence"][index] > _UNCHANGED or _tiny(weights):
         return None
     layer = batches.names["cut_layer"][index] or None
     if layer is None or activations is None or layer not in activations.layers[1:]:
@@ -89,3 +100,10 @@ def _lost(batches: Batches, index: int, activations: LayerHistory | None) -> str
     before = activations.layers.index(layer) - 1
     mean, std = activations.mean[0, before], activations.std[0, before]
     return None if mean < -_FAR * std else layer
+
+
+def _tiny(weights: LayerHistory | None) -> bool:
+    """Do several matrices start so small that what passes them all is lost in rounding?"""
+    if weights is None:
+        return False
+    return int((weights.rms[0, matrices(weights)] < _TINY).sum()) > 1

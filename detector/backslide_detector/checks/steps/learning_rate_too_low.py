@@ -36,6 +36,7 @@ from backslide_detector.evidence import Floats, LayerHistory, RunEvidence, Serie
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _RATIO = 1e-5
+_IN_ALL = 0.01
 _GRADIENT = 1e-6
 _FALL = 1e-3
 _EARLY = 0.25
@@ -65,7 +66,8 @@ def check(
     if gradients is not None and updates is not None and weights is not None:
         ratio = _largest(updates, weights)
         size = _typical_gradient(gradients) * _clipped(run, gradients)
-        if np.isfinite(ratio) and ratio < _RATIO and size > _GRADIENT and _moves(updates):
+        low = ratio < _RATIO or ratio * learning.curve.span < _IN_ALL
+        if np.isfinite(ratio) and low and size > _GRADIENT and _moves(updates):
             least = f"by more than {ratio:.0e} of its size" if ratio > 0.0 else "at all"
             sentence = f"A typical step moves no weight matrix {least}{_rate(learning_rate)}"
             numbers = {"update_ratio": ratio, "gradient": size}

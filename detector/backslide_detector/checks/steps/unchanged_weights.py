@@ -2,11 +2,11 @@
 
 What it looks for:
     Trainable weights that are the same in all snapshots although they have a gradient (they
-    are in no optimizer, or it never steps), or that never get a gradient (something behind
-    them is detached, or they are not used), in a run that does not learn well. However well the
-    run learns: an output layer that is in no optimizer, and weights that are as random as
-    they began (evenly spread, as torch initialises them) and have a gradient, or stand before
-    everything that moves.
+    are in no optimizer, or it never steps), or that never get a gradient or only zeros
+    (something behind them is detached or has no slope, or they are not used), in a run that
+    does not learn well. However well the run learns: an output layer that is in no optimizer,
+    and weights that are as random as they began (evenly spread, as torch initialises them) and
+    have a gradient, or stand before everything that moves.
 
 Why it matters:
     That part of the network stays as random as it began.
@@ -43,6 +43,8 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _FEW_STEPS = 20
 _LARGE = 1 / 3
+_SEVERAL = 3
+_HALF = 0.5
 _ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in float32 rounding
 
 
@@ -62,7 +64,7 @@ def check(
     if weights is None:
         seen: Found | Clear | Skipped = _never_stepped(activations, learning)
     else:
-        seen = _unmoved(run, learning, weights, gradients, updates)
+        seen = _unmoved(run, learning, weights, gradients, updates, activations=activations)
     return Clear(left_out) if left_out is not None and seen == Clear() else seen
 
 
@@ -103,6 +105,8 @@ def _unmoved(
     weights: LayerHistory,
     gradients: LayerHistory | None,
     updates: LayerHistory | None,
+    *,
+    activations: LayerHistory | None,
 ) -> Found | Clear | Skipped:
     """Tensors whose statistics are identical in all snapshots."""
     span = int(weights.steps[-1] - weights.steps[0])
@@ -116,7 +120,8 @@ def _unmoved(
         if _size(gradients, weights.layers[i]) > _ROUNDED * np.nanmax(weights.abs_max[:, i])
     ]
     cut_off = [i for i in still if np.isnan(_size(gradients, weights.layers[i]))]
-    guilty = sorted(reached + cut_off)
+    silent = _silent(run, weights, gradients, activations, still)
+    guilty = sorted(reached + cut_off + silent)
     if not guilty:
         return Clear()
     everything = len(guilty) == len(weights.layers)
@@ -127,6 +132,12 @@ def _unmoved(
         why = "they have gradients, but no optimizer moves them"
         advice = (
             "Give the optimizer the parameters of this model: optimizer(model.parameters())."
+        )
+    elif silent:
+        why = "their gradient is exactly zero in every step, though units behind them fire"
+        advice = (
+            "Look for what has no slope between these layers and the loss: round(), sign(), "
+            "argmax, a comparison, a product with zero."
         )
     else:
         why = "they never get a gradient"
@@ -153,6 +164,24 @@ def _unmoved(
         numbers={"unchanged": float(len(guilty)), "tensors": float(len(weights.layers))},
         stop=everything,
     )
+
+
+def _silent(
+    run: RunEvidence,
+    weights: LayerHistory,
+    gradients: LayerHistory | None,
+    activations: LayerHistory | None,
+    still: list[int],
+) -> list[int]:
+    """Those that stand in front with gradients of zero, where nothing else explains these.
+
+    Dead units and equal or vanished weights do, so it takes units that are seen to fire.
+    """
+    zero = [i for i in still if _size(gradients, weights.layers[i]) == 0.0]
+    if activations is None or run.alike or len(zero) < _SEVERAL or not _in_front(weights, zero):
+        return []
+    dead = activations.dead_fraction[np.isfinite(activations.dead_fraction)]
+    return zero if len(dead) and dead.max() < _HALF else []
 
 
 def _not_worse(learning: Learning) -> str:
