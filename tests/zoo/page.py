@@ -22,12 +22,12 @@ Thresholds may be chosen on the development half; the held-out half shares with 
 architecture on the same data and no seed. Every run is listed in [zoo.csv](zoo.csv).
 
 What was seen before: the development half, on which the checks were written. The held-out half
-was reported on four times, on seeds 100 to 103, and the lists of what went wrong then were known
-when the checks were changed: its evidence was hardly looked at, but the names of its hard kinds
-were no secret, and kinds like them were added to the development half, in other networks and on
-other data. Faults that did nothing (a root that was never taken of zero, a logarithm that never
-got a negative number) and controls that did end badly (a rate too high in one cycle, batches of
-two that were stopped early) were mended in both halves alike.
+was reported on four times, on seeds 100 to 103, and the lists of what went wrong then were
+known when the checks were changed: its evidence was hardly looked at, but the names of its hard
+kinds were no secret, and kinds like them were added to the development half, in other networks
+and on other data. Faults that did nothing (a root that was never taken of zero, a logarithm
+that never got a negative number) and controls that did end badly (a rate too high in one cycle,
+batches of two that were stopped early) were mended in both halves alike.
 
 A faulty run should carry a finding, and an accepted label first (several are accepted where a
 fault has several names). A silent fault looks well from outside and is counted apart. A fault

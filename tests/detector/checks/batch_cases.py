@@ -99,6 +99,10 @@ def numbers(targets, answers, **changes):
     return run(given.pop("loss"), predictions=table, **given)
 
 
+PULLED = batches(
+    kind="values", loss=0.3, targets=np.tile(NUMBERS[:, :1], ROWS) + 1e-9 * NUMBERS
+)  # fmt: skip
+THERE_AND_BACK = series(np.where(np.arange(STEPS) == 50, 1e12, 1.0))
 LARGE_TARGETS = np.random.default_rng(4).normal(50.0, 10.0, 100)
 SIGMOID = history(OUTPUTS | {"5": "Sigmoid"})
 LOST_INPUTS = batches(dependence=tried(0.0), names={"cut_layer": "0"})
@@ -123,12 +127,7 @@ FOUND = {
         run(POOR, predictions=HALF_RIGHT, batches=MIXED),
         run(batches=ATTENDS),
         failing(batches=batches(targets=RANDOM.integers(0, 10, EXAMPLES.shape).astype(float))),
-        numbers(
-            NUMBERS[0], NUMBERS[1], batches=batches(
-                kind="values", loss=0.3,
-                targets=np.tile(NUMBERS[:, :1], ROWS) + 1e-9 * NUMBERS,
-            ),
-        ),
+        numbers(NUMBERS[0], NUMBERS[1], batches=PULLED),
         run(POOR, predictions=HALF_RIGHT, batches=batches(gradient_balance=1e-7, outputs=1.0)),
         run(batches=batches(gradient_balance=1e-7)),  # one output for each of ten classes
     ],
@@ -174,6 +173,7 @@ CLEAR = {
     ],
     "misaligned-batch": [
         run(batches=SOUND),
+        numbers(NUMBERS[0], NUMBERS[1], batches=PULLED, loss=THERE_AND_BACK),
         failing(batches=SOUND),
         run(batches=MIXED),  # on purpose, as it seems
         run(batches=batches(targets=RANDOM.integers(0, 10, EXAMPLES.shape).astype(float))),

@@ -38,6 +38,7 @@ References:
 import numpy as np
 
 from backslide_detector.checks.batches import are_classes, known_targets, trusted
+from backslide_detector.checks.curve import is_finite
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Batches, Floats, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -51,6 +52,7 @@ _AGREE = 0.2
 _FEW_BATCHES = 10
 _ONE_NUMBER = 1e-3
 _FEW_EXAMPLES = 4
+_AWAY = 1e6
 _NOTHING = 1e-5  # of float32 rounding alone; training to the end of a plain loss leaves more
 
 
@@ -81,9 +83,8 @@ def check(
             numbers={"agreement": value, "pairs": float(pairs)},
             stop=learning.failing,
         )
-    # Outputs that ran away leave nothing of their targets.
     fit = learning.state is not State.LEARNING or learning.leaves(_LEFT)
-    if fit and not learning.diverged and _one_number(batches, loss):
+    if fit and not (learning.diverged or _ran_away(loss)) and _one_number(batches, loss):
         return Found(
             Severity.FAILING if learning.failing else Severity.WARNING,
             f"In {len(batches)} batches the loss pulls all examples of a batch to one number. "
@@ -175,6 +176,12 @@ def _correlation(before: Floats, now: Floats) -> float:
     if before.std() == 0.0 or now.std() == 0.0:
         return 1.0
     return float(np.corrcoef(before, now)[0, 1])
+
+
+def _ran_away(loss: Series | None) -> bool:
+    """Were outputs once so large that rounding left nothing of their targets?"""
+    values = np.empty(0) if loss is None else loss.values[is_finite(loss.values)]
+    return bool(len(values)) and float(values.max()) > _AWAY * max(abs(float(values[0])), 1.0)
 
 
 def _one_number(batches: Batches, loss: Series | None) -> bool:
