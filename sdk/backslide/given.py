@@ -72,4 +72,5 @@ def described(value: object) -> str:
         case _:
             shape = getattr(value, "shape", None)
             of_shape = "" if shape is None else f" of shape {tuple(shape)}"
-            return f"a {type(value).__name__}{of_shape}"
+            name = type(value).__name__
+            return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}{of_shape}"

@@ -158,7 +158,7 @@ def nonfinite_run(uri: str) -> None:
         run.log_predictions("test", ids, labels, labels, losses=losses, scores=scores)
         run.log_predictions("val", ids, [math.nan] * 200, [math.inf] * 200)
         run.evaluate("train", [(inputs, labels)])
-        assert run.faults.counts.keys() <= {"lost: a value that is no number"}
+        assert run.faults.counts.keys() <= {"dropped: a value that is no number"}
 
 
 def train(run: Run, model, optimizer, inputs, labels) -> None:
