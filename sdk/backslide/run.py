@@ -314,8 +314,8 @@ class Run:
         for key in self._recorder.scalars(self._step, values):
             self.faults.mistake(
                 f"dropped: {NO_NUMBER}",
-                "backslide: %r is not recorded: it takes a number below 1.8e308 or a tensor of one "
-                "element, not %s",
+                "backslide: %r is not recorded: it takes a number below 1.8e308 or a tensor of "
+                "one element, not %s",
                 *(key, described(values[key])),
             )
 
