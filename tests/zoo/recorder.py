@@ -9,6 +9,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -65,8 +66,7 @@ def record(name: str, training: Callable[[Callable[..., backslide.Run]], None]) 
         name: of the run.
         training: is given a `backslide.start` without the first argument, and trains.
     """
-    logging.getLogger("backslide").setLevel(logging.ERROR)  # it would tell what is unshipped
-    with TemporaryDirectory(prefix="zoo-") as scratch:
+    with TemporaryDirectory(prefix="zoo-") as scratch, _quiet():
         spools, artifacts = Path(scratch, "spools"), Path(scratch, "artifacts")
         artifacts.mkdir()
 
@@ -81,6 +81,18 @@ def record(name: str, training: Callable[[Callable[..., backslide.Run]], None]) 
                 delivery.hurry()
             assert not delivery.state.rejected, delivery.state.problem
             return _read(name, artifacts)
+
+
+@contextmanager
+def _quiet():
+    """No word of what is not shipped yet."""
+    logger = logging.getLogger("backslide")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _read(name: str, artifacts: Path) -> RunEvidence:
