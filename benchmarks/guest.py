@@ -110,7 +110,7 @@ def layers() -> list[str]:
             for record in read(segment_path(spool, number), 0, closed=True).records
             if record.kind == Kind.SNAPSHOT
         )
-        assert tools.sync(server.uri, root).returncode == 0
+        assert tools.sync(server.uri, root).exit_code == 0
         client = MlflowClient(server.uri)
         (stored,) = client.search_runs(["0"])
         listed = client.list_artifacts(stored.info.run_id, Artifact.LAYERS)
