@@ -1,13 +1,13 @@
 """The way out of the process for what a run records: its spool, who looks after it, its end."""
 
 import shutil
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from backslide.guard import Faults
 from backslide.record.origin import Origin
 from backslide.record.recorder import Recorder
+from backslide.record.scalars import now
 from backslide.remains import tell_what_remains
 from backslide.spool.frames import Kind
 from backslide.spool.job import Job, Lock, RunState
@@ -88,8 +88,7 @@ class Outlet:
         keeper.stop()
         spool.make_room()
         keeper.tell_dropped()
-        now = time.time_ns() // 1_000_000
-        self.recorder.append(Kind.END, {"status": status, "time": now})
+        self.recorder.append(Kind.END, {"status": status, "time": now()})
         spool.close()
         self._release()
         if keeper.wait_until_shipped(deadline):
