@@ -1,137 +1,18 @@
-"""Which metric key means what: usual names are understood without settings.
+"""Which of a run's metrics is its loss, its error, its learning rate."""
 
-A key is cut into words, and every word must be known: `val/acc`, `eval_accuracy` and
-`validation_top1_accuracy` are one thing, while `kl_loss` or `test_mean_squared_error` are none
-of those looked for here and stay unread. A mapping from a usual name to the run's own key
-(`{"test_error": "metrics/miss"}`) makes that key read as if it bore the usual name, and puts
-all other keys of the same meaning aside.
-"""
-
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from types import MappingProxyType
-from typing import Final, Literal
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
 from backslide.contract import Measure
 from backslide_detector.evidence import DataSummary, ErrorRate, Predictions, Series
+from backslide_detector.keys import NO_MAPPING, Meaning, Quantity, Split, readings, split_of
 
-Split = Literal["train", "val", "test"]
-Quantity = Literal["loss", "error", "accuracy", "examples", "rate"]
-
-_SPLITS: Final[Mapping[str, Split]] = {
-    "train": "train", "training": "train", "tr": "train",
-    "val": "val", "valid": "val", "validation": "val", "dev": "val",
-    "eval": "val", "evaluation": "val",
-    "test": "test", "testing": "test",
-}  # fmt: skip
-_QUANTITIES: Final[Mapping[str, Quantity]] = {
-    "loss": "loss", "objective": "loss", "nll": "loss", "logloss": "loss", "xent": "loss",
-    "crossentropy": "loss",
-    "error": "error", "err": "error",
-    "accuracy": "accuracy", "acc": "accuracy",
-    "examples": "examples", "samples": "examples",
-    "lr": "rate",
-}  # fmt: skip
-# Words that leave the meaning as it is. "Balanced" accuracy, "squared" or "absolute" errors and
-# the parts of a sum ("kl", "aux", "reg") are not among them, on purpose.
-_AVERAGE: Final = frozenset({"avg", "average", "mean", "final", "epoch", "step", "batch"})
-_KIND: Final = frozenset({"categorical", "sparse", "binary", "multiclass", "classification"})
-_QUALIFIERS: Final[Mapping[Quantity, frozenset[str]]] = {
-    "loss": _AVERAGE
-    | _KIND
-    | {"total", "running", "smoothed", "log", "cross", "entropy", "ce", "bce"},
-    "error": _AVERAGE | _KIND | {"rate", "top1"},
-    "accuracy": _AVERAGE | _KIND | {"rate", "score", "top1"},
-    "examples": frozenset({"n", "num", "number", "of", "total"}),
-    "rate": frozenset(),
-}
 _SHARES: Final[tuple[Quantity, ...]] = ("error", "accuracy")
 _HELD_OUT: Final[tuple[Split, ...]] = ("test", "val")
-_PERCENT: Final = frozenset({"percent", "percentage", "pct", "%"})
-_WORD: Final = re.compile(r"top[-_@ ]?1(?!\d)|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|%")
-_VARIABLE: Final = re.compile(r"(?<![A-Za-z0-9])[Xx]_(?=train|test|val)|(?<=[a-z])-\d+(?=_)")
-"""scikit-learn's autologging names the variable: `accuracy_score_X_test`."""
 _MOST_EXAMPLES: Final = 1e9  # exact tests take time with the size; beyond, it is a mistake
-_LONGEST_KEY: Final = 250  # MLflow's own limit for a metric key
-
-NO_MAPPING: Final[Mapping[str, str]] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class _Meaning:
-    """What a key says: of which split (None: it names none), which quantity, how plainly."""
-
-    split: Split | None
-    quantity: Quantity
-    percent: bool
-    detours: int
-    """Words beyond the split and the quantity; the plainest key wins."""
-
-
-@lru_cache(maxsize=4096)
-def _meaning(key: str) -> _Meaning | None:
-    """Reads one key; None when any of its words is unknown or two contradict each other."""
-    if len(key) > _LONGEST_KEY:
-        return None
-    words = words_of(key)
-    if words[:1] == ["lr"] or "learning rate" in " ".join(words):
-        # Loggers append the optimiser or the parameter group: `lr-Adam/pg1`.
-        split = next((_SPLITS[word] for word in words if word in _SPLITS), None)
-        return _Meaning(split, "rate", percent=False, detours=len(words))
-    splits = {_SPLITS[word] for word in words if word in _SPLITS}
-    splits -= {"train"} if splits == {"train", "val"} else set()  # `train/val_loss`
-    quantities = {_QUANTITIES[word] for word in words if word in _QUANTITIES}
-    if not quantities and "top1" in words:
-        quantities = {"accuracy"}
-    if len(splits) > 1 or len(quantities) != 1:
-        return None
-    (quantity,) = quantities
-    percent = any(word in _PERCENT for word in words)
-    known = {*_SPLITS, *_QUANTITIES, *_PERCENT}
-    rest = [word for word in words if word not in known]
-    if not _QUALIFIERS[quantity].issuperset(rest):
-        return None
-    return _Meaning(
-        next(iter(splits), None), quantity, percent, len(rest) + rest.count("epoch")
-    )
-
-
-def words_of(key: str) -> list[str]:
-    """The words of a metric key in small letters, without numbers but `top1`'s."""
-    found = _WORD.findall(_VARIABLE.sub("", key))
-    return [re.sub(r"[^a-z0-9%]", "", word.lower()) for word in found]
-
-
-def _readings(
-    keys: Mapping[str, object],
-    wanted: tuple[Split | None, ...],
-    quantity: Quantity,
-    mapping: Mapping[str, str],
-) -> Iterator[tuple[str, _Meaning]]:
-    """Keys that mean the quantity on a wanted split, with the mapping taken into account."""
-    mapped = [
-        (own, meaning)
-        for usual, own in mapping.items()
-        if (meaning := _meaning(usual)) and meaning.quantity == quantity
-        if meaning.split in wanted
-    ]
-    if mapped:
-        yield from ((own, meaning) for own, meaning in mapped if own in keys)
-        return
-    taken = set(mapping.values())
-    for key in keys:
-        meaning = _meaning(key)
-        if (
-            meaning is not None
-            and key not in taken
-            and meaning.quantity == quantity
-            and meaning.split in wanted
-        ):
-            yield key, meaning
 
 
 def _longest(
@@ -141,7 +22,7 @@ def _longest(
     mapping: Mapping[str, str],
 ) -> Series | None:
     """The finest-grained series of a meaning; among equals the plainest name."""
-    found = [(k, m) for k, m in _readings(series, wanted, quantity, mapping) if len(series[k])]
+    found = [(k, m) for k, m in readings(series, wanted, quantity, mapping) if len(series[k])]
     if not found:
         return None
     key, _ = min(found, key=lambda item: (-len(series[item[0]]), item[1].detours, item[0]))
@@ -181,7 +62,7 @@ def learning_rate(
 ) -> Series | None:
     """The learning rate: `lr`, `learning_rate`, `lr-Adam`; of several groups the first."""
     found = [
-        (k, m) for k, m in _readings(series, (None, "train"), "rate", mapping) if len(series[k])
+        (k, m) for k, m in readings(series, (None, "train"), "rate", mapping) if len(series[k])
     ]
     return series[min(found, key=lambda item: (item[1].detours, item[0]))[0]] if found else None
 
@@ -194,14 +75,14 @@ def _error_series(
     """The longest series of error rates, in [0, 1]."""
     found: list[tuple[int, int, str, Series]] = []
     for quantity in _SHARES:
-        for key, meaning in _readings(series, wanted, quantity, mapping):
+        for key, meaning in readings(series, wanted, quantity, mapping):
             rates = _as_error(series[key], meaning)
             if rates is not None:
                 found.append((-len(rates), meaning.detours, key, rates))
     return min(found, key=lambda item: item[:3])[3] if found else None
 
 
-def _as_error(series: Series, meaning: _Meaning) -> Series | None:
+def _as_error(series: Series, meaning: Meaning) -> Series | None:
     """The same series as error rates; None when its values are no shares.
 
     A value above 1 is a percentage only when the name says so: an "error" of 3.0 may be
@@ -231,7 +112,7 @@ def error_rate(
     """
     for split in _HELD_OUT:
         for name in sorted(predictions):
-            if _split_of(name) == split and predictions[name].are_labels:
+            if split_of(name) == split and predictions[name].are_labels:
                 table = predictions[name]
                 return ErrorRate(split, table.error, len(table), f"predictions/{name}")
         metric = _last_error(series, split, mapping)
@@ -246,7 +127,7 @@ def table_of(predictions: Mapping[str, Predictions], split: str) -> Predictions 
     """The predictions on a split, which the run may call `validation` where we say `val`."""
     if split in predictions:
         return predictions[split]
-    return next((predictions[n] for n in sorted(predictions) if _split_of(n) == split), None)
+    return next((predictions[n] for n in sorted(predictions) if split_of(n) == split), None)
 
 
 def mean_loss(
@@ -279,19 +160,13 @@ def loss_of(table: Predictions, split: str) -> ErrorRate | None:
     return ErrorRate(split, float(losses.mean()), len(table), f"predictions/{split}", measure)
 
 
-def _split_of(name: str) -> Split | None:
-    """Which split a name of a table or a data set stands for."""
-    splits = {_SPLITS[word.lower()] for word in _WORD.findall(name) if word.lower() in _SPLITS}
-    return next(iter(splits)) if len(splits) == 1 else None
-
-
 def _last_error(
     series: Mapping[str, Series], split: Split, mapping: Mapping[str, str]
 ) -> tuple[str, float] | None:
     """(key, newest error rate) by the plainest key of the split."""
     found: list[tuple[int, int, str, float]] = []
     for order, quantity in enumerate(_SHARES):
-        for key, meaning in _readings(series, (split,), quantity, mapping):
+        for key, meaning in readings(series, (split,), quantity, mapping):
             rates = _as_error(series[key], meaning)
             if rates is not None and np.isfinite(rates.last):
                 found.append((meaning.detours, order, key, rates.last))
@@ -308,12 +183,12 @@ def _examples(
     """How many examples the split has, as far as the run said."""
     said: list[object] = [
         metrics[key].last
-        for key, _ in _readings(metrics, (split,), "examples", mapping)
+        for key, _ in readings(metrics, (split,), "examples", mapping)
         if len(metrics[key])
     ]
     for words in texts:
-        said += [words[key] for key, _ in _readings(words, (split,), "examples", mapping)]
-    said += [data[name].rows for name in sorted(data) if _split_of(name) == split]
+        said += [words[key] for key, _ in readings(words, (split,), "examples", mapping)]
+    said += [data[name].rows for name in sorted(data) if split_of(name) == split]
     return next((count for value in said if (count := _count(value)) is not None), None)
 
 

@@ -23,7 +23,7 @@ from backslide.ship.delivery import Delivery
 from backslide.ship.remote import Found
 from backslide.spool.job import Job
 from backslide_detector.evidence import RunEvidence, RunHead
-from backslide_detector.names import NO_MAPPING
+from backslide_detector.keys import NO_MAPPING
 from backslide_detector.store.reading import read_run
 
 QUIET = {"BACKSLIDE_OFFLINE": "1", "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false"}

@@ -17,7 +17,7 @@ from scipy.stats import theilslopes
 from backslide_detector.checks.curve import Curve, latest
 from backslide_detector.checks.subject import Subject
 from backslide_detector.evidence import RunEvidence
-from backslide_detector.names import NO_MAPPING
+from backslide_detector.keys import NO_MAPPING
 
 # Shares of what there was to learn that are left.
 _NOTHING: Final = 0.02

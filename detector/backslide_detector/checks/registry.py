@@ -18,7 +18,7 @@ from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Outcome, Result, Severity, Skipped
 from backslide_detector.inside.pair import Pair
-from backslide_detector.names import NO_MAPPING
+from backslide_detector.keys import NO_MAPPING
 
 SECTIONS: Final = (
     "What it looks for",

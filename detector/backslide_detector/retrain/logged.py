@@ -6,7 +6,7 @@ from typing import Final, Literal
 
 from backslide_detector.evidence import Series
 from backslide_detector.judgement import MetricChange
-from backslide_detector.names import words_of
+from backslide_detector.keys import words_of
 
 MOST: Final = 60
 """Keys that get a row, in alphabetical order."""

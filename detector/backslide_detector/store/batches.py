@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backslide.contract import BATCHES_SCHEMA
 from backslide_detector.evidence import Batches
-from backslide_detector.store.tables import batches_of, frozen, open_tables
+from backslide_detector.store.parquet import batches_of, frozen, open_tables
 
 ROWS: Final = 50_000
 """The SDK writes some hundreds of rows a run."""

@@ -8,7 +8,7 @@ from mlflow.entities import Run
 
 from backslide.contract import Tag
 from backslide_detector.evidence import RunHead
-from backslide_detector.store.reading import OWN_METRICS, SYSTEM
+from backslide_detector.store.histories import OWN_METRICS, SYSTEM
 
 _EVIDENCE_TAGS: Final = (Tag.LINEAGE, Tag.BASELINE, Tag.PARENT, Tag.SEED, Tag.SCHEMA)
 

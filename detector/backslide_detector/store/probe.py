@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backslide.contract import (
@@ -27,13 +26,13 @@ from backslide_detector.probe import (
     Concept,
     Course,
     Groups,
-    Numbers,
     Probe,
     ProbedExample,
     ProbedLayer,
 )
 from backslide_detector.store import documents
-from backslide_detector.store.tables import batches_of, frozen, open_tables
+from backslide_detector.store.blocks import finite, matrix, rectangle, rows_of, vector
+from backslide_detector.store.parquet import batches_of, frozen, open_tables
 
 MANIFEST: Final = "probe.json"
 UNITS: Final = 65_536
@@ -136,11 +135,11 @@ def _layers(
         name, norm, trace = row["layer"], row["gram_norm"], row["gram_trace"]
         if name is None or name in found or not _whole(norm, trace):
             continue
-        coded = _of(tables["codes"], name, "example")
-        code = _rectangle(coded, "code", CODE_WIDTH)
+        coded = rows_of(tables["codes"], name, "example")
+        code = rectangle(coded, "code", CODE_WIDTH)
         if code is None or len(code) != examples:
             continue
-        live, signatures = _channels(_of(tables["units"], name, "unit"))
+        live, signatures = _channels(rows_of(tables["units"], name, "unit"))
         found[name] = ProbedLayer(
             name=name,
             kind=row["kind"] or "",
@@ -150,39 +149,14 @@ def _layers(
             signed=bool(row["signed"]),
             gram_norm=norm,
             gram_trace=trace,
-            spectrum=_vector(row["spectrum"]),
+            spectrum=vector(row["spectrum"]),
             code=frozen((code * (row["code_scale"] or 1.0)).astype(np.float32)),
             live=live,
             signatures=signatures,
             weights=row["weights"] or "",
-            remainder=_remainder(_of(tables["remainders"], name, "sum"), examples),
+            remainder=_remainder(rows_of(tables["remainders"], name, "sum"), examples),
         )
     return tuple(found.values())
-
-
-def _of(table: pa.Table, layer: str, number: str) -> pa.Table | None:
-    """The rows of one layer in order; None unless they count from zero without a gap."""
-    rows = table.filter(pc.equal(table["layer"], layer))
-    if rows[number].null_count:
-        return None
-    numbers = rows[number].to_numpy()
-    order = np.argsort(numbers, kind="stable")
-    if not np.array_equal(numbers[order], np.arange(len(order))):
-        return None
-    return rows.take(pa.array(order))
-
-
-def _rectangle(rows: pa.Table | None, name: str, most: int) -> Numbers | None:
-    """A column of lists of equal length as finite numbers, shape (rows, length)."""
-    if rows is None or not len(rows) or rows[name].null_count:
-        return None
-    lengths = pc.list_value_length(rows[name]).to_numpy()
-    width = int(lengths[0])
-    if not 0 < width <= most or (lengths != width).any():
-        return None
-    flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    matrix: Numbers = flat.astype(np.float64).reshape(len(rows), width)
-    return matrix if np.isfinite(matrix).all() else None
 
 
 def _branches(units: pa.Table, layers: Sequence[str]) -> tuple[Branch, ...]:
@@ -196,7 +170,7 @@ def _branches(units: pa.Table, layers: Sequence[str]) -> tuple[Branch, ...]:
             waiting.append(name)
             continue
         for each in waiting:
-            live, signatures = _channels(_of(units, each, "unit"))
+            live, signatures = _channels(rows_of(units, each, "unit"))
             found.append(Branch(each, name, live, signatures))
         waiting = []
     return tuple(found)
@@ -204,44 +178,38 @@ def _branches(units: pa.Table, layers: Sequence[str]) -> tuple[Branch, ...]:
 
 def _remainder(rows: pa.Table | None, examples: int) -> NDArray[np.float32]:
     """Random sums of a layer, shape (examples, sums); empty unless all are whole."""
-    values = _rectangle(rows, "values", examples)
+    values = rectangle(rows, "values", examples)
     if rows is None or values is None or values.shape[1] != examples:
         return frozen(np.zeros((0, 0), np.float32))
-    return frozen((values * _finite(rows["scale"])[:, None]).T.astype(np.float32))
+    return frozen((values * finite(rows["scale"])[:, None]).T.astype(np.float32))
 
 
 def _channels(rows: pa.Table | None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """(live, signatures) of a layer's channels; empty unless all are whole."""
-    values = _rectangle(rows, "signature", SIGNATURE_LENGTH)
+    values = rectangle(rows, "signature", SIGNATURE_LENGTH)
     if rows is None or values is None:
         return frozen(np.zeros(0, np.bool_)), frozen(np.zeros((0, 0), np.float32))
-    scale = _finite(rows["scale"])
+    scale = finite(rows["scale"])
     live = rows["live"].fill_null(False).to_numpy().astype(np.bool_)
     return frozen(live), frozen((values * scale[:, None]).astype(np.float32))
-
-
-def _finite(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """Numbers, zero where there are none."""
-    values = column.fill_null(0.0).to_numpy().astype(np.float32)
-    return np.asarray(np.where(np.isfinite(values), values, 0.0), np.float32)
 
 
 def _groups(table: pa.Table, layers: Sequence[str], examples: int) -> dict[str, Groups]:
     """Groups by layer; a layer with one that is not whole is left out."""
     found = {}
     for layer in layers:
-        rows = _of(table, layer, "group")
-        activity = _rectangle(rows, "activity", examples)
+        rows = rows_of(table, layer, "group")
+        activity = rectangle(rows, "activity", examples)
         if rows is None or activity is None or activity.shape[1] != examples:
             continue
-        attribution = _rectangle(rows, "attribution", CONCEPTS)
-        maps = _rectangle(rows, "maps", examples * GROUP_GRID**2)
+        attribution = rectangle(rows, "attribution", CONCEPTS)
+        maps = rectangle(rows, "maps", examples * GROUP_GRID**2)
         cells = None
         if maps is not None and maps.shape[1] == examples * GROUP_GRID**2:
             cells = frozen(maps.astype(np.uint8).reshape(len(rows), examples, -1))
         found[layer] = Groups(
-            share=_vector(rows["share"].to_pylist()),
-            stability=_vector(rows["stability"].to_pylist()),
+            share=vector(rows["share"].to_pylist()),
+            stability=vector(rows["stability"].to_pylist()),
             activity=frozen(activity.astype(np.float32)),
             maps=cells,
             attribution=frozen(
@@ -254,7 +222,7 @@ def _groups(table: pa.Table, layers: Sequence[str], examples: int) -> dict[str, 
 def _concepts(rows: Rows, examples: int) -> tuple[Concept, ...]:
     found: dict[str, Concept] = {}
     for row in rows:
-        values = _matrix([row["values"]], examples)
+        values = matrix([row["values"]], examples)
         if row["concept"] and values is not None and values.shape[1] == examples:
             concept = Concept(row["concept"], row["kind"] or "given", frozen(values[0]))
             found.setdefault(concept.name, concept)
@@ -310,24 +278,6 @@ def _picture(content: bytes | None) -> bytes | None:
     if content is None or len(content) > THUMBNAIL_BYTES or not content.startswith(PNG):
         return None
     return content
-
-
-def _matrix(lists: Sequence[Any], most: int) -> Numbers | None:
-    """Lists of equal length as finite rows, shape (m, length); None otherwise."""
-    if not lists or any(entry is None for entry in lists):
-        return None
-    width = len(lists[0])
-    if not 0 < width <= most or any(len(entry) != width for entry in lists):
-        return None
-    matrix = np.array(
-        [[np.nan if value is None else value for value in entry] for entry in lists], np.float64
-    )
-    return matrix if np.isfinite(matrix).all() else None
-
-
-def _vector(values: Sequence[float | None] | None) -> Numbers:
-    numbers = [np.nan if value is None else value for value in values or ()]
-    return frozen(np.array(numbers, dtype=np.float64))
 
 
 def _number(value: float | None) -> float:

@@ -4,15 +4,15 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric as MetricRow
-from mlflow.entities import Run, RunTag
+from mlflow.entities import RunTag
 from mlflow.exceptions import MlflowException
 
 from backslide.contract import (
@@ -28,8 +28,8 @@ from backslide_detector.store import Writes
 from backslide_detector.store.heads import head_of, last_logged
 from backslide_detector.store.kept import KeptParts
 from backslide_detector.store.reading import read_inside, read_run
+from backslide_detector.store.runs import Runs
 
-PAGE: Final = 1_000
 LINEAGE_RUNS: Final = 100
 CHAMPION: Final = "champion"
 KEPT_INSIDES: Final = 48
@@ -65,11 +65,10 @@ class MlflowStore:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         self._uri = uri
         self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        self._names = frozenset(experiments)
+        self._runs = Runs(self._client, experiments)
         self._mapping = dict(mapping or {})
         self._published: set[str] = set()
         self._publishing = threading.Lock()
-        self._experiments: list[tuple[str, str]] = []
         self._parts = KeptParts()
         self._insides: dict[tuple[str, str], Inside] = {}
         self._keeping = threading.Lock()
@@ -91,13 +90,13 @@ class MlflowStore:
         )
         plain = f"{_ALIVE} and tags.`{Tag.CLIENT}` IS NULL and attributes.start_time > {born}"
         with self._translated():
-            self._list_experiments()
+            self._runs.list_experiments()
             found = {
                 run.info.run_id: run
                 for text in filters
-                for run in self._search(self._watched(), text, "attributes.start_time ASC")
+                for run in self._runs.search(text, "attributes.start_time ASC")
             }
-            for run in self._search(self._watched(), plain, "attributes.start_time ASC"):
+            for run in self._runs.search(plain, "attributes.start_time ASC"):
                 beats = Metric.LAST_SEEN in run.data.metrics
                 if not beats and last_logged(run) > since:
                     found[run.info.run_id] = run
@@ -110,13 +109,13 @@ class MlflowStore:
         if not run_ids:
             return []
         with self._translated():
-            found = self._by_id(run_ids)
+            found = self._runs.by_id(run_ids)
             if len(found) < len(run_ids):  # deleted, or of an experiment that is new
-                self._list_experiments()
-                found = self._by_id(run_ids)
+                self._runs.list_experiments()
+                found = self._runs.by_id(run_ids)
             heads = [head_of(run) for run in found]
             if nameless := [head.run_id for head in heads if head.lineage is None]:
-                models = self._models(nameless)
+                models = self._runs.models(nameless)
                 heads = [
                     replace(head, lineage=head.lineage or models.get(head.run_id))
                     for head in heads
@@ -128,10 +127,7 @@ class MlflowStore:
         # The filter language has no escape: what cannot be quoted is matched loosely.
         pattern = re.sub(r"['\"%\\]", "_", name)
         with self._translated():
-            if not self._experiments:
-                self._list_experiments()
-            tagged = self._search(
-                self._watched(),
+            tagged = self._runs.search(
                 f"tags.`{Tag.LINEAGE}` LIKE '{pattern}'",
                 "attributes.start_time DESC",
                 limit=LINEAGE_RUNS,
@@ -147,7 +143,7 @@ class MlflowStore:
     def champion(self, lineage: str, run_ids: Sequence[str]) -> str | None:
         """By the alias of the registered model."""
         with self._translated():
-            registered = self._models(run_ids) if run_ids else {}
+            registered = self._runs.models(run_ids) if run_ids else {}
             for name in dict.fromkeys((lineage, *sorted(set(registered.values())))):
                 if run := self._behind_alias(name):
                     return run
@@ -251,52 +247,6 @@ class MlflowStore:
         why = re.search(r"\[Errno -?\d+\] [\w ]+|timed out", line)
         return f"the MLflow server at {self._uri} does not answer: {why[0] if why else line}"
 
-    def _watched(self) -> list[str]:
-        """Ids of the experiments of the settings."""
-        return [
-            key for key, name in self._experiments if not self._names or name in self._names
-        ]
-
-    def _list_experiments(self) -> None:
-        """A search must name its experiments; `changed` lists them anew each time."""
-        found = _paged(
-            lambda token: self._client.search_experiments(max_results=PAGE, page_token=token)
-        )
-        self._experiments = [(item.experiment_id, item.name) for item in found]
-
-    def _by_id(self, run_ids: Sequence[str]) -> list[Run]:
-        """The runs with these ids, of whatever experiment."""
-        listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-        every = [key for key, _ in self._experiments]
-        text = f"attributes.run_id IN ({listed})"
-        return self._search(every, text, "attributes.start_time ASC")
-
-    def _search(
-        self, experiments: list[str], text: str, order: str, limit: int | None = None
-    ) -> list[Run]:
-        if not experiments:
-            return []
-        found = []
-        for run in _paged(
-            lambda token: self._client.search_runs(
-                experiments,
-                filter_string=text,
-                max_results=min(limit or PAGE, PAGE),
-                order_by=[order],
-                page_token=token,
-            )
-        ):
-            found.append(run)
-            if limit is not None and len(found) >= limit:
-                break
-        return found
-
-    def _models(self, run_ids: Sequence[str]) -> dict[str, str]:
-        """The registered model that each run's model went to."""
-        listed = ", ".join(f"'{run_id}'" for run_id in run_ids)
-        versions = self._client.search_model_versions(f"run_id IN ({listed})")
-        return {version.run_id: version.name for version in versions}
-
 
 def _state_of(view: str) -> object:
     try:
@@ -304,14 +254,3 @@ def _state_of(view: str) -> object:
     except ValueError:
         return None
     return value.get("state") if isinstance(value, dict) else None
-
-
-def _paged(fetch: Callable[[str | None], Any]) -> Iterator[Any]:
-    """Everything behind MLflow's page tokens."""
-    token: str | None = None
-    while True:
-        page = fetch(token)
-        yield from page
-        token = page.token
-        if not token:
-            return

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from backslide.contract import SKETCH_COLUMNS, SKETCH_LAYOUT, SKETCH_ROWS, sketch_schema
 from backslide_detector.evidence import Sketch
-from backslide_detector.store.tables import batches_of, frozen, open_tables
+from backslide_detector.store.parquet import batches_of, frozen, open_tables
 
 
 def read_sketch(path: Path, problems: list[str]) -> Sketch | None:

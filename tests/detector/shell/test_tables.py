@@ -19,6 +19,7 @@ from backslide.record.data import summarise
 from backslide.record.predictions import outcomes
 from backslide.ship import parts
 from backslide_detector.store import tables
+from backslide_detector.store.layers import SNAPSHOTS, STATISTICS, read_layers
 from backslide_detector.store.sketches import read_sketch
 
 
@@ -43,7 +44,7 @@ def layers(steps: range, names: tuple[str, ...] = ("a", "b")) -> pa.Table:
             "role": "activation",
             "count": 64,
             "histogram": [step % 7] * HISTOGRAM_BINS,
-            **dict.fromkeys(tables._STATISTICS, step + depth / 10),
+            **dict.fromkeys(STATISTICS, step + depth / 10),
         }
         for step in steps
         for depth, name in enumerate(names)
@@ -85,7 +86,7 @@ def test_layers_become_one_grid_a_role(tmp_path):
         write(layers(range(5), ("late", "early")[::-1]), tmp_path / "0"),
         write(layers(range(5, 8), ("early", "late")), tmp_path / "1"),
     ]
-    found = tables.read_layers(paths, {"early": "Linear"}, problems := [])
+    found = read_layers(paths, {"early": "Linear"}, problems := [])
     history = found[Role.ACTIVATION]
     assert (problems, list(found)) == ([], [Role.ACTIVATION])
     assert (history.layers, history.kinds) == (("early", "late"), ("Linear", ""))
@@ -96,8 +97,8 @@ def test_layers_become_one_grid_a_role(tmp_path):
 
 def test_snapshots_are_thinned_evenly_with_both_ends(tmp_path):
     path = write(layers(range(0, 3_000, 2), ("a",)), tmp_path / "0")
-    steps = tables.read_layers([path], {}, [])[Role.ACTIVATION].steps
-    assert len(steps) <= tables.SNAPSHOTS
+    steps = read_layers([path], {}, [])[Role.ACTIVATION].steps
+    assert len(steps) <= SNAPSHOTS
     assert (steps[0], steps[-1]) == (0, 2_998)
     assert set(np.diff(steps)) <= {4, 6}
 
@@ -148,11 +149,11 @@ def test_lists_that_are_no_histograms_are_refused(tmp_path):
     table = layers(range(2)).to_pydict()
     table["histogram"] = [[1] * 1_000_000, *([[1]] * 3)]
     path = write(pa.table(table, schema=LAYERS_SCHEMA), tmp_path / "0")
-    assert tables.read_layers([path], {}, problems := []) == {}
+    assert read_layers([path], {}, problems := []) == {}
     assert "lists longer than" in problems[0]
     table["histogram"] = [[1]] * 4
     path = write(pa.table(table, schema=LAYERS_SCHEMA), tmp_path / "1")
-    history = tables.read_layers([path], {}, [])[Role.ACTIVATION]
+    history = read_layers([path], {}, [])[Role.ACTIVATION]
     assert history.histogram.sum() == 0
 
 
@@ -187,7 +188,7 @@ def test_nulls_where_none_belong_are_survived(tmp_path):
     table[0] |= {"step": None, "layer": None}
     table[1] |= {"depth": None, "count": None, "mean": None, "histogram": None}
     path = write(pa.Table.from_pylist(table, schema=LAYERS_SCHEMA), tmp_path / "0")
-    history = tables.read_layers([path], {}, [])[Role.ACTIVATION]
+    history = read_layers([path], {}, [])[Role.ACTIVATION]
     assert np.isnan(history.mean[0, history.layers.index("b")])
 
 
@@ -200,7 +201,7 @@ def test_random_bytes_and_mutations_never_crash(tmp_path):
             content[place] = random.integers(256)
         path = tmp_path / f"{trial}"
         path.write_bytes(content)
-        tables.read_layers([path], {}, [])
+        read_layers([path], {}, [])
 
 
 def test_a_sketch_is_read_as_it_was_written_and_damage_is_told(tmp_path):
