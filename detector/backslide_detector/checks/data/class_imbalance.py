@@ -19,7 +19,10 @@ What to do:
     more of the rare ones, and judge by recall per class.
 
 When it is wrong:
-    Imbalance alone is no fault: where the rare classes are found, this is a note.
+    Imbalance alone is no fault: where the rare classes are found, this is a note. So it is
+    where one of two classes is rare by nature, as with clicks: the network tells its
+    examples from the others, expects as many as there are, and even among those that it
+    finds likeliest fewer than half are of the class, so that to predict the other is right.
 
 References:
     Buda et al. (2018), A systematic study of the class imbalance problem in convolutional
@@ -29,6 +32,8 @@ References:
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import mannwhitneyu
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import typical
@@ -41,6 +46,8 @@ _FEW = 30
 _RECALL = 0.3
 _BATCHES = 20
 _TRUSTED = 0.95
+_AS_OFTEN = 1.5
+_CHANCE = 1e-3
 
 
 def check(
@@ -76,6 +83,8 @@ def check(
     )
     if recall >= _RECALL or share <= true:
         return Clear(f"{text}.")
+    if drawn is None and len(counts) == 2 and _rare_by_nature(table, concerned):
+        return Clear(f"{text}, and no more can be told apart by what the network answers.")
     return Found(
         Severity.WARNING,
         f"{text}, while {largest!r} is predicted for {share:.0%} and right for {true:.0%}.",
@@ -85,6 +94,24 @@ def check(
         since_step=0,
         numbers={"recall": recall, "largest_share": share, "rare_classes": float(len(rare))},
     )
+
+
+def _rare_by_nature(table: Predictions, rare: NDArray[np.bool_]) -> bool:
+    """Whether to predict the commoner of two classes is right nearly everywhere.
+
+    That is so for well-founded probabilities which rank the examples of the rare class above
+    the others (rank-sum test), but none of them as likely.
+    """
+    if table.score is None or not np.isfinite(table.score).all() or rare.all():
+        return False
+    says_rare = np.asarray(table.correct) == rare
+    likely = np.where(says_rare, table.score, 1.0 - table.score)
+    often, expected = float(rare.mean()), float(likely.mean())
+    if not often / _AS_OFTEN <= expected <= often * _AS_OFTEN:
+        return False
+    ranked = mannwhitneyu(likely[rare], likely[~rare], alternative="greater")
+    likeliest = np.argsort(-likely, kind="stable")[: int(rare.sum())]
+    return bool(ranked.pvalue < _CHANCE and rare[likeliest].mean() < 1 / 2)
 
 
 def _drawn(batches: Batches | None, counts: Mapping[str, int]) -> dict[str, int] | None:
