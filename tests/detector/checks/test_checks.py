@@ -195,7 +195,9 @@ FOUND = {
             0.3 * batch_cases.NUMBERS[0],
             loss=series(20.0 + noise()),
             batches=batch_cases.batches(
-                kind="values", targets=batch_cases.NUMBERS, loss=1.0 + noise(SNAPSHOTS)
+                kind="values",
+                targets=batch_cases.NUMBERS,
+                loss=1.0 + noise()[:: STEPS // SNAPSHOTS],
             ),
         ),
     ],
@@ -317,6 +319,14 @@ CLEAR = {
         failing(weights=ONE_CRUSHED, shrink=1e-4),  # zero may be a straight line's best
         run(weights=NORMED, predictions={}, data={}),
         failing(shrink=9e-4),
+        batch_cases.numbers(  # another loss than the squared errors, which do not move it
+            batch_cases.NUMBERS[0],
+            0.3 * batch_cases.NUMBERS[0],
+            loss=series(20.0 + noise()),
+            batches=batch_cases.batches(
+                kind="values", targets=batch_cases.NUMBERS, loss=0.01 + 0.1 * noise(SNAPSHOTS)
+            ),
+        ),
         failing(  # what is left over swings with the batches, as under another loss
             series(20.0 + noise(scale=5.0)),
             batches=batch_cases.batches(cross_entropy=1.0, loss=2.3 + noise(SNAPSHOTS)),

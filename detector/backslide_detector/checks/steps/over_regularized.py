@@ -40,7 +40,7 @@ import numpy as np
 from backslide_detector.checks.batches import FEW
 from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Series
+from backslide_detector.evidence import Batches, Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SHRUNK = 0.1
@@ -49,6 +49,7 @@ _SEVERAL = 2
 _FAST = 0.01
 _MOST = 0.6
 _STEADY = 0.03
+_FOLLOWS = 0.5
 _STILL = 0.7
 _ONE_CLASS = 0.95
 
@@ -122,8 +123,8 @@ def _penalty(batches: Batches, loss: Series, learning: Learning) -> float | None
     _, at, rows = np.intersect1d(loss.steps, batches.steps, return_indices=True)
     cost, logged = batches.numbers["loss"][rows], loss.values[at]
     varies = np.array([_variance(batches, row) for row in rows])
-    # Numbers need no proof: read wrongly, they leave no steady rest.
-    known = np.full(len(rows), "classes" not in batches.answers)
+    numbers = "classes" not in batches.answers
+    known = np.full(len(rows), numbers)
     known |= batches.numbers["cross_entropy"][rows] >= _ONE_CLASS
     known &= np.isfinite(cost) & np.isfinite(logged) & (logged > 0.0)
     cost, logged, varies = cost[known], logged[known], varies[known]
@@ -132,11 +133,20 @@ def _penalty(batches: Batches, loss: Series, learning: Learning) -> float | None
         return None
     rest = (logged - cost)[half:]
     share, fallen = float(np.median(rest / logged[half:])), float(np.median(cost[half:]))
-    steady = np.median(np.abs(np.diff(rest))) <= _STEADY * np.median(rest)
+    moves, wobble = _moves(rest), _moves(cost[half:])
+    steady = moves <= _STEADY * np.median(rest)
+    # Another loss read as squared errors does not follow them from batch to batch.
+    if numbers and moves > _FOLLOWS * wobble:
+        return None
     # A mean far from zero is learned first, by the bias alone, and costs most.
     guess = np.fmin(np.median(cost[:FEW]), np.median(varies[half:]))
     short = fallen >= _STILL * guess or learning.lags
     return share if share >= _MOST and steady and short else None
+
+
+def _moves(values: Floats) -> float:
+    """How far values go from one batch to the next."""
+    return float(np.median(np.abs(np.diff(values))))
 
 
 def _variance(batches: Batches, row: int) -> float:
