@@ -21,6 +21,8 @@ _AGREES: Final = 0.05
 _LATE: Final = 0.25
 _ONE_ANSWER: Final = 0.02
 _ONE_ANSWER_AT_ALL: Final = 1e-5
+_AWAY: Final = 10.0
+_ONE_HALF: Final = 0.5
 _NO_RANGE: Final = 1e-30
 _FAR: Final = 300.0  # spreads of the targets that an output may be away
 
@@ -59,8 +61,9 @@ def looked_at(batches: Batches) -> float:
 def trusted(batches: Batches, loss: Series | None) -> NDArray[np.bool_]:
     """Of which batches the targets are known, shape (s,).
 
-    Classes always are. Numbers are if the loss that was logged in that step is the mean of
-    squares that they were inferred under.
+    Classes are, unless the loss has run away and is no cross-entropy: such outputs stand out
+    in some column whatever was asked of them. Numbers are if the loss that was logged in that
+    step is the mean of squares that they were inferred under.
     """
     classes = np.array([kind == "classes" for kind in batches.answers], dtype=bool)
     if loss is None or not len(loss):
@@ -68,6 +71,8 @@ def trusted(batches: Batches, loss: Series | None) -> NDArray[np.bool_]:
     at = np.searchsorted(loss.steps, batches.steps).clip(max=len(loss) - 1)
     same = loss.steps[at] == batches.steps
     inferred, logged = batches.numbers["loss"], loss.values[at]
+    away = same & (logged > _AWAY * max(abs(float(loss.values[0])), 1.0))
+    classes &= ~away | (batches.numbers["cross_entropy"] >= _ONE_HALF)
     agrees = np.abs(inferred - logged) <= _AGREES * np.abs(logged)
     # Outputs that have run away leave nothing of the targets but rounding.
     spread = batches.numbers["target_high"] - batches.numbers["target_low"]

@@ -49,7 +49,6 @@ _SEVERAL = 2
 _FAST = 0.01
 _MOST = 0.6
 _STEADY = 0.03
-_FOLLOWS = 0.5
 _STILL = 0.7
 _ONE_CLASS = 0.95
 
@@ -136,7 +135,7 @@ def _penalty(batches: Batches, loss: Series, learning: Learning) -> float | None
     moves, wobble = _moves(rest), _moves(cost[half:])
     steady = moves <= _STEADY * np.median(rest)
     # Another loss read as squared errors does not follow them from batch to batch.
-    if numbers and moves > _FOLLOWS * wobble:
+    if numbers and moves > wobble:
         return None
     # A mean far from zero is learned first, by the bias alone, and costs most.
     guess = np.fmin(np.median(cost[:FEW]), np.median(varies[half:]))
