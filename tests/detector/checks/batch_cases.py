@@ -192,9 +192,6 @@ CLEAR = {
         run(batches=SOUND),
         failing(batches=SOUND),
         run(batches=batches(targets=SORTED)),
-        # Outputs that ran away look like classes, whatever was asked of them.
-        failing(series(np.where(np.arange(STEPS) < 5, 2.0, 1e5)),
-                batches=batches(targets=SORTED, cross_entropy=0.0)),
         numbers(NUMBERS[0], NUMBERS[0] + 0.3 * NUMBERS[1],
                 batches=batches(targets=SORTED_NUMBERS, kind="values")),
     ],
@@ -227,6 +224,11 @@ SKIPPED = {
         run(batches=batches(kind="")),
         run(batches=batches(targets=np.zeros(EXAMPLES.shape))),
         run(batches=batches(kind="values")),  # of another loss
+        # Outputs that ran away look like classes, whatever was asked of them.
+        failing(
+            series(np.where(np.arange(STEPS) < 5, 2.0, 1e5)),
+            batches=batches(targets=SORTED, cross_entropy=0.0),
+        ),
     ],
     "train-eval-mismatch": [ABSENT, run(batches=batches(trial_eval_distance=np.nan))],
     "output-range-mismatch": [run(), run(predictions={}, batches=SOUND)],
