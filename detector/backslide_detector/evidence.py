@@ -104,9 +104,11 @@ class Batches:
             where not measured.
         names: the columns of layers (`mixing_layer`, `cut_layer`), each of length s.
         structural: `mixing_structural`, shape (s,).
-        answers: how outputs are to be read: "classes", "values" or "", length s.
+        answers: how outputs are to be read: "classes", "dense", "values", "vectors" or "",
+            length s.
         digests: fingerprints of the first examples of each batch.
-        predictions, targets: of the same examples; empty where `answers` is "", NaN for a
+        predictions, targets: of the same examples (where "dense", of as many places of each);
+            empty where `answers` is "", NaN for a
             target that is not known.
     """
 

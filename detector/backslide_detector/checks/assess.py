@@ -14,6 +14,7 @@ from backslide_detector.checks.stated import (
     is_lost,
     is_summed,
     is_warming_up,
+    places_skill,
     predicted_error,
     recent,
     regression_fit,
@@ -53,6 +54,7 @@ def assess(
         regression=regression_fit(run),
         gaining=_gaining(validation_loss),
         squares=are_squares(run.batches, loss),
+        places=places_skill(run, loss),
         spread=None if run.batches is None else spread(run.batches, loss),
     )
     if loss is not None and is_lost(loss, finished=run.finished):

@@ -22,10 +22,14 @@ _NEARLY_ALL: Final = 0.95
 _FEW_PAIRS: Final = 10
 _CHANCE: Final = 0.05
 _ALIKE: Final = 0.02
+_OFTEN_EACH: Final = 20
 
 
 def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
-    """Class shares in the training data, else among the predicted targets, shape (k,)."""
+    """Class shares in the training data, else among the predicted targets, shape (k,).
+
+    Of a class at each place of an example: those in the batches that were looked at.
+    """
     counts: Mapping[str, int] = {}
     described = sorted(
         run.data.values(), key=lambda d: (d.name not in ("train", "training"), d.name)
@@ -35,8 +39,25 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     for _, table in sorted(run.predictions.items()):
         if not counts and table.are_labels:
             counts = Counter(map(str, table.targets))
+    counts = counts or _counts_of_places(run)
     shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
     return shares / shares.sum() if len(shares) > 1 else None
+
+
+def _counts_of_places(run: RunEvidence) -> Mapping[str, int]:
+    """How often each class is the target at a place; nothing where many were hardly seen."""
+    batches = run.batches
+    if batches is None or 2 * sum(kind == "dense" for kind in batches.answers) < len(batches):
+        return {}
+    told = [
+        t for t, kind in zip(batches.targets, batches.answers, strict=True) if kind == "dense"
+    ]
+    targets = np.concatenate([each[np.isfinite(each)] for each in told])
+    classes, counts = np.unique(targets, return_counts=True)
+    # The entropy of few counts is too low: a large vocabulary takes more than a run shows.
+    if len(targets) < _OFTEN_EACH * len(classes):
+        return {}
+    return {str(int(label)): int(number) for label, number in zip(classes, counts, strict=True)}
 
 
 def training_examples(run: RunEvidence) -> int | None:
@@ -71,6 +92,31 @@ def sampled_error(run: RunEvidence, loss: Series | None) -> float | None:
         known += int(told.sum())
         wrong += int((batches.predictions[index][told] != targets[told]).sum())
     return wrong / known if known >= _FEW_ANSWERS else None
+
+
+def places_skill(run: RunEvidence, loss: Series | None) -> float | None:
+    """How far the loss at the newest batches' places is below guessing their class shares.
+
+    A few places stand for all of an example, so they are weighed against themselves.
+    """
+    batches = run.batches
+    if batches is None or not len(batches):
+        return None
+    fits = batches.numbers["cross_entropy"] >= _NEARLY_ALL
+    rows = [
+        index
+        for index in range(*newest(batches, loss).indices(len(batches)))
+        if batches.answers[index] == "dense" and fits[index]
+    ]
+    if len(rows) < _FEW_BATCHES:
+        return None
+    targets = np.concatenate([batches.targets[index] for index in rows])
+    classes, counts = np.unique(targets[np.isfinite(targets)], return_counts=True)
+    if len(classes) < 2 or counts.sum() < _OFTEN_EACH * len(classes):
+        return None
+    shares = counts / counts.sum()
+    costs = batches.numbers["loss"][rows]
+    return float(1.0 + np.mean(costs) / (shares * np.log(shares)).sum())
 
 
 def is_lost(loss: Series, *, finished: bool) -> bool:

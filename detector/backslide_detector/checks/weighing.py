@@ -50,6 +50,8 @@ class Facts:
     """The loss is a mean of squares; None where that is not known."""
     spread: Spread | None
     """Of targets of several numbers."""
+    places: float | None = None
+    """How far the loss is below a constant guess where there is a class at each place."""
 
     @property
     def blind(self) -> bool:
@@ -111,8 +113,8 @@ class Facts:
 
     def loss_skill(self) -> float | None:
         """How far the loss is below the constant guess, or below its start."""
-        if self.shape is None or self.shape.n < 2 * FEW_STEPS / 5:
-            return None
+        if self.shape is None or self.shape.n < 2 * FEW_STEPS / 5 or self.places is not None:
+            return self.places
         start, end = self.shape.initial, self.shape.final
         if self.guess and start > self.guess / 1.5:
             # A cross-entropy in nats, unless it starts far above; then a blown-up start and a

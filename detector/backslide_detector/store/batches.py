@@ -17,7 +17,7 @@ ROWS: Final = 50_000
 """The SDK writes some hundreds of rows a run."""
 
 _LISTS: Final = ("digests", "predictions", "targets")
-LATER: Final = ("output_spread", "target_spread", "memory")
+LATER: Final = ("output_spread", "target_spread", "memory", "optimizer_steps")
 """Columns that runs of earlier versions lack."""
 
 _LONGEST: Final = 1_024
@@ -25,7 +25,7 @@ _NAMES: Final = ("mixing_layer", "cut_layer")
 _NUMBERS: Final = tuple(
     field.name
     for field in BATCHES_SCHEMA
-    if pa.types.is_float32(field.type) or field.name == "outputs"
+    if pa.types.is_float32(field.type) or field.name in ("outputs", "optimizer_steps")
 )
 
 

@@ -55,6 +55,7 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("step", pa.int64()),
         ("examples", pa.int32()),
         ("training", pa.bool_()),
+        ("optimizer_steps", pa.int32()),
         ("input_mean", pa.float32()),
         ("input_std", pa.float32()),
         ("input_rms", pa.float32()),
@@ -92,22 +93,25 @@ BATCHES_SCHEMA: Final = pa.schema(
 )
 """One row a sampled step: the first batch that the model got in it, as `model(inputs)` saw it.
 
-`training`: the model was in training mode. Inputs are described by the first tensor among the
-arguments, over at most 64 examples (the first ones) and 1,024 features of each; `input_*` are
-NaN where the inputs are integers. `input_spread_ratio`: largest over smallest standard
-deviation of the features that vary; `input_offset`: median over them of |mean| / std;
-`input_constant_fraction`: share of features that are the same in all examples. `digests`: a
-fingerprint of each example, equal for equal inputs.
+`training`: the model was in training mode. `optimizer_steps`: steps that all optimizers
+have made so far. Inputs are described by the first tensor among the arguments, over at most
+64 examples (the first ones) and 1,024 features of each; `input_*` are NaN where the inputs
+are integers. `input_spread_ratio`: largest over smallest standard deviation of the features
+that vary; `input_offset`: median over them of |mean| / std; `input_constant_fraction`:
+share of features that are the same in all examples. `digests`: a fingerprint of each
+example, equal for equal inputs.
 
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
-numbers), `values` (one number an example), `vectors` (several numbers; both lists are empty),
-or "" (not known). Targets are inferred from the gradient at the output, NaN where it says
-nothing. Those of values and vectors, with `target_low`, `target_high` and `target_spread`, hold
-if the loss is a mean of squares, which `loss` tells: the batch's loss under that reading, to be
-compared with the one logged. `output_spread` and `target_spread`: how far examples are apart,
-the root of the variance over the examples (of n - 1), averaged over the outputs; the square of
-the latter is what the best constant answer costs. `outputs`: numbers that the network answers
-with for an example.
+numbers), `dense` (the same at a few places of the examples, tokens or pixels: as many of
+each example, one after the other), `values` (one number an example), `vectors` (several
+numbers; both lists are empty), or "" (not known). Targets are inferred from the gradient at
+the output, NaN where it says nothing. Those of values and vectors, with `target_low`,
+`target_high` and `target_spread`, hold if the loss is a mean of squares, which `loss`
+tells: the batch's loss under that reading, to be compared with the one logged.
+`output_spread` and `target_spread`: how far examples are apart, the root of the variance
+over the examples (of n - 1), averaged over the outputs; the square of the latter is what
+the best constant answer costs. `outputs`: numbers that the network answers with for an
+example.
 `gradient_balance`: of the gradient at the output, the sum over the batch as a share of the sum
 of magnitudes, the median over outputs; zero where the loss weighs examples against each other.
 NaN for batches of more than 64 examples. `cross_entropy`: share of the examples whose gradient

@@ -289,6 +289,8 @@ class Watch:
                 row = self._parameters.of(parameter).weight
                 sample.summary.add(row, local(parameter.detach()))
         capture = None if self._batches is None else self._batches.take()
+        if capture is not None:
+            capture.optimizer_steps = self._steps.taken
         transfer = sample.summary.finish()
         self._flights.start(
             Flight(step, time.time(), sample, transfer, self._steps.rates, capture)

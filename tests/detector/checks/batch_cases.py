@@ -10,6 +10,7 @@ from tests.detector.checks.builders import (
     RISING,
     SNAPSHOTS,
     STEPS,
+    STUCK,
     WEIGHTS,
     failing,
     history,
@@ -41,13 +42,15 @@ def batches(
     kind: str = "classes",
     names: dict[str, str] | None = None,
     structural: bool = False,
+    answered: np.ndarray | None = None,
     **numbers,
 ) -> Batches:
     """Batches of a sound run with some things changed; numbers broadcast to the snapshots."""
     wanted = targets(examples) if callable(targets) else targets
     columns = [f.name for f in BATCHES_SCHEMA if str(f.type) == "float"]
     usual = dict.fromkeys(columns, np.nan) | {
-        "outputs": 10.0, "input_rms": 1.0, "input_abs_max": 4.0, "input_spread_ratio": 3.0,
+        "outputs": 10.0, "optimizer_steps": np.arange(SNAPSHOTS) * (STEPS // SNAPSHOTS) + 1,
+        "input_rms": 1.0, "input_abs_max": 4.0, "input_spread_ratio": 3.0,
         "loss": 1.0, "gradient_balance": 0.1,
         "target_low": np.nan if kind == "classes" else float(wanted.min()),
         "target_high": np.nan if kind == "classes" else float(wanted.max()),
@@ -70,7 +73,7 @@ def batches(
         structural=np.full(SNAPSHOTS, structural),
         answers=(kind,) * SNAPSHOTS,
         digests=tuple(examples),
-        predictions=tuple(wanted),
+        predictions=tuple(wanted if answered is None else answered),
         targets=tuple(wanted),
     )
 
@@ -107,6 +110,14 @@ LARGE_TARGETS = np.random.default_rng(4).normal(50.0, 10.0, 100)
 SIGMOID = history(OUTPUTS | {"5": "Sigmoid"})
 LOST_INPUTS = batches(dependence=tried(0.0), names={"cut_layer": "0"})
 MIXED = batches(mixing=tried(0.4), names={"mixing_layer": "0"})
+OTHERS = RANDOM.integers(0, 10, EXAMPLES.shape).astype(float)
+DENSE = {"kind": "dense", "cross_entropy": 1.0}
+AT_PLACES = {"data": {}, "predictions": {}}
+"""A class at each place is neither counted nor evaluated by anybody else."""
+GUESSED = batches(answered=OTHERS, loss=np.log(10), **DENSE)
+LEARNED = batches(loss=0.5, **DENSE)
+SELDOM = batches(optimizer_steps=1.0)
+GATHERED = batches(optimizer_steps=STEPS / 16)
 ATTENDS = batches(mixing=tried(0.02), names={"mixing_layer": "0"}, structural=True)
 WORSE = batches(trial_eval_loss=tried(3.0))
 BAD_VALIDATION = {"predictions": predictions(labels(), np.roll(labels(), 1))}
@@ -127,13 +138,14 @@ FOUND = {
         run(POOR, predictions=HALF_RIGHT, batches=MIXED),
         run(batches=ATTENDS),
         failing(batches=batches(targets=RANDOM.integers(0, 10, EXAMPLES.shape).astype(float))),
+        run(POOR, batches=batches(targets=OTHERS, answered=OTHERS[::-1], **DENSE), **AT_PLACES),
         numbers(NUMBERS[0], NUMBERS[1], batches=PULLED),
         run(POOR, predictions=HALF_RIGHT, batches=batches(gradient_balance=1e-7, outputs=1.0)),
         run(batches=batches(gradient_balance=1e-7)),  # one output for each of ten classes
     ],
     "repeated-batch": [
         run(batches=batches(FIRST), data=KNOWN),
-        run(batches=batches(FIRST), **BAD_VALIDATION),
+        run(batches=batches(FIRST), **(BAD_VALIDATION | {"data": {}})),
     ],
     "ordered-batches": [
         failing(batches=batches(targets=SORTED)),
@@ -176,6 +188,7 @@ CLEAR = {
         numbers(NUMBERS[0], NUMBERS[1], batches=PULLED, loss=THERE_AND_BACK),
         failing(batches=SOUND),
         run(batches=MIXED),  # on purpose, as it seems
+        run(STUCK, batches=GUESSED, **AT_PLACES),
         run(batches=batches(targets=RANDOM.integers(0, 10, EXAMPLES.shape).astype(float))),
         failing(batches=batches(  # noise of half the labels
             targets=np.where(RANDOM.random(EXAMPLES.shape) < 0.5, truth(EXAMPLES), 3.0))),
@@ -185,6 +198,7 @@ CLEAR = {
     "repeated-batch": [
         run(batches=SOUND, data=KNOWN),
         run(batches=batches(FIRST), data=FULL_BATCH),
+        run(batches=batches(EXAMPLES % 300), **(BAD_VALIDATION | {"data": {}})),
         run(batches=batches(FIRST), data={}),  # perhaps that is all there is
         failing(batches=batches(EXAMPLES % 4), data=KNOWN),  # four kinds of examples
     ],

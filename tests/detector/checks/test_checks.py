@@ -61,6 +61,7 @@ VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
 FADING_COST = np.geomspace(2.3, 0.1, SNAPSHOTS)
 MORE_CONFIDENT = series(np.r_[np.linspace(2, 0.2, 10), np.linspace(0.2, 0.6, 20)], every=13)
 THROWN = series(np.r_[[2.3, 2.3, 900.0], np.full(20, 60.0), FALLING.values[23:]])
+BUMPED = series(np.r_[[2.3, 2.3], np.full(9, 2.6), FALLING.values[11:]])
 REPLACED = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.09, 1e-4)[:, None])
 CRUSHED = history(WEIGHTS, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
 ONE_CRUSHED = history({"0.weight": "Linear"}, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
@@ -159,6 +160,7 @@ FOUND = {
         failing(weights=history(WEIGHTS), updates=NO_STEP),
         failing(weights=None, updates=None, gradients=None),
         failing(idle=("0.weight", "0.bias")),
+        failing(batches=batch_cases.SELDOM),
         run(idle=("4.weight",)),
         run(idle=("0.weight", "0.bias"), drawn=("0.weight",)),
         run(weights=STILL, updates=HALF_STEP, gradients=CUT, drawn=("0.weight",)),
@@ -168,6 +170,7 @@ FOUND = {
         failing(LOST, updates=LEAPS),
         run(RUN_AWAY),
         run(THROWN, updates=REPLACED, predictions=batch_cases.HALF_RIGHT),
+        run(BUMPED, updates=REPLACED, predictions=batch_cases.HALF_RIGHT),
         run(SUMMED, updates=LEAPS, predictions=batch_cases.HALF_RIGHT, batches=MEANS),
     ],
     "learning-rate-too-low": [
@@ -231,6 +234,7 @@ FOUND = {
     ],
     "loss-not-decreasing": [
         failing(STUCK),
+        run(STUCK, batches=batch_cases.GUESSED, **batch_cases.AT_PLACES),
         failing(RISING),
         failing(LOST),
         vectors(
@@ -290,6 +294,8 @@ CLEAR = {
     "unchanged-weights": [
         run(weights=STILL, updates=HALF_STEP),
         failing(STUCK),
+        run(batches=batch_cases.SELDOM),
+        failing(batches=batch_cases.GATHERED),
         failing(weights=STILL, updates=CRAWL),
         failing(weights=STOPPED, updates=THREE_STILL, gradients=NO_SLOPE, activations=DEAD),
         run(idle=("0.weight", "0.bias")),
@@ -301,6 +307,7 @@ CLEAR = {
         failing(STUCK),
         failing(WILD),
         run(updates=REPLACED, predictions=batch_cases.HALF_RIGHT),  # from zero, and no rise
+        run(BUMPED, updates=REPLACED),
         run(THROWN, updates=REPLACED),  # and yet it learned all there was
         failing(updates=LEAPS, dropping=("2",)),
         run(SUMMED, updates=LEAPS, predictions=batch_cases.HALF_RIGHT),  # it began far off
@@ -359,7 +366,11 @@ CLEAR = {
         run(series={"val_loss": MORE_CONFIDENT}, predictions={}, data={}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.12] * 30, every=13)}),
     ],
-    "loss-not-decreasing": [run(), COUNTED, replace(COUNTED, batches=None)],
+    "loss-not-decreasing": [
+        run(),
+        run(STUCK, batches=batch_cases.LEARNED, **batch_cases.AT_PLACES),  # a part of the loss
+        COUNTED, replace(COUNTED, batches=None),
+    ],
     "constant-output": [
         run(),
         run(predictions=MOSTLY_ONE),

@@ -155,10 +155,49 @@ def test_pictures_are_read_as_numbers_and_never_as_classes():
     for batch, loss in batches(model, F.mse_loss, pictures, pictures, steps=3):
         assert (batch.answers.answers, batch.answers.outputs) == ("vectors", 8)
         assert batch.answers.loss == pytest.approx(loss, rel=1e-3)
-    per_pixel = nn.Sequential(nn.Conv2d(1, 2, 3, padding=1))
-    classes = (pictures[:, 0] > 0).long()
-    seen = batches(per_pixel, F.cross_entropy, pictures, classes, steps=3)
-    assert {batch.answers.answers for batch, _ in seen} == {"vectors"}
+
+
+WORDS = torch.randint(0, 6, (256, 8), generator=SEEDED)
+
+
+def by_step(output, target):
+    return F.cross_entropy(output.flatten(0, -2), target.flatten())
+
+
+@pytest.mark.parametrize(("layers", "loss", "inputs"), [
+    ([nn.Embedding(6, 8), nn.Linear(8, 6)], by_step, WORDS),
+    ([nn.Embedding(6, 8), nn.Linear(8, 6), nn.Flatten(0, 1)], by_step, WORDS),
+    ([nn.Conv1d(1, 6, 3, padding=1)], F.cross_entropy, X[:, None]),
+    ([nn.Conv1d(1, 6, 3, padding=1), nn.Unflatten(2, (2, 4))],
+     lambda output, target: F.cross_entropy(output, target.unflatten(1, (2, 4))), X[:, None]),
+])  # fmt: skip
+def test_a_class_at_each_place_is_read_whatever_dimension_counts_the_classes(
+    layers, loss, inputs
+):
+    """Tokens in either layout, tokens of all examples in one list, and pixels."""
+    classes = (WORDS + 1) % 6
+    for batch, value in batches(nn.Sequential(*layers), loss, inputs, classes, steps=3):
+        read = batch.answers
+        assert (read.answers, read.outputs, read.cross_entropy) == ("dense", 48, 1.0)
+        at = slice(batch.step * 32, batch.step * 32 + 32)
+        assert read.targets == tuple(classes[at].flatten().tolist())
+        assert read.loss == pytest.approx(value, rel=1e-3)
+    model = nn.Sequential(*layers)
+    loss_of_none = lambda output, target: loss(output, torch.where(target > 2, -100, target))  # noqa: E731  # as short as it gets
+    batch, _ = batches(model, loss_of_none, inputs, classes, steps=1)[0]
+    assert np.isnan(batch.answers.targets).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_of_large_pictures_and_vocabularies_a_few_places_are_read():
+    pictures = torch.randn(256, 1, 40, 40, generator=SEEDED)
+    model = nn.Sequential(nn.Conv2d(1, 5, 3, padding=1))
+    classes = torch.arange(40).repeat(256, 40, 1) % 5  # the column tells the class
+    batch, _ = batches(model, F.cross_entropy, pictures, classes, steps=1)[0]
+    assert (len(batch.answers.targets), batch.answers.outputs) == (256, 8000)
+    assert len(set(batch.answers.targets)) == 5  # not all from one column
+    words = nn.Sequential(nn.Embedding(6, 4), nn.Linear(4, 30_000))
+    batch, _ = batches(words, by_step, WORDS, WORDS, steps=1)[0]
+    assert batch.answers.targets == tuple(WORDS[:4, 4].tolist())
 
 
 def test_one_answer_for_all_examples_has_no_spread():

@@ -35,6 +35,8 @@ References:
     Cohen (1960), A Coefficient of Agreement for Nominal Scales, for targets seen twice.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from backslide_detector.checks.batches import are_classes, known_targets, trusted
@@ -141,22 +143,34 @@ def _agreement(batches: Batches, loss: Series | None) -> tuple[float, int] | Non
 
     Cohen's kappa for classes, the correlation for numbers.
     """
-    first: dict[int, float] = {}
+    first: dict[object, float] = {}
     pairs = []
-    for index, _ in known_targets(batches, loss):
-        for digest, target in zip(
-            batches.digests[index].tolist(), batches.targets[index].tolist(), strict=False
-        ):
-            if target != target:  # noqa: PLR0124 - not known
-                continue
-            if digest in first:
-                pairs.append((first[digest], target))
-            else:
-                first[digest] = target
+    for example, target in _answered(batches, loss):
+        if target != target:  # noqa: PLR0124 - not known
+            continue
+        if example in first:
+            pairs.append((first[example], target))
+        else:
+            first[example] = target
     if len(pairs) < _PAIRS or len(first) < _DISTINCT:
         return None
     before, now = np.array(pairs).T
-    return (_kappa if are_classes(batches) else _correlation)(before, now), len(pairs)
+    classes = are_classes(batches) or "dense" in batches.answers
+    return (_kappa if classes else _correlation)(before, now), len(pairs)
+
+
+def _answered(batches: Batches, loss: Series | None) -> Iterator[tuple[object, float]]:
+    """Examples with their known targets; of many places, each place of an example by itself."""
+    for index, _ in known_targets(batches, loss):
+        digests, targets = batches.digests[index].tolist(), batches.targets[index].tolist()
+        yield from zip(digests, targets, strict=False)
+    for index in np.flatnonzero([kind == "dense" for kind in batches.answers]).tolist():
+        digests, targets = batches.digests[index].tolist(), batches.targets[index].tolist()
+        each = len(targets) // max(len(digests), 1)
+        if each * len(digests) == len(targets):  # as many examples were looked at
+            for place, target in enumerate(targets):
+                # Of batches of other sizes, other places were looked at.
+                yield (digests[place // each], each, place % each), target
 
 
 def _by_chance(value: float, pairs: int) -> bool:

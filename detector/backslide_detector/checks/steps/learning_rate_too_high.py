@@ -6,8 +6,8 @@ What it looks for:
     that moved the weight matrices by more than a fifth of their size. In a run that learns
     poorly: steps that move them by a tenth again and again. In one that leaves anything to
     learn (a twentieth): a step that all but replaced the weights, with a loss well above its
-    start and a constant guess after it. And whatever the errors say: a loss that ends
-    at more than ten times its start.
+    start and a constant guess after it (at all above them where a quarter is left). And
+    whatever the errors say: a loss that ends at more than ten times its start.
 
 Why it matters:
     The steps jump over every valley. Often they kill units or end in NaN, so those findings
@@ -48,6 +48,7 @@ _OFTEN = 0.1
 _BLOWN = 10.0
 _REPLACED = 0.5
 _FAR = 1.25
+_ABOVE = 1.05
 _LEFT = 0.05
 _WINDOW = 5
 
@@ -118,8 +119,11 @@ def _thrown(ratios: Floats, values: Floats, learning: Learning) -> bool:
     if not (ratios > _REPLACED).any() or len(values) < _WINDOW or values[0] < 0.0:
         return False
     start = max(float(values[0]), learning.guess_loss or 0.0)
-    high = _medians(values).max() > _FAR * start
-    return bool(high) and (learning.state is not State.LEARNING or learning.leaves(_LEFT))
+    highest = float(_medians(values).max())
+    if highest > _ABOVE * start and learning.lags:
+        return True  # it never got over it
+    left = learning.state is not State.LEARNING or learning.leaves(_LEFT)
+    return highest > _FAR * start and left
 
 
 def _blown_up(learning: Learning) -> bool:

@@ -4,7 +4,8 @@ What it looks for:
     Trainable weights that are the same in all snapshots although they have a gradient (they
     are in no optimizer, or it never steps), or that never get a gradient or only zeros
     (something behind them is detached or has no slope, or they are not used), in a run that
-    does not learn well. However well the run learns: an output layer that is in no optimizer,
+    does not learn well. Or an optimizer that took fewer than one step in 64 training steps, in
+    such a run. However well the run learns: an output layer that is in no optimizer,
     and weights that are as random as they began (evenly spread, as torch initialises them) and
     have a gradient, or stand before everything that moves.
 
@@ -12,8 +13,8 @@ Why it matters:
     That part of the network stays as random as it began.
 
 What usually causes it:
-    An optimizer made before the model was changed or without some of its parameters, or a
-    `detach()` in between.
+    An optimizer made before the model was changed or without some of its parameters, a
+    `detach()` in between, or gradients gathered over far more batches than was meant.
 
 What to do:
     Check that `optimizer.step()` is called, that the optimizer was given the parameters of
@@ -38,13 +39,15 @@ import numpy as np
 
 from backslide_detector.checks.layers import FEW_SNAPSHOTS
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import LayerHistory, RunEvidence
+from backslide_detector.evidence import Batches, LayerHistory, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import count
 
 _FEW_STEPS = 20
 _LARGE = 1 / 3
 _SEVERAL = 3
 _HALF = 0.5
+_SELDOM = 64  # training steps for one of the optimizer; large models gather as many
 _ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in float32 rounding
 
 
@@ -56,8 +59,11 @@ def check(
     weights: LayerHistory | None = None,
     gradients: LayerHistory | None = None,
     updates: LayerHistory | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
-    """Finds tensors in no optimizer, and tensors that are the same in all snapshots."""
+    """Finds optimizers that hardly step, tensors in none, and tensors that stay the same."""
+    if batches is not None and (seldom := _seldom(batches, learning)) is not None:
+        return seldom
     left_out = _left_out(run, activations, learning)
     if isinstance(left_out, Found):
         return left_out
@@ -66,6 +72,21 @@ def check(
     else:
         seen = _unmoved(run, learning, weights, gradients, updates, activations=activations)
     return Clear(left_out) if left_out is not None and seen == Clear() else seen
+
+
+def _seldom(batches: Batches, learning: Learning) -> Found | None:
+    """An optimizer that is stepped now and then, while the run goes on without it."""
+    taken, steps = batches.numbers["optimizer_steps"][-1], int(batches.steps[-1]) + 1
+    if not taken > 0 or taken * _SELDOM >= steps or not learning.poor:
+        return None
+    return Found(
+        Severity.FAILING if learning.failing else Severity.WARNING,
+        f"In {steps:,} training steps the optimizer took {count(int(taken), 'step')}. "
+        f"{learning.sentence}",
+        "Look at when optimizer.step() is called: gather the gradients of fewer batches.",
+        since_step=int(batches.steps[0]),
+        numbers={"optimizer_steps": float(taken), "steps": float(steps)},
+    )
 
 
 def _left_out(

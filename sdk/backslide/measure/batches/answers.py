@@ -77,7 +77,12 @@ class _Pull:
 
 
 def read(
-    output: Floats, gradient: Floats | None, *, examples: int, listed: bool = True
+    output: Floats,
+    gradient: Floats | None,
+    *,
+    examples: int,
+    width: int | None = None,
+    listed: bool = True,
 ) -> Answers:
     """Predictions, and targets where the gradient tells them.
 
@@ -85,11 +90,12 @@ def read(
         output: what the network answered, shape (n, k).
         gradient: of the loss by it, shape (n, k); None when there was none.
         examples: size of the whole batch, of which n are at hand.
+        width: numbers of an example, of which k are at hand; k without it.
         listed: the k numbers may be one a class, as those of a picture are not.
     """
     low, high, finite = _range(output)
     outside = Answers(
-        outputs=output.shape[1],
+        outputs=width or output.shape[1],
         output_low=low,
         output_high=high,
         output_spread=_spread(output),
@@ -113,7 +119,7 @@ def read(
             loss=_loss("classes", output, targets),
             cross_entropy=_cross_entropy(output[told], pull.of_those(told), targets[told]),
         )
-    wanted = output - gradient * (examples * output.shape[1] / 2)
+    wanted = output - gradient * (examples * outside.outputs / 2)
     one = output.shape[1] == 1
     return replace(
         outside,
@@ -124,6 +130,28 @@ def read(
         target_high=float(wanted.max()),
         target_spread=_spread(wanted),
         loss=float(np.square(output - wanted).mean()),
+    )
+
+
+def read_places(output: Floats, gradient: Floats) -> Answers | None:
+    """Classes at places of the examples, each a row of shape (m, k); None where they are none.
+
+    Only softmax with cross-entropy is read here: pulls that add up to nothing at each place.
+    """
+    pull = _Pull.of(gradient)
+    told = pull.whole > 0
+    if not np.count_nonzero(told) or not math.isfinite(np.add.reduce(pull.whole)):
+        return None
+    felt = pull.of_those(told)
+    if _share(felt.balanced) < ENOUGH or not _one_hot(felt) or not np.isfinite(output).all():
+        return None
+    targets = np.where(told, gradient.argmin(1), NAN)
+    return Answers(
+        answers="dense",
+        predictions=tuple(_classes(output, probabilities=False).tolist()),
+        targets=tuple(targets.tolist()),
+        loss=_loss("classes", output, targets),
+        cross_entropy=_cross_entropy(output[told], felt, targets[told]),
     )
 
 
@@ -141,6 +169,8 @@ def losses(kind: str, output: Floats, targets: Floats) -> tuple[float, float]:
 
     The error is the share of wrong classes.
     """
+    if kind == "dense":
+        return NAN, NAN  # the targets at hand are of places, the outputs of examples
     if kind != "classes" or not len(targets):
         return _loss(kind, output, targets), NAN
     known = ~np.isnan(targets)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Final
 
@@ -16,11 +16,13 @@ from backslide.measure.batches import answers
 from backslide.measure.batches.facts import Batch, Trial, describe, digests
 from backslide.measure.batches.pieces import (
     Piece,
+    by_example,
     features,
     first_answers,
     first_inputs,
     flat_answers,
 )
+from backslide.measure.batches.places import Places
 from backslide.measure.batches.trial import Question, Reply, ask, connected, question
 from backslide.measure.batches.undisturbed import fit
 from backslide.measure.instruments.graph import Graph
@@ -41,8 +43,11 @@ class Capture:
         training: whether the model was in training mode.
         inputs: some features of some examples.
         output: their answers, shape (n, k).
+        width: numbers of an answer, of which k were kept.
         listed: an answer is a list of k numbers; otherwise a picture, a sequence, ...
         gradient: of the loss by them, once the backward pass has come by.
+        places, pulls: the same of some places, where answers are no lists.
+        optimizer_steps: steps that optimizers had made when this one was over.
         question: what a trial needs, until it is made.
         reply: what it brought.
     """
@@ -51,14 +56,20 @@ class Capture:
     training: bool
     inputs: Piece
     output: Piece | None = None
+    width: int = 0
     listed: bool = True
     gradient: Piece | None = None
+    places: Places | None = None
+    pulls: Places | None = None
+    optimizer_steps: int = 0
     question: Question | None = None
     reply: Reply | None = None
 
     def ready(self) -> bool:
         """Whether everything has arrived; never waits."""
-        pieces = (self.inputs, self.output, self.gradient, self.reply)
+        pieces = (
+            self.inputs, self.output, self.gradient, self.places, self.pulls, self.reply,
+        )  # fmt: skip
         return all(piece is None or piece.ready() for piece in pieces)
 
     def batch(self, step: int) -> Batch:
@@ -71,13 +82,38 @@ class Capture:
             gradient = None if self.gradient is None else self.gradient.array()
             with np.errstate(all="ignore"):  # a broken network is no reason to complain
                 read = answers.read(
-                    output, gradient, examples=self.examples, listed=self.listed
+                    output,
+                    gradient,
+                    examples=self.examples,
+                    width=self.width,
+                    listed=self.listed,
                 )
+                read = self._at_places(read)
                 if self.reply is not None:
                     trial = self.reply.read(read, output, fingerprints)
         return Batch(
-            step, self.examples, self.training, fingerprints, describe(block), read, trial
+            step,
+            self.examples,
+            self.training,
+            self.optimizer_steps,
+            fingerprints,
+            describe(block),
+            read,
+            trial,
         )
+
+    def _at_places(self, read: answers.Answers) -> answers.Answers:
+        """What was read, or the classes at each place where the gradient tells such."""
+        if self.places is None or self.pulls is None:
+            return read
+        for place, pull in zip(self.places.pieces, self.pulls.pieces, strict=True):
+            gradient = pull.array().astype(np.float64)
+            found = answers.read_places(place.array().astype(np.float64), gradient)
+            if found is not None:
+                outside = ("outputs", "output_low", "output_high", "output_spread")
+                kept = {name: getattr(read, name) for name in (*outside, "gradient_balance")}
+                return replace(found, **kept)
+        return read
 
 
 class Batches:
@@ -194,10 +230,17 @@ class Batches:
             return  # what is captured here would run again at every replay of the CUDA graph
         capture = Capture(len(inputs), self._model.training, Piece(features(inputs)))
         self._capture = capture
-        output = first_answers(out, len(inputs))
-        if output is None or (rows := flat_answers(output)) is None:
+        steps = inputs.shape[1] if 1 < inputs.ndim < 4 else 0
+        output = first_answers(out, len(inputs), steps)
+        if output is None:
             return
-        capture.output, capture.listed = Piece(rows), output.ndim < 3
+        answer = by_example(output, len(inputs))
+        if (rows := flat_answers(answer)) is None:
+            return
+        capture.output, capture.listed = Piece(rows), answer.ndim < 3
+        capture.width = answer[0].numel()
+        if not capture.listed:
+            capture.places = Places(answer)
         if output.requires_grad:
             output.register_hook(GradientTap(self, capture))  # type: ignore[no-untyped-call]  # torch has no types here
         if self._try:
@@ -209,8 +252,10 @@ class Batches:
         try:
             if capture is self._capture and capture.gradient is None:
                 with torch.no_grad():
-                    rows = flat_answers(gradient)
+                    pull = by_example(gradient, capture.examples)
+                    rows = flat_answers(pull)
                     capture.gradient = None if rows is None else Piece(rows)
+                    capture.pulls = None if capture.places is None else Places(pull)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's backward pass
             self._fail(f"targets are not measured: {error}")
         self._meter.seconds += perf_counter() - start

@@ -59,6 +59,7 @@ class Batch:
     step: int
     examples: int
     training: bool
+    optimizer_steps: int
     digests: tuple[int, ...]
     inputs: Inputs
     answers: Answers
@@ -66,7 +67,8 @@ class Batch:
 
     def columns(self) -> dict[str, object]:
         """The row, by column."""
-        own = {"step": self.step, "examples": self.examples, "training": self.training}
+        own = {name: getattr(self, name) for name in ("step", "examples", "training")}
+        own |= {"optimizer_steps": self.optimizer_steps}
         groups = vars(self.inputs) | vars(self.answers) | vars(self.trial)
         return own | {"digests": self.digests} | groups
 

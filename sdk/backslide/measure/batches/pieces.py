@@ -14,7 +14,7 @@ EXAMPLES: Final = 64
 """Examples of a batch that are looked at."""
 
 OUTPUTS: Final = 1024
-"""Answers with more numbers than this are not read: word lists, images."""
+"""Numbers of an answer that are looked at; a list of more, one a class, is not read."""
 
 ELEMENTS: Final = 2**22
 """Elements of which a copy in another order may be made on the way to a piece."""
@@ -58,14 +58,23 @@ class Piece:
 
 def features(inputs: Tensor) -> Tensor:
     """The first examples with evenly spread features of each, shape (n, f)."""
-    size = math.prod(inputs.shape[1:])
-    rows = inputs[: max(2, min(EXAMPLES, ELEMENTS // size))].reshape(-1, size)
-    if size <= FEATURES:
+    return _spread_over(inputs, FEATURES)
+
+
+def _spread_over(tensor: Tensor, most: int) -> Tensor:
+    """The first examples with so many of their numbers, evenly spread, shape (n, k)."""
+    size = math.prod(tensor.shape[1:])
+    rows = tensor[: max(2, min(EXAMPLES, ELEMENTS // size))].reshape(-1, size)
+    if size <= most:
         return rows
-    stride = -(-size // FEATURES)
-    while math.gcd(stride, size) != 1:  # not in step with channels or rows
+    return rows[:, :: coprime(-(-size // most), size)]
+
+
+def coprime(stride: int, size: int) -> int:
+    """The next larger stride that is not in step with channels or rows."""
+    while math.gcd(stride, size) != 1:
         stride += 1
-    return rows[:, ::stride]
+    return stride
 
 
 def first_inputs(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Tensor | None:
@@ -78,20 +87,35 @@ def first_inputs(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Tens
     return next((found for found in tensors((args, named)) if _usable(found)), None)
 
 
-def first_answers(output: object, examples: int) -> Tensor | None:
-    """The first tensor of floats in a model's output with one row an example."""
-    for found in tensors(output):
-        if found.is_floating_point() and found.ndim and len(found) == examples:
-            return found
-    return None
+def first_answers(output: object, examples: int, steps: int = 0) -> Tensor | None:
+    """The first tensor of floats in a model's output with one row an example.
+
+    Args:
+        output: of the model.
+        examples: rows of the batch.
+        steps: of its sequences; without such a tensor, one of a row a step will do.
+    """
+    floats = [each for each in tensors(output) if each.is_floating_point() and each.ndim]
+    by_step = [each for each in floats if steps > 1 and len(each) == examples * steps]
+    whole = [each for each in floats if len(each) == examples]
+    return next(iter(whole + [each for each in by_step if each.ndim == 2]), None)
 
 
 def flat_answers(output: Tensor) -> Tensor | None:
-    """The first examples' answers, shape (n, k); None where they are no few numbers each."""
-    rows = output[:EXAMPLES]
-    if rows.ndim == 1:
-        return rows[:, None]
-    return rows.flatten(1) if math.prod(rows.shape[1:]) <= OUTPUTS else None
+    """The first examples' answers, evenly spread numbers of each, shape (n, k).
+
+    None for long lists: of one number a class, some say nothing.
+    """
+    if output.ndim == 1:
+        return output[:EXAMPLES, None]
+    if not output.numel() or (output.ndim == 2 and output.shape[1] > OUTPUTS):
+        return None
+    return _spread_over(output, OUTPUTS)
+
+
+def by_example(answers: Tensor, examples: int) -> Tensor:
+    """Answers of one row an example; those that a model gives token by token are folded."""
+    return answers if len(answers) == examples else answers.view(examples, -1, answers.shape[1])
 
 
 def tensors(value: object) -> Iterator[Tensor]:

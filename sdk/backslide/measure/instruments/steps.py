@@ -44,6 +44,9 @@ class _Sample:
 class Steps:
     """Hooks into optimizers; idle outside sampled steps.
 
+    Attributes:
+        taken: steps of all of them so far.
+
     Args:
         optimizers: each with its own parameters; one shared by several counts for the first.
         parameters: knows their names and rows.
@@ -66,6 +69,7 @@ class Steps:
         self._meter = meter
         self._fail = fail
         self._sample: _Sample | None = None
+        self.taken = 0
         self._clips = Clips(fail)
         self.optimizers = [
             found for each in optimizers if (found := self._hookable(each)) is not None
@@ -134,6 +138,7 @@ class Steps:
 
     def _after(self, optimizer: Optimizer, _args: object, _kwargs: object) -> None:
         """Step post-hook: weights are new."""
+        self.taken += 1
         sample = self._sample
         if sample is not None and optimizer not in sample.over:
             self._look_after(sample, optimizer)
