@@ -48,9 +48,10 @@ _OFTEN = 0.1
 _BLOWN = 10.0
 _REPLACED = 0.5
 _FAR = 1.25
-_ABOVE = 1.05
+_ABOVE = 1.1
 _LEFT = 0.05
 _WINDOW = 5
+_BRIEFLY = 3
 
 
 def check(
@@ -119,11 +120,10 @@ def _thrown(ratios: Floats, values: Floats, learning: Learning) -> bool:
     if not (ratios > _REPLACED).any() or len(values) < _WINDOW or values[0] < 0.0:
         return False
     start = max(float(values[0]), learning.guess_loss or 0.0)
-    highest = float(_medians(values).max())
-    if highest > _ABOVE * start and learning.lags:
+    if _medians(values, _BRIEFLY).max() > _ABOVE * start and learning.lags:
         return True  # it never got over it
     left = learning.state is not State.LEARNING or learning.leaves(_LEFT)
-    return highest > _FAR * start and left
+    return bool(_medians(values).max() > _FAR * start) and left
 
 
 def _blown_up(learning: Learning) -> bool:
@@ -144,7 +144,7 @@ def _rose(values: np.ndarray[tuple[int], np.dtype[np.float64]]) -> int | None:
     return int(high.argmax()) if high.any() else None
 
 
-def _medians(values: Floats) -> Floats:
+def _medians(values: Floats, width: int = _WINDOW) -> Floats:
     """Of each few losses in a row: single batches can be odd."""
-    windows = np.lib.stride_tricks.sliding_window_view(values, _WINDOW)
+    windows = np.lib.stride_tricks.sliding_window_view(values, width)
     return np.asarray(np.median(windows, axis=1), dtype=np.float64)
