@@ -126,6 +126,7 @@ def _penalty(batches: Batches, loss: Series, learning: Learning) -> float | None
     known = np.full(len(rows), numbers)
     known |= batches.numbers["cross_entropy"][rows] >= _ONE_CLASS
     known &= np.isfinite(cost) & np.isfinite(logged) & (logged > 0.0)
+    known &= np.array([batches.answers[row] != "dense" for row in rows])  # a few places' cost
     cost, logged, varies = cost[known], logged[known], varies[known]
     half = len(cost) // 2
     if half < FEW:
