@@ -69,9 +69,8 @@ class Facts:
         )
         heard = [s for s in (from_errors, from_loss, on_validation) if s is not None]
         if not heard:
-            return self.answer(
-                State.UNKNOWN, "Neither a loss nor an error says what was learned."
-            )
+            nothing = "Neither a loss nor an error says what was learned."
+            return self.answer(State.UNKNOWN, self.told() or nothing)
         if max(heard) >= _LEARNED:
             return self.answer(State.LEARNING, self.told(), skill=self._best(heard))
         if self.diverged():
@@ -233,7 +232,7 @@ class Facts:
         if self.chance is not None and len(parts) > bool(self.shape):
             parts.append(f"always guessing the largest class errs on {self.chance:.1%}")
         text = ", ".join(parts)
-        return f"{text[:1].upper()}{text[1:]}."
+        return f"{text[:1].upper()}{text[1:]}." if parts else ""
 
     def answer(
         self, state: State, sentence: str, *, skill: float | None = None, lost: bool = False

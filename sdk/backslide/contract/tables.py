@@ -99,7 +99,7 @@ have made so far. Inputs are described by the first tensor among the arguments, 
 are integers. `input_spread_ratio`: largest over smallest standard deviation of the features
 that vary; `input_offset`: median over them of |mean| / std; `input_constant_fraction`:
 share of features that are the same in all examples. `digests`: a fingerprint of each
-example, equal for equal inputs.
+example, equal where all tensors among its inputs are.
 
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
 numbers), `dense` (the same at a few places of the examples, tokens or pixels: as many of

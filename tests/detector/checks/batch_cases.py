@@ -116,8 +116,9 @@ AT_PLACES = {"data": {}, "predictions": {}}
 """A class at each place is neither counted nor evaluated by anybody else."""
 GUESSED = batches(answered=OTHERS, loss=np.log(10), **DENSE)
 LEARNED = batches(loss=0.5, **DENSE)
-SELDOM = batches(optimizer_steps=1.0)
-GATHERED = batches(optimizer_steps=STEPS / 16)
+SELDOM = batches(optimizer_steps=3.0)
+EACH_EPOCH = batches(optimizer_steps=STEPS / 10)
+GATHERED = batches(optimizer_steps=STEPS / 4)
 ATTENDS = batches(mixing=tried(0.02), names={"mixing_layer": "0"}, structural=True)
 WORSE = batches(trial_eval_loss=tried(3.0))
 BAD_VALIDATION = {"predictions": predictions(labels(), np.roll(labels(), 1))}

@@ -27,6 +27,7 @@ from tests.detector.checks.builders import (
 
 from backslide_detector.checks.registry import load_checks, run_checks
 from backslide_detector.checks.stated import recent
+from backslide_detector.evidence import Provenance
 from backslide_detector.finding import Clear, Crashed, Found, Severity, Skipped
 
 EMPTY = run(
@@ -61,6 +62,7 @@ VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
 FADING_COST = np.geomspace(2.3, 0.1, SNAPSHOTS)
 MORE_CONFIDENT = series(np.r_[np.linspace(2, 0.2, 10), np.linspace(0.2, 0.6, 20)], every=13)
 THROWN = series(np.r_[[2.3, 2.3, 900.0], np.full(20, 60.0), FALLING.values[23:]])
+UNTOUCHED = Provenance(initial_weights="w", final_weights="w")
 BUMPED = series(np.r_[[2.3, 2.3], np.full(9, 2.6), FALLING.values[11:]])
 REPLACED = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.09, 1e-4)[:, None])
 CRUSHED = history(WEIGHTS, rms=np.geomspace(0.1, 1e-3, SNAPSHOTS)[:, None])
@@ -161,6 +163,8 @@ FOUND = {
         failing(weights=None, updates=None, gradients=None),
         failing(idle=("0.weight", "0.bias")),
         failing(batches=batch_cases.SELDOM),
+        failing(batches=batch_cases.EACH_EPOCH, series={"val_loss": series(range(40))}),
+        run(weights=None, updates=None, gradients=None, provenance=UNTOUCHED),
         run(idle=("4.weight",)),
         run(idle=("0.weight", "0.bias"), drawn=("0.weight",)),
         run(weights=STILL, updates=HALF_STEP, gradients=CUT, drawn=("0.weight",)),
@@ -296,6 +300,8 @@ CLEAR = {
         failing(STUCK),
         run(batches=batch_cases.SELDOM),
         failing(batches=batch_cases.GATHERED),
+        failing(batches=batch_cases.EACH_EPOCH),
+        failing(batches=batch_cases.SELDOM, status="RUNNING"),
         failing(weights=STILL, updates=CRAWL),
         failing(weights=STOPPED, updates=THREE_STILL, gradients=NO_SLOPE, activations=DEAD),
         run(idle=("0.weight", "0.bias")),
@@ -540,6 +546,14 @@ def test_of_errors_that_fall_the_newest_counts_and_of_others_their_median():
     assert recent(series([0.4, 0.24, 0.14])) == pytest.approx(0.14)
     assert recent(series([0.4, 0.10, 0.14])) == pytest.approx(0.14)
     assert recent(series([0.1, 0.3, 0.2])) == pytest.approx(0.2)
+
+
+def test_gradients_wiped_before_the_step_are_not_called_a_missing_step():
+    wiped = failing(weights=history(WEIGHTS), updates=NO_STEP, gradients=None)
+    assert "never stepped" in outcome("unchanged-weights", wiped).sentence
+    found = outcome("unchanged-weights", replace(wiped, batches=batch_cases.SOUND))
+    assert "no parameter has a gradient" in found.sentence
+    assert found.advice.startswith("Call zero_grad()")
 
 
 def test_nan_or_inf_names_the_first_step():

@@ -253,6 +253,32 @@ def test_an_example_is_known_again_in_any_batch():
     assert len(set(digests(black_and_white))) == 70
 
 
+class _Pairs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.user, self.item = nn.Embedding(8, 4), nn.Embedding(8, 4)
+
+    def forward(self, user, item):
+        return (self.user(user) * self.item(item)).sum(1)
+
+
+def test_an_example_of_two_inputs_is_told_by_both():
+    model = _Pairs()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, [optimizer], overhead=None)
+    users, items = torch.arange(64) // 8, torch.arange(64) % 8
+    seen = []
+    for step in range(3):
+        optimizer.zero_grad()
+        model(users, items).square().mean().backward()
+        if step:
+            optimizer.step()
+        seen += [snapshot.batch for snapshot in watch.step(step)]
+    seen += [snapshot.batch for snapshot in watch.close()]
+    assert {len(set(batch.digests)) for batch in seen} == {64}
+    assert [batch.optimizer_steps for batch in seen][-1] == 2
+
+
 def test_facts_about_inputs_match_numpy():
     block = np.random.default_rng(0).normal(3.0, [1.0, 10.0, 0.1, 2.0], (50, 4)).astype("f4")
     found, values = describe(block), block.astype(float)

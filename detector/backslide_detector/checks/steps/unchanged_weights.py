@@ -4,10 +4,11 @@ What it looks for:
     Trainable weights that are the same in all snapshots although they have a gradient (they
     are in no optimizer, or it never steps), or that never get a gradient or only zeros
     (something behind them is detached or has no slope, or they are not used), in a run that
-    does not learn well. Or an optimizer that took fewer than one step in 64 training steps, in
-    such a run. However well the run learns: an output layer that is in no optimizer,
-    and weights that are as random as they began (evenly spread, as torch initialises them) and
-    have a gradient, or stand before everything that moves.
+    does not learn well. Or an optimizer that took thirty steps at most, or one an epoch, in at
+    least eight times as many training steps, in such a run. However well the run learns: an
+    output layer that is in no optimizer, and weights that are as random as they began (evenly
+    spread, as torch initialises them) and have a gradient, or stand before everything that
+    moves.
 
 Why it matters:
     That part of the network stays as random as it began.
@@ -39,7 +40,7 @@ import numpy as np
 
 from backslide_detector.checks.layers import FEW_SNAPSHOTS
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Batches, LayerHistory, RunEvidence
+from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import count
 
@@ -47,7 +48,9 @@ _FEW_STEPS = 20
 _LARGE = 1 / 3
 _SEVERAL = 3
 _HALF = 0.5
-_SELDOM = 64  # training steps for one of the optimizer; large models gather as many
+_SELDOM = 8  # training steps for one of the optimizer
+_HARDLY = 256  # the same, more than anybody gathers
+_HANDFUL = 30
 _ROUNDED = 1e-6  # a gradient this much smaller than its weights is lost in float32 rounding
 
 
@@ -60,33 +63,51 @@ def check(
     gradients: LayerHistory | None = None,
     updates: LayerHistory | None = None,
     batches: Batches | None = None,
+    validation_loss: Series | None = None,
 ) -> Found | Clear | Skipped:
     """Finds optimizers that hardly step, tensors in none, and tensors that stay the same."""
-    if batches is not None and (seldom := _seldom(batches, learning)) is not None:
+    if (seldom := _seldom(run, batches, learning, validation_loss)) is not None:
         return seldom
     left_out = _left_out(run, activations, learning)
     if isinstance(left_out, Found):
         return left_out
     if weights is None:
-        seen: Found | Clear | Skipped = _never_stepped(activations, learning)
+        seen: Found | Clear | Skipped = _never_stepped(run, activations, learning)
     else:
-        seen = _unmoved(run, learning, weights, gradients, updates, activations=activations)
+        seen = _unmoved(
+            run, learning, weights, gradients, updates,
+            activations=activations, stepped=_taken(batches) > 0,
+        )  # fmt: skip
     return Clear(left_out) if left_out is not None and seen == Clear() else seen
 
 
-def _seldom(batches: Batches, learning: Learning) -> Found | None:
+def _seldom(
+    run: RunEvidence, batches: Batches | None, learning: Learning, validations: Series | None
+) -> Found | None:
     """An optimizer that is stepped now and then, while the run goes on without it."""
-    taken, steps = batches.numbers["optimizer_steps"][-1], int(batches.steps[-1]) + 1
-    if not taken > 0 or taken * _SELDOM >= steps or not learning.poor:
+    taken = _taken(batches)
+    if batches is None or taken < 1 or not learning.poor:
+        return None
+    steps = int(batches.steps[-1]) + 1
+    epochs = 0 if validations is None else len(validations) + 1
+    # A job that has just begun may gather gradients of many batches, and do well.
+    often = taken * (_SELDOM if run.finished else _HARDLY) > steps
+    if often or taken > max(_HANDFUL, epochs):
         return None
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
-        f"In {steps:,} training steps the optimizer took {count(int(taken), 'step')}. "
+        f"In {steps:,} training steps the optimizer took {count(taken, 'step')}. "
         f"{learning.sentence}",
-        "Look at when optimizer.step() is called: gather the gradients of fewer batches.",
+        "Look at where optimizer.step() is called: it belongs into the loop over the batches; "
+        "if gradients are gathered, then of fewer batches.",
         since_step=int(batches.steps[0]),
         numbers={"optimizer_steps": float(taken), "steps": float(steps)},
     )
+
+
+def _taken(batches: Batches | None) -> int:
+    """Steps that optimizers have made so far; 0 also where that is not known."""
+    return 0 if batches is None else int(np.nan_to_num(batches.numbers["optimizer_steps"][-1]))
 
 
 def _left_out(
@@ -128,6 +149,7 @@ def _unmoved(
     updates: LayerHistory | None,
     *,
     activations: LayerHistory | None,
+    stepped: bool,
 ) -> Found | Clear | Skipped:
     """Tensors whose statistics are identical in all snapshots."""
     span = int(weights.steps[-1] - weights.steps[0])
@@ -146,7 +168,13 @@ def _unmoved(
     if not guilty:
         return Clear()
     everything = len(guilty) == len(weights.layers)
-    if everything and gradients is None:
+    if everything and gradients is None and stepped:
+        why = "the optimizer steps, but no parameter has a gradient then"
+        advice = (
+            "Call zero_grad() before loss.backward() or after optimizer.step(), not between; "
+            "without it, look for a detach() before the loss."
+        )
+    elif everything and gradients is None:
         why = "the optimizer never stepped"
         advice = "Call optimizer.step() after loss.backward()."
     elif reached:
@@ -211,16 +239,21 @@ def _not_worse(learning: Learning) -> str:
     return "The loss was low from the start, so the weights may be right as they are."
 
 
-def _never_stepped(activations: LayerHistory | None, learning: Learning) -> Found | Skipped:
+def _never_stepped(
+    run: RunEvidence, activations: LayerHistory | None, learning: Learning
+) -> Found | Skipped:
     """Weights are read in the optimizer's step, so activations alone mean that it made none."""
+    first, last = run.provenance.initial_weights, run.provenance.final_weights
+    untouched = first is not None and first == last
     hardly = learning.state is State.UNKNOWN and learning.poor
     if activations is None or activations.steps[-1] < _FEW_STEPS:
         return Skipped("no weights were recorded")
-    if not (learning.failing or hardly):
+    if not (learning.failing or hardly or untouched):
         return Skipped("no weights were recorded; another optimizer may have stepped")
+    ends = ", and the weights are those of the start" if untouched else ""
     return Found(
-        Severity.FAILING if learning.failing else Severity.WARNING,
-        f"In {activations.steps[-1]} steps the optimizer made none. {learning.sentence}",
+        Severity.FAILING if learning.failing or untouched else Severity.WARNING,
+        f"In {activations.steps[-1]} steps the optimizer made none{ends}. {learning.sentence}",
         "Call optimizer.step() after loss.backward(), on the optimizer given to backslide.",
         since_step=int(activations.steps[0]),
         numbers={"steps": float(activations.steps[-1])},

@@ -21,6 +21,7 @@ from backslide.measure.batches.pieces import (
     first_answers,
     first_inputs,
     flat_answers,
+    further_inputs,
 )
 from backslide.measure.batches.places import Places
 from backslide.measure.batches.trial import Question, Reply, ask, connected, question
@@ -42,6 +43,7 @@ class Capture:
         examples: size of the batch.
         training: whether the model was in training mode.
         inputs: some features of some examples.
+        further: the same of the model's other inputs.
         output: their answers, shape (n, k).
         width: numbers of an answer, of which k were kept.
         listed: an answer is a list of k numbers; otherwise a picture, a sequence, ...
@@ -55,6 +57,7 @@ class Capture:
     examples: int
     training: bool
     inputs: Piece
+    further: list[Piece]
     output: Piece | None = None
     width: int = 0
     listed: bool = True
@@ -68,14 +71,15 @@ class Capture:
     def ready(self) -> bool:
         """Whether everything has arrived; never waits."""
         pieces = (
-            self.inputs, self.output, self.gradient, self.places, self.pulls, self.reply,
+            self.inputs, *self.further, self.output, self.gradient, self.places, self.pulls,
+            self.reply,
         )  # fmt: skip
         return all(piece is None or piece.ready() for piece in pieces)
 
     def batch(self, step: int) -> Batch:
         """The facts; waits for what is not `ready`."""
         block = self.inputs.array()
-        fingerprints = digests(block)
+        fingerprints = digests(block, *(piece.array() for piece in self.further))
         read, trial = answers.Answers(), Trial()
         if self.output is not None:
             output = self.output.array().astype(np.float64)
@@ -228,7 +232,13 @@ class Batches:
             return
         if inputs.is_cuda and torch.cuda.is_current_stream_capturing():
             return  # what is captured here would run again at every replay of the CUDA graph
-        capture = Capture(len(inputs), self._model.training, Piece(features(inputs)))
+        further = further_inputs(args, kwargs, len(inputs))
+        capture = Capture(
+            len(inputs),
+            self._model.training,
+            Piece(features(inputs)),
+            [Piece(features(each)) for each in further],
+        )
         self._capture = capture
         steps = inputs.shape[1] if 1 < inputs.ndim < 4 else 0
         output = first_answers(out, len(inputs), steps)

@@ -73,15 +73,27 @@ class Batch:
         return own | {"digests": self.digests} | groups
 
 
-def digests(block: NDArray[np.generic]) -> tuple[int, ...]:
+def digests(block: NDArray[np.generic], *others: NDArray[np.generic]) -> tuple[int, ...]:
     """A fingerprint of each row, shape (n, f); equal rows have equal ones, in any batch.
 
     A sum of all elements' bits, each times a random odd number of its column: integers wrap
     around and add up to the same in any order.
+
+    Args:
+        block: the rows.
+        others: what else belongs to each of them, by rows too.
     """
-    bits = np.ascontiguousarray(block).view(f"u{block.dtype.itemsize}")
-    sums = np.einsum("ij,j->i", bits, _MULTIPLIERS[: block.shape[1]])
+    sums = _sums(block)
+    for place, other in enumerate(others, start=1):
+        rows = min(len(sums), len(other))  # of large ones fewer are at hand
+        sums[:rows] += _sums(other)[:rows] * _MULTIPLIERS[-place]
     return tuple(sums.view(np.int64).tolist())
+
+
+def _sums(block: NDArray[np.generic]) -> NDArray[np.uint64]:
+    bits = np.ascontiguousarray(block).view(f"u{block.dtype.itemsize}")
+    found = np.einsum("ij,j->i", bits, _MULTIPLIERS[: block.shape[1]])
+    return np.asarray(found, np.uint64)
 
 
 def describe(block: NDArray[np.generic]) -> Inputs:

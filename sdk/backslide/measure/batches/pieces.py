@@ -16,6 +16,9 @@ EXAMPLES: Final = 64
 OUTPUTS: Final = 1024
 """Numbers of an answer that are looked at; a list of more, one a class, is not read."""
 
+FURTHER: Final = 7
+"""Tensors after the first that tell an example from others."""
+
 ELEMENTS: Final = 2**22
 """Elements of which a copy in another order may be made on the way to a piece."""
 
@@ -79,12 +82,24 @@ def coprime(stride: int, size: int) -> int:
 
 def first_inputs(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Tensor | None:
     """The first tensor among a model's arguments that has examples and features."""
+    return next(_inputs(args, kwargs), None)
+
+
+def further_inputs(
+    args: tuple[object, ...], kwargs: Mapping[str, object], examples: int
+) -> list[Tensor]:
+    """Those after the first that have a row for each example, too: what else tells it."""
+    others = list(_inputs(args, kwargs))[1:]
+    return [each for each in others if len(each) == examples][:FURTHER]
+
+
+def _inputs(args: tuple[object, ...], kwargs: Mapping[str, object]) -> Iterator[Tensor]:
     named = {
         key: value
         for key, value in kwargs.items()
         if not any(word in key.lower() for word in NOT_INPUTS)
     }
-    return next((found for found in tensors((args, named)) if _usable(found)), None)
+    return (found for found in tensors((args, named)) if _usable(found))
 
 
 def first_answers(output: object, examples: int, steps: int = 0) -> Tensor | None:
