@@ -13,6 +13,8 @@ BLOCKS: Final = 40
 """At most as many windows as a curve is cut into; Theil-Sen on more would cost seconds."""
 _FIRST: Final = 5
 _RECENT: Final = 0.1
+_LATER: Final = 40
+_GONE: Final = 30.0
 _FEW_VALUES: Final = 5
 _BY_CHANCE: Final = 0.01
 _HUGE: Final = 1.7e308  # MLflow stores infinity as 1.797e308
@@ -97,7 +99,10 @@ def curve(series: Series) -> Curve | None:
     around = np.concatenate([values[w] - m for w, m in zip(windows, levels, strict=True)])
     noise = float(1.4826 * np.median(np.abs(around)))
     initial = float(np.median(values[:_FIRST]))
-    if initial - values[0] > max(0.5 * abs(values[0]), 6.0 * noise):
+    rise = initial - values[0]
+    # What shot up for good is noisy too, but no later value comes near the first again.
+    gone = n > _LATER and values[1 : _LATER + 1].min() > _GONE * abs(values[0])
+    if gone or rise > max(0.5 * abs(values[0]), 6.0 * noise):
         initial = float(values[0])
     recent = min(n, max(_FIRST, int(n * _RECENT)))
     return Curve(
