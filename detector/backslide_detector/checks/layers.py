@@ -10,6 +10,7 @@ from backslide_detector.evidence import Floats, Ints, LayerHistory
 
 FEW_SNAPSHOTS: Final = 3
 _RECENT: Final = 0.25
+_AT_BOUNDS: Final = 0.9
 _BOUNDS: Final[Mapping[str, tuple[float, float]]] = {
     "Sigmoid": (0.0, 1.0),
     "Hardsigmoid": (0.0, 1.0),
@@ -94,3 +95,13 @@ def spread_within_bounds(activations: LayerHistory) -> Floats:
     room = (high - activations.mean) * (activations.mean - low)
     at_one_bound = room < 1e-3 * (high - low) ** 2
     return np.where(at_one_bound, 1.0, activations.std**2 / room)
+
+
+def at_bounds(activations: LayerHistory | None) -> list[str]:
+    """Hidden layers that take no other values than their bounds in the first snapshot."""
+    if activations is None or activations.steps[0] > 1:
+        return []
+    spread = np.nan_to_num(spread_within_bounds(activations)[0])
+    hidden = activations.depth < activations.depth.max()
+    chosen = np.flatnonzero(hidden & (spread > _AT_BOUNDS))
+    return [activations.title(i) for i in chosen.tolist()]

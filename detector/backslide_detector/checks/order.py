@@ -5,6 +5,8 @@ ends in NaN, never the other way round. Findings are listed in this order, so th
 one is the one to mend.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 CAUSAL_ORDER: Final = (
@@ -55,3 +57,15 @@ CAUSAL_ORDER: Final = (
     "class-collapse",  # of a network that learns nothing, it is chance which class is left
     "stalled-run",
 )
+
+EXPLAINED_BY: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        # Weights that a large step threw away, and units that it killed, stand still.
+        "learning-rate-too-low": "learning-rate-too-high",
+        # What held-out data say of labels, they say in evaluation mode.
+        "label-mismatch": "train-eval-mismatch",
+        "label-noise": "train-eval-mismatch",
+        "overfitting": "train-eval-mismatch",
+    }
+)
+"""Findings that are not made where another one is: it takes their evidence away."""

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import pkgutil
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Final, assert_never
 
 import numpy as np
 
-from backslide_detector.checks.order import CAUSAL_ORDER
+from backslide_detector.checks.order import CAUSAL_ORDER, EXPLAINED_BY
 from backslide_detector.checks.subject import ARGUMENTS, Subject
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Found, Outcome, Result, Severity, Skipped
@@ -126,7 +126,7 @@ def run_checks(
     subject = Subject(evidence, mapping, pair)
     chosen = load_checks() if checks is None else tuple(checks)
     results = [Result(check.name, _outcome(check, subject)) for check in chosen]
-    return tuple(sorted(results, key=_place))
+    return tuple(sorted(_unexplained(results), key=_place))
 
 
 def backed(results: Iterable[Result]) -> tuple[Result, ...]:
@@ -179,6 +179,22 @@ def _outcome(check: Check, subject: Subject) -> Outcome:
             return outcome
     except Exception as error:  # noqa: BLE001 - one faulty check must not cost the other answers
         return Crashed(f"{type(error).__name__}: {error}", traceback.format_exc())
+
+
+def _unexplained(results: list[Result]) -> Iterator[Result]:
+    """The same results, without findings whose evidence another one takes away."""
+    found = {r.check for r in results if _stands(r.outcome)}
+    for result in results:
+        cause = EXPLAINED_BY.get(result.check)
+        if cause in found and _stands(result.outcome):
+            yield replace(result, outcome=Clear(f"See {cause}, which would look the same."))
+        else:
+            yield result
+
+
+def _stands(outcome: Outcome) -> bool:
+    """Is it a finding, and more than a note?"""
+    return isinstance(outcome, Found) and outcome.severity is not Severity.NOTE
 
 
 def _place(result: Result) -> tuple[int, int, str]:

@@ -2,8 +2,9 @@
 
 What it looks for:
     Inputs whose typical size (root mean square over features and examples) is above 30 or below
-    0.01, in a run that does not learn. Inputs are taken as the model gets them, in many
-    batches.
+    0.01, in a run that does not learn; or that learns poorly, with the first of its bounded
+    layers (tanh, sigmoid) at its bounds before the first step. Inputs are taken as the model
+    gets them, in many batches.
 
 Why it matters:
     Weights are initialised, and learning rates chosen, for inputs of about unit size. A
@@ -20,8 +21,8 @@ What to do:
     several orders of magnitude.
 
 When it is wrong:
-    Batch norm in front, or Adam with patience, copes with raw units: a run that learns is not
-    reported. Inputs between those limits are never reported: standardised features, one-hot
+    Batch norm in front, or Adam with patience, copes with raw units: such a run learns and is
+    not reported. Inputs between those limits are never reported: standardised features, one-hot
     vectors and pixels from 0 to 16 are all in order. Integers (token ids) have no scale.
 
 References:
@@ -32,8 +33,9 @@ References:
 import math
 
 from backslide_detector.checks.batches import typical
+from backslide_detector.checks.layers import at_bounds
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Batches
+from backslide_detector.evidence import Batches, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import magnitude
 
@@ -42,7 +44,9 @@ _SMALL = 0.01
 _UNEVEN = 1e3
 
 
-def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
+def check(
+    batches: Batches, learning: Learning, activations: LayerHistory | None = None
+) -> Found | Clear | Skipped:
     """Judges the typical size of the inputs."""
     size = typical(batches, "input_rms")
     if size is None:
@@ -53,7 +57,12 @@ def check(batches: Batches, learning: Learning) -> Found | Clear | Skipped:
     text = f"Typical inputs are of size {size:.2g} (largest {largest or math.nan:.2g})"
     if uneven is not None and uneven > _UNEVEN:
         text += f", and features differ in spread by a factor of {magnitude(uneven)}"
-    if learning.state is State.LEARNING:
+    bounds = at_bounds(activations) if size > _LARGE else []
+    if bounds:
+        text += f", and before the first step the outputs of {bounds[0]} sit at their bounds"
+    if learning.state is State.LEARNING and not bounds:
+        return Clear(f"{text}; the run learns.")
+    if not learning.poor and learning.state is State.LEARNING:
         return Clear(f"{text}; the run learns.")
     if not learning.poor:
         return Skipped(f"{text}; whether the run learns cannot be told.")

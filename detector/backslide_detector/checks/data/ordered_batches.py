@@ -4,7 +4,9 @@ What it looks for:
     Targets that are much more alike within a batch than over the run: of classes, the chance
     that two examples of a batch share theirs, and of numbers, the variance within batches, on
     a scale from 0 (shuffled) to 1 (one target a batch). Above 0.5, in a run that learns poorly;
-    above 0.8, where hardly a batch holds two classes, in one that leaves a twentieth to learn.
+    above 0.8, where hardly a batch holds two classes, in one that leaves a twentieth to learn;
+    above 0.95, where numbers also rise (or fall) from each batch to the next, in one that
+    leaves more than a seventh.
 
 Why it matters:
     Each stretch of batches teaches one answer and forgets the one before.
@@ -41,6 +43,9 @@ _HARDLY = 0.3
 _PURE = 0.8
 _SORTED = 0.95
 _ALMOST_ALL = 0.95
+_SEVENTH = 1 / 7
+_PAIRS = 20
+_ALWAYS = 0.9
 
 
 def check(
@@ -66,7 +71,9 @@ def check(
     else:
         # Numbers in the order of time are alike too, but hardly ever as much as sorted ones.
         bad = learning.failing or (skill is not None and skill < _HARDLY)
-        bad |= alike >= _SORTED and learning.lags
+        bad |= alike >= _SORTED and (
+            learning.lags or (learning.leaves(_SEVENTH) and _sorted(batches, loss))
+        )
     if not bad:
         return Clear(f"{text}; the run learns.")
     return Found(
@@ -76,6 +83,14 @@ def check(
         since_step=int(batches.steps[0]),
         numbers={"alike": alike},
     )
+
+
+def _sorted(batches: Batches, loss: Series | None) -> bool:
+    """Do targets go up (or down) from nearly every batch to the next?"""
+    at = {int(batches.steps[i]): float(t.mean()) for i, t in known_targets(batches, loss)}
+    ups = [at[step + 1] > mean for step, mean in at.items() if step + 1 in at]
+    share = float(np.mean(ups)) if len(ups) >= _PAIRS else 0.5
+    return max(share, 1.0 - share) >= _ALWAYS
 
 
 def _alike_classes(groups: list[Floats]) -> float | None:

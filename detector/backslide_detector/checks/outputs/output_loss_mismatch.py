@@ -2,7 +2,8 @@
 
 What it looks for:
     One of six. Outputs of a softmax, sigmoid or tanh, or such as reach 1 and never pass it,
-    while the gradient at the output is that of a cross-entropy which takes them for logits. In
+    while the gradient at the output is that of a cross-entropy which takes them for logits
+    (one of classes, or a binary one of several labels). In
     a run that learns poorly, outputs of a ReLU, or such as reach 0 and never pass it, likewise.
     The gradient of a binary cross-entropy whose targets are two other numbers than 0 and 1. A
     loss of classes that falls below zero, which a cross-entropy cannot: a likelihood
@@ -44,10 +45,11 @@ from types import MappingProxyType
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backslide_detector.checks.batches import FEW, are_classes, typical
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Batches, LayerHistory, Series
+from backslide_detector.evidence import Batches, Floats, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SLACK: Final = 0.05
@@ -58,6 +60,9 @@ _FEW_LOSSES: Final = 20
 _NEARLY_ALL: Final = 0.95
 _REACHED: Final = 0.95
 _EXACT: Final = 50.0
+_PLACED: Final = 0.002
+_SOME: Final = 0.1
+_HITS: Final = 3
 _VARIED: Final = 0.1
 _ROUNDING: Final = 0.01
 _CUTTING: Final = ("ReLU", "ReLU6", "Softplus")
@@ -78,8 +83,10 @@ def check(
     found = _nothing(learning, loss)
     if batches is not None:
         found = found or _other_targets(batches, learning)
+    if batches is not None and (labels := _of_labels(batches)).any():
+        found = found or _squashed(batches, labels, learning, activations)
     if batches is not None and are_classes(batches):
-        found = found or _squashed(batches, learning, activations)
+        found = found or _squashed(batches, _of_classes(batches), learning, activations)
         found = found or _cut_off(batches, learning, activations)
         found = found or _below_zero(batches, learning)
     if batches is None or not _free(batches):
@@ -91,14 +98,47 @@ def check(
     return Clear()
 
 
-def _squashed(
-    batches: Batches, learning: Learning, activations: LayerHistory | None
-) -> Found | None:
-    """Probabilities that the loss takes for logits."""
+def _of_classes(batches: Batches) -> NDArray[np.bool_]:
+    """In which batches a cross-entropy of classes takes the outputs for logits, shape (s,)."""
+    fits = batches.numbers["cross_entropy"]
+    told = np.isfinite(fits)
+    sure = told.any() and np.median(fits[told]) >= _NEARLY_ALL
+    return told if sure else np.zeros(len(batches), dtype=np.bool_)
+
+
+def _of_labels(batches: Batches) -> NDArray[np.bool_]:
+    """The same of a mean of binary cross-entropies, which has a gradient of its own.
+
+    It is sigmoid less target, over their number. Targets were read as those of a mean of
+    squares: from the lowest and the highest output, both have a place that follows from it,
+    unless these two happen to have the rarer target.
+    """
     numbers = batches.numbers
-    told = np.isfinite(numbers["cross_entropy"])
-    told &= np.isfinite(numbers["output_low"]) & np.isfinite(numbers["output_high"])
-    if told.sum() < _FEW_BATCHES or np.median(numbers["cross_entropy"][told]) < _NEARLY_ALL:
+    low, high = numbers["output_low"], numbers["output_high"]
+    off = numbers["target_low"] - (low - _sigmoid(low) / 2.0)
+    on = numbers["target_high"] - (high + (1.0 - _sigmoid(high)) / 2.0)
+    near = _PLACED * (numbers["target_high"] - numbers["target_low"])
+    several = np.array([kind == "vectors" for kind in batches.answers], dtype=np.bool_)
+    several &= np.isfinite(off) & np.isfinite(on)
+    told = min((np.abs(gap[several]) <= near[several]).sum() for gap in (off, on))
+    sure = told >= max(_HITS, _SOME * several.sum())
+    return several if sure else np.zeros(len(batches), dtype=np.bool_)
+
+
+def _sigmoid(values: Floats) -> Floats:
+    return np.asarray(1.0 / (1.0 + np.exp(-values.clip(-_EXACT, _EXACT))), dtype=np.float64)
+
+
+def _squashed(
+    batches: Batches,
+    told: NDArray[np.bool_],
+    learning: Learning,
+    activations: LayerHistory | None,
+) -> Found | None:
+    """Probabilities that the loss takes for logits, in the batches that tell of it."""
+    numbers = batches.numbers
+    told = told & np.isfinite(numbers["output_low"]) & np.isfinite(numbers["output_high"])
+    if told.sum() < _FEW_BATCHES:
         return None
     lows, highs = numbers["output_low"][told], numbers["output_high"][told]
     low, high = float(lows.min()), float(highs.max())
@@ -107,6 +147,8 @@ def _squashed(
         kind, last = activations.kinds[-1], activations.layers[-1]
     # Without a module that says so: outputs that reach a bound, and never pass it.
     late = np.fmax(-lows, highs)[told.sum() // 2 :]
+    if low >= 0.0 and not are_classes(batches):  # labels that are rare push them down to 0
+        late = np.fmax(late, 1.0 - lows[told.sum() // 2 :])
     if low < -1.0 or high > 1.0 or not (kind or np.median(late) > _REACHED):
         return None
     what = f"the outputs of {last} ({kind})" if kind else "the outputs"
@@ -158,7 +200,7 @@ def _other_targets(batches: Batches, learning: Learning) -> Found | None:
             continue
         # Outputs that are alike fit anything, and large ones leave nothing but rounding.
         if np.ptp(logits) > _VARIED and np.abs(logits).max() < _EXACT:
-            wanted.append(1.0 / (1.0 + np.exp(-logits)) - 2.0 * (logits - read))
+            wanted.append(_sigmoid(logits) - 2.0 * (logits - read))
     if len(wanted) < FEW:
         return None
     targets = np.concatenate(wanted)

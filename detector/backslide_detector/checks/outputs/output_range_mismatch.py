@@ -4,7 +4,8 @@ What it looks for:
     A last layer with bounds (sigmoid, tanh, softmax, ReLU), or outputs that never leave such
     bounds, and targets beyond them: on held-out predictions, at least a tenth of the targets'
     variance is out of reach; in training, targets that lie beyond a bound by a fifth of
-    their range or more. In a run that learns poorly.
+    their range or more. In a run that learns poorly, or where two thirds and more of what
+    held-out answers are still wrong by (squared) lie beyond the bounds.
 
 Why it matters:
     The network runs against its bound and stays there; the gradient fades, and what is beyond
@@ -55,6 +56,9 @@ _OUT_OF_REACH = 0.1
 _BEYOND = 0.2
 _AT = 0.02  # this near to one, outputs have reached it
 _HALF = 0.5
+_MOST = 2.0 / 3.0
+_MATTERS = 0.01
+_SEVERAL = 10
 
 
 def check(
@@ -71,28 +75,30 @@ def check(
     if table is None and wanted is None:
         return Skipped("no predictions of numbers, and no targets known from training")
     answers = table[1] if table is not None else _answered(batches)
-    bounds = _bounds(activations, answers)
+    bounds = _bounds(activations, answers) or _reached(table)
     if bounds is None:
         return Clear()
     low, high = bounds
     reach = f"between {low:g} and {high:g}" if np.isfinite(high) else f"of {low:g} or more"
     if table is not None:
         targets, _ = table
-        beyond = np.maximum(targets - high, 0.0) + np.maximum(low - targets, 0.0)
-        share = float(np.square(beyond).mean() / targets.var())
+        share = float(np.square(_beyond(targets, low, high)).mean() / targets.var())
         limit, ends = _OUT_OF_REACH, (float(targets.min()), float(targets.max()))
     else:
         assert wanted is not None  # noqa: S101 - one of the two is there
         share = max(wanted[1] - high, low - wanted[0]) / (wanted[1] - wanted[0])
         limit, ends = _BEYOND, wanted
-    if share < limit:
+    spoils = table is not None and share > _MATTERS and _spoils(*table, low, high)
+    if share < limit and not spoils:
         return Clear()
     text = (
         f"The network answers with numbers {reach}, but targets lie between {ends[0]:.3g} and "
         f"{ends[1]:.3g}"
     )
-    if not learning.poor:
+    if not learning.poor and not spoils:
         return Clear(f"{text}; the run learns.")
+    if spoils:
+        text += ", and most of what it is wrong by lies beyond"
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}. {learning.sentence}",
@@ -101,6 +107,20 @@ def check(
         since_step=0,
         numbers={"out_of_reach": share},
     )
+
+
+def _beyond(targets: Floats, low: float, high: float) -> Floats:
+    """How far outside of the bounds each target lies, shape (n,)."""
+    return np.maximum(targets - high, 0.0) + np.maximum(low - targets, 0.0)
+
+
+def _spoils(targets: Floats, answers: Floats, low: float, high: float) -> bool:
+    """Do the bounds cost most of the error that is left?
+
+    Noise about a bound costs half of it there at the most.
+    """
+    missed = np.square(targets - answers).mean()
+    return bool(np.square(_beyond(targets, low, high)).mean() > _MOST * missed)
 
 
 def _numbers(predictions: Mapping[str, Predictions] | None) -> tuple[Floats, Floats] | None:
@@ -147,3 +167,16 @@ def _bounds(activations: LayerHistory | None, answers: Floats) -> tuple[float, f
     if np.abs(answers).max() <= 1.0 and float(np.mean(reached)) > _HALF:
         return (0.0 if answers.min() >= 0.0 else -1.0), 1.0
     return None
+
+
+def _reached(table: tuple[Floats, Floats] | None) -> tuple[float, float] | None:
+    """Bounds of tanh and sigmoid, if what lies beyond them is answered with a bound."""
+    if table is None:
+        return None
+    targets, answers = table
+    beyond = np.abs(targets) > 1.0
+    if np.abs(answers).max() > 1.0 or beyond.sum() < _SEVERAL:
+        return None
+    if float(np.median(np.abs(answers[beyond]))) < 1.0 - _AT:
+        return None
+    return (0.0 if answers.min() >= 0.0 else -1.0), 1.0

@@ -68,6 +68,7 @@ def check(
         steps, ratios = np.empty(0, np.int64), np.empty(0)
     else:
         steps, ratios = update_ratio(updates, weights)
+        ratios = np.maximum(ratios - run.shrink, 0.0)  # what weight decay took is no step
     blown = _blown_up(learning)
     finite = is_finite(loss.values)
     values = loss.values[finite]

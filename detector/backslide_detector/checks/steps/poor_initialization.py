@@ -30,7 +30,7 @@ References:
 
 import numpy as np
 
-from backslide_detector.checks.layers import spread_within_bounds
+from backslide_detector.checks.layers import at_bounds
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Floats, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -39,7 +39,6 @@ from backslide_detector.wording import magnitude
 _GROWTH = 1e3
 _LARGE = 100.0
 _SURE = 3.0
-_AT_BOUNDS = 0.9
 _ENORMOUS = 1e4
 _LEFT = 0.1
 
@@ -52,7 +51,7 @@ def check(
         return Skipped("neither class counts nor activations were recorded")
     parts = []
     numbers = {}
-    bounds = _at_bounds(activations)
+    bounds = at_bounds(activations)
     if bounds:
         parts.append(
             f"Before the first step the outputs of {', '.join(bounds[:4])} sit at their bounds"
@@ -92,16 +91,6 @@ def _enormous(learning: Learning) -> bool:
     """Was the first loss beyond what any sum over a batch makes of a constant guess?"""
     first, guess = learning.first_loss, learning.guess_loss
     return first is not None and guess is not None and first > _ENORMOUS * guess
-
-
-def _at_bounds(activations: LayerHistory | None) -> list[str]:
-    """Hidden layers that take no other values than their bounds in the first snapshot."""
-    if activations is None or activations.steps[0] > 1:
-        return []
-    spread = np.nan_to_num(spread_within_bounds(activations)[0])
-    hidden = activations.depth < activations.depth.max()
-    chosen = np.flatnonzero(hidden & (spread > _AT_BOUNDS))
-    return [activations.title(i) for i in chosen.tolist()]
 
 
 def _sizes(activations: LayerHistory) -> Floats:
