@@ -197,6 +197,21 @@ class Sketch:
 
 
 @dataclass(frozen=True)
+class Nearest:
+    """How well the five nearest examples of a data set tell an example's target.
+
+    Attributes:
+        examples: that were looked at.
+        error: share of classes that were told wrongly; None for numbers.
+        r_squared: share of the targets' variance that was told; None for classes.
+    """
+
+    examples: int
+    error: float | None = None
+    r_squared: float | None = None
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """What a run said about one of its data sets."""
 
@@ -206,6 +221,7 @@ class DataSummary:
     rows: int | None = None
     class_counts: Mapping[str, int] = field(default_factory=dict)
     features: Mapping[str, object] = field(default_factory=dict)
+    nearest: Nearest | None = None
     sketch: Sketch | None = None
 
 

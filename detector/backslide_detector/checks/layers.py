@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -105,3 +106,26 @@ def at_bounds(activations: LayerHistory | None) -> list[str]:
     hidden = activations.depth < activations.depth.max()
     chosen = np.flatnonzero(hidden & (spread > _AT_BOUNDS))
     return [activations.title(i) for i in chosen.tolist()]
+
+
+def narrowest(weights: LayerHistory) -> tuple[str, int] | None:
+    """The narrowest hidden layer and its units (from its bias).
+
+    Only where the next layer takes these units and no others: gates are narrow on purpose.
+    """
+    linear = [i for i in range(len(weights.layers)) if weights.kinds[i] == "Linear"]
+    widths = {
+        int(weights.depth[i]): (int(weights.count[i]), weights.module(i))
+        for i in linear
+        if weights.layers[i].endswith(".bias")
+    }
+    sizes = {int(weights.depth[i]): int(weights.count[i]) for i in matrices(weights)}
+    narrow = [
+        (width, layer)
+        for (depth, (width, layer)), after in pairwise(sorted(widths.items()))
+        if sizes.get(after[0]) == width * after[1][0]
+    ]
+    if not narrow:
+        return None
+    width, layer = min(narrow)
+    return layer, width

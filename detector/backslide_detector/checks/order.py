@@ -48,8 +48,8 @@ CAUSAL_ORDER: Final = (
     "concept-lost",
     "readout-gap",
     # How the run as a whole went.
-    "underfitting",
     "undertrained",
+    "underfitting",
     # What is seen from outside.
     "constant-output",
     "overfitting",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from backslide_detector.evidence import DataSummary, Provenance
+from backslide_detector.evidence import DataSummary, Nearest, Provenance
 
 BYTES: Final = 8_000_000
 _Object = Mapping[str, object]
@@ -58,7 +58,16 @@ def data_summary(name: str, value: _Object) -> DataSummary:
             if (whole := _whole(count)) is not None
         },
         features=_object(value.get("features")),
+        nearest=_nearest(_object(value.get("nearest"))),
     )
+
+
+def _nearest(value: _Object) -> Nearest | None:
+    examples = _whole(value.get("examples"))
+    error, r_squared = (_number(value.get(key)) for key in ("error", "r_squared"))
+    if not examples or (error is None and r_squared is None):
+        return None
+    return Nearest(examples, error, r_squared)
 
 
 def names_in(value: _Object, key: str) -> tuple[str, ...]:
@@ -84,6 +93,10 @@ def _text(value: object) -> str | None:
 
 def _texts(value: object) -> dict[str, str]:
     return {key: str(text) for key, text in _object(value).items()}
+
+
+def _number(value: object) -> float | None:
+    return value if isinstance(value, float) and math.isfinite(value) else None
 
 
 def _whole(value: object) -> int | None:

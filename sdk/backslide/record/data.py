@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from backslide.record.nearest import Floats, Nearest, nearest, numbers, spread_out
 from backslide.record.sketch import ItemSketch, Keys, row_keys, sketch
 from backslide.record.text import storable
 
@@ -43,6 +44,7 @@ class Summary:
         features: mean, std, min, max and number of missing values, by feature for up to 64
             features, under "all" otherwise; of float targets under "(target)".
         digested_rows: how many rows the digest covers; all, unless the set is read by item.
+        nearest: what its examples' neighbours tell of their targets; None where nothing does.
         sketch: random sums of a few examples, a file of its own; None where there is none.
     """
 
@@ -54,11 +56,13 @@ class Summary:
     class_counts: Mapping[str, int] = field(default_factory=dict)
     features: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
     digested_rows: int | None = None
+    nearest: Nearest | None = None
     sketch: pa.Table | None = field(default=None, repr=False, compare=False)
 
     def to_json(self) -> bytes:
         """Strict JSON of all but the sketch."""
         said = {key: value for key, value in vars(self).items() if key != "sketch"}
+        said["nearest"] = self.nearest and vars(self.nearest)
         return json.dumps(said, allow_nan=False).encode()
 
     def dataset(self) -> dict[str, Any]:
@@ -96,7 +100,7 @@ def summarise(
     covered: int | None
     if columns is None:
         with random_state_kept():
-            columns, sketched = _read_items(data, hashed)
+            columns, sketched, seen = _read_items(data, hashed)
         rows = len(data)  # type: ignore[arg-type]  # _read_items has asked for it
         covered = min(rows, MAX_ITEMS)
         shape = None
@@ -104,6 +108,7 @@ def summarise(
         sketched = _read_columns(columns, hashed)
         lengths = [len(column) for column in columns.values()]
         rows = covered = lengths[0] if lengths else 0
+        seen = _seen(columns) if set(lengths) == {rows} else None
         only = next(iter(columns.values())) if len(columns) == 1 else None
         shape = tuple(only.shape) if only is not None else (rows, len(columns))
     if targets is None:
@@ -118,8 +123,14 @@ def summarise(
     features = _features(columns)
     if labels is not None and labels.dtype.kind == "f":
         features["(target)"] = _moments(labels)
+    known = None
+    if labels is not None and seen is not None and labels.size == covered:
+        picked = labels.reshape(-1)[spread_out(covered)]
+        known = nearest(seen, picked, classes=bool(counts))
     digest = hashed.hexdigest()
-    return Summary(name, digest, version, rows, shape, counts, features, covered, sketched)
+    return Summary(
+        name, digest, version, rows, shape, counts, features, covered, known, sketched
+    )
 
 
 def to_array(values: object) -> Array:
@@ -226,22 +237,43 @@ def _digest(
 def _read_items(
     data: Any,  # noqa: ANN401  # duck
     hashed: "hashlib.blake2b",
-) -> tuple[dict[str, Array], pa.Table | None]:
-    """Digests items one by one; returns targets, if items end in one number, and a sketch."""
+) -> tuple[dict[str, Array], pa.Table | None, Floats | None]:
+    """Digests items one by one.
+
+    Returns:
+        Targets, if items end in one number; a sketch; the numbers of some, as `_seen`.
+    """
     rows = len(data)
     chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, MAX_ITEMS)).astype(int))
-    labels, sketched = [], ItemSketch()
+    labels, sketched, seen = [], ItemSketch(), []
+    picked = set(chosen[spread_out(len(chosen))].tolist())
     for index in chosen.tolist():
         item = data[index]
         pieces = [to_array(p) for p in (item if isinstance(item, tuple | list) else (item,))]
         for place, array in enumerate(pieces):
             _digest(hashed, str(place), array.reshape(1) if array.ndim == 0 else array)
         inputs = pieces[:-1] if len(pieces) > 1 else pieces
-        sketched.read({str(place): array for place, array in enumerate(inputs)})
+        named = {str(place): array for place, array in enumerate(inputs)}
+        sketched.read(named)
+        if index in picked:
+            seen.append(numbers({key: array[np.newaxis] for key, array in named.items()}))
         if len(pieces) > 1 and pieces[-1].size == 1 and pieces[-1].ndim < 2:
             labels.append(pieces[-1].item())
     targets = {"(target)": np.asarray(labels)} if len(labels) == len(chosen) > 0 else {}
-    return targets, sketched.table()
+    told = [row for row in seen if row is not None]
+    alike = len(told) == len(seen) > 0 and len({row.shape for row in told}) == 1
+    return targets, sketched.table(), np.concatenate(told) if alike else None
+
+
+def _seen(columns: Mapping[str, Array]) -> Floats | None:
+    """The numbers of evenly spread examples, without their targets."""
+    return numbers(
+        {
+            key: column[spread_out(len(column))]
+            for key, column in columns.items()
+            if key != "(target)"
+        }
+    )
 
 
 def _features(columns: Mapping[str, Array]) -> dict[str, Mapping[str, float | None]]:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+from tests.detector.checks.batch_cases import batches
 from tests.detector.checks.builders import (
     COUNTS,
     STEPS,
@@ -17,7 +18,7 @@ from tests.detector.checks.builders import (
     series,
 )
 
-from backslide_detector.evidence import DataSummary, Sketch
+from backslide_detector.evidence import DataSummary, Nearest, Sketch
 
 TIME = np.arange(STEPS)
 CHANCE = predictions(labels(), list(np.random.default_rng(1).permutation(labels())))
@@ -88,6 +89,24 @@ MANY = {"train": replace(COUNTS["train"], rows=1_000)}
 AT_GUESS = each_epoch([np.log(10)] * EPOCHS)
 SOME_OF_EACH = list(np.random.default_rng(3).integers(0, 10, 300).astype(str))
 
+AT_DONE = {"val_loss": each_epoch([1.35] * EPOCHS)}
+EASY = {"train": replace(MANY["train"], nearest=Nearest(1_000, error=0.02))}
+NOISY = {"train": replace(MANY["train"], nearest=Nearest(1_000, error=0.45))}
+FEW_EASY = {"train": replace(MANY["train"], nearest=Nearest(30, error=0.24))}
+A_CURVE = {"train": DataSummary("train", "d", nearest=Nearest(500, r_squared=0.97))}
+NOISE = {"train": DataSummary("train", "d", nearest=Nearest(500, r_squared=0.2))}
+HALF_TOLD = predictions(list(VALUES), list(0.5 * VALUES + noise(60, 0.6)))
+LOGARITHMS = predictions(list(VALUES), list(3.0 + VALUES / 9))
+REBUILT = batches(
+    kind="vectors",
+    loss=DONE.values[::10],
+    output_spread=0.3,
+    target_spread=1.4**0.5,
+    target_low=-3.0,
+    target_high=3.0,
+)
+ONE_NUMBER = replace(NARROW, count=np.array([64, 1, 64, 64]))
+
 SWINGING = series(1.2 + 0.4 * np.sign(np.sin(TIME / 17)) * (1 + TIME % 3 / 9) + noise())
 LOST_AGAIN = series(np.where(TIME < 200, 2.3 * np.exp(-TIME / 40), 1.6) + abs(noise()))
 RATE = series(0.1 * (1.1 + np.sin(TIME / 17)))
@@ -155,7 +174,17 @@ FOUND = {
             weights=NARROW,
             data=MANY,
             predictions=HALF,
-            series={"val_loss": each_epoch([1.35] * EPOCHS)},
+            series=AT_DONE,
+        ),
+        run(DONE, data=EASY, predictions=HALF, series=AT_DONE),
+        run(DONE, data=A_CURVE, predictions=HALF_TOLD, series=AT_DONE),
+        run(
+            DONE,
+            data={},
+            predictions={},
+            weights=ONE_NUMBER,
+            batches=REBUILT,
+            series=AT_DONE,
         ),
     ],
     "oscillating-loss": [run(SWINGING, **POOR), run(LOST_AGAIN, **POOR)],
@@ -207,6 +236,21 @@ CLEAR = {
             data=MANY,
             series={"val_loss": AT_GUESS},
             predictions=predictions(labels(), ["3"] * 300),
+        ),
+        run(DONE, data=NOISY, predictions=HALF, series=AT_DONE),
+        run(DONE, data=FEW_EASY, predictions=HALF, series=AT_DONE),
+        run(DONE, data=EASY, predictions=GOOD, series=AT_DONE),
+        run(SLOW, data=EASY, predictions=HALF, series={"val_loss": SLOW_VALIDATION}),
+        run(DONE, data=EASY, predictions=HALF, series={"val_loss": each_epoch([2.3] * 30)}),
+        run(DONE, data=NOISE, predictions=HALF_TOLD, series=AT_DONE),
+        run(DONE, data=A_CURVE, predictions=LOGARITHMS, series=AT_DONE),
+        run(  # a code of two numbers
+            DONE,
+            data={},
+            predictions={},
+            weights=replace(NARROW, count=np.array([128, 2, 128, 64])),
+            batches=REBUILT,
+            series=AT_DONE,
         ),
     ],
     "oscillating-loss": [

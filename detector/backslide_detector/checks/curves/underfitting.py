@@ -8,7 +8,11 @@ What it looks for:
     of them than training examples. Or one that
     ends far from its aim (a quarter or more left to learn) behind a layer with fewer than a
     third as many units as there are classes, which are all that the next layer gets; or one
-    that lies flat with half or more left to learn behind a layer of one or two units.
+    that lies flat with half or more left to learn behind a layer of one or two units. Or one
+    that knows far less than a reference without any training: of up to 2,000 training examples
+    that `run.log_data` saw, each is answered by a vote of the five nearest others. Where this
+    leaves at most half of what the network leaves (and the network two fifths or more, on
+    training and on held-out data), the answers are in the inputs, and it has not found them.
 
 Why it matters:
     It cannot do better, however long it trains and however much data it gets.
@@ -24,27 +28,31 @@ When it is wrong:
     Inputs that do not tell the answer look exactly the same, and no single run can say which
     it is. Networks with more weights than examples are not judged by their loss, because they
     could learn by heart: there the cause lies in the optimisation, see the findings above. What
-    does clearly better than guessing is left alone: it may be the best that the data allows.
+    does clearly better than guessing and no worse than its neighbours is left alone: it may be
+    the best that the data allows. Examples that come in close pairs (windows that overlap,
+    jittered copies) make neighbours look wiser than they are.
 
 References:
     Goodfellow, Bengio & Courville (2016), Deep Learning, section 5.2. Karpathy (2019), A
     Recipe for Training Neural Networks: overfit first. Fewer weights than examples cannot fit
-    random labels: Zhang et al. (2017), ICLR. What a weight gains by chance, half a nat over all
-    examples: Wilks (1938); Akaike (1974).
+    random labels: Zhang et al. (2017), ICLR. With ever more examples the nearest one errs at
+    most twice as often as the best there can be: Cover & Hart (1967). What a weight gains
+    by chance, half a nat over all examples: Wilks (1938); Akaike (1974).
 """
 
 from collections import Counter
 from collections.abc import Mapping
-from itertools import pairwise
 
 import numpy as np
 from scipy.stats import theilslopes
 
 from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.batches import spread
 from backslide_detector.checks.curve import Curve, latest
-from backslide_detector.checks.layers import matrices, typical, update_ratio
+from backslide_detector.checks.layers import matrices, narrowest, typical, update_ratio
 from backslide_detector.checks.learning import FEW_STEPS, Learning
-from backslide_detector.evidence import LayerHistory, Predictions, RunEvidence, Series
+from backslide_detector.checks.nearest import beside_neighbours
+from backslide_detector.evidence import Batches, LayerHistory, Predictions, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import count
 
@@ -55,6 +63,7 @@ _HALF = 0.5
 _TINY = 100  # weights; where the size of the data is not known
 _LEFT = 0.75
 _FLAT = 0.15
+_STILL = 0.5
 _BESIDE = 0.15
 _NARROW = 1 / 3
 _FEW = 3
@@ -67,37 +76,59 @@ def check(
     run: RunEvidence,
     learning: Learning,
     *,
+    loss: Series,
     validation_loss: Series,
     weights: LayerHistory,
     updates: LayerHistory | None = None,
     predictions: Mapping[str, Predictions] | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
-    """Looks for a flat, high loss on both sides of the split, and for what is too small."""
+    """Looks for a flat, high loss on both sides of the split, and for what does better."""
     shape = learning.curve
     if not run.finished:
         return Skipped("the run goes on")
     if shape is None or shape.n < FEW_STEPS:
         return Skipped("fewer than 100 training losses")
-    if learning.guess_loss is None and learning.validation_skill is None:
+    told = spread(batches, loss) if batches is not None else None
+    explained = None if told is None else told.explained
+    if learning.guess_loss is None and learning.validation_skill is None and explained is None:
         return Skipped("needs class counts, or predictions of numbers on held-out data")
     held = latest(validation_loss)
     held = np.inf if held is None else held
     scale = learning.guess_loss or abs(shape.final)
-    beside = abs(held - shape.final) < _BESIDE * scale
     # One answer to everything is no lack of capacity.
     straight = len(matrices(weights)) == 1  # for want of a slope it may answer with a constant
-    moves = _moves(updates, weights) and (straight or not _constant(predictions or {}))
+    if not _moves(updates, weights) or (_constant(predictions or {}) and not straight):
+        return Clear()
     size = int(weights.count.sum())
     nothing = _nothing(learning, shape.final, held, size, lucky=_HALF if straight else _LITTLE)
-    flat = _flat(shape, scale)
-    small = _small(learning, weights, nothing=nothing, flat=flat) if beside and moves else None
-    if small is None:
+    flat, neighbours = _flat(shape, scale), beside_neighbours(run, learning)
+    ahead = max(0.0, -_ahead(shape))
+    gain = ahead / max(scale, shape.initial)
+    outdone = neighbours is not None and neighbours.outdone(gain)
+    reason = None
+    if abs(held - shape.final) < _BESIDE * scale:
+        narrow = _narrow(learning, weights, explained, flat=flat or outdone)
+        reason = _few(learning, size) if nothing and flat else None
+        reason = reason or narrow
+    # A network that learns nothing at all is seldom too small.
+    may = not learning.failing or size < (learning.examples or 0)
+    done = ahead < max(_STILL * (shape.initial - shape.final), _NO_LOSS * scale)
+    if (
+        neighbours is not None
+        and outdone
+        and may
+        and done
+        and held < shape.final + _BESIDE * scale
+    ):
+        reason = reason or (neighbours.sentence, None)
+    if reason is None:
         return Clear()
-    reason, layer = small
+    text, layer = reason
     return Found(
         Severity.FAILING if nothing else Severity.WARNING,
         f"Training and validation loss {'lie flat' if flat else 'end'} at {shape.final:.3g} "
-        f"and {held:.3g}, and {reason}. {learning.sentence}",
+        f"and {held:.3g}, and {text}. {learning.sentence}",
         "Add units or layers, or inputs that tell more; more data of the same kind is no help.",
         layer=layer,
         since_step=int(shape.steps[len(shape.steps) // 2]),
@@ -105,24 +136,34 @@ def check(
     )
 
 
-def _small(
-    learning: Learning, weights: LayerHistory, *, nothing: bool, flat: bool
+def _few(learning: Learning, size: int) -> tuple[str, str | None] | None:
+    """Are there fewer weights than examples?"""
+    if size >= (learning.examples or _TINY):
+        return None
+    examples = f" for {learning.examples:,} examples" if learning.examples else ""
+    return f"the network has {size:,} weights{examples}", None
+
+
+def _narrow(
+    learning: Learning, weights: LayerHistory, explained: float | None, *, flat: bool
 ) -> tuple[str, str | None] | None:
-    """(What is too small, the layer); None when nothing is known to be."""
-    size = int(weights.count.sum())
-    if nothing and flat and size < (learning.examples or _TINY):
-        examples = f" for {learning.examples:,} examples" if learning.examples else ""
-        return f"the network has {size:,} weights{examples}", None
-    narrow, classes = _narrowest(weights), learning.classes or 0
+    """(What is too narrow, the layer); None when nothing is known to be."""
+    narrow, classes = narrowest(weights), learning.classes or 0
     if narrow is None:
         return None
     layer, width = narrow
     skill = learning.skill or 0.0
     if width < _NARROW * classes and skill < _LEFT:
         return f"{layer} has {count(width, 'unit')} for {classes} classes", layer
-    if width < _FEW and flat and skill < _LESS:
-        return f"{layer} has {count(width, 'unit')} to tell all by", layer
-    return None
+    if explained is None:
+        tight = width < _FEW and skill < _LESS
+    else:  # what rebuilds its input may be narrow on purpose, but hardly so narrow
+        tight = width == 1 and explained < _LESS
+    return (
+        (f"{layer} has {count(width, 'unit')} to tell all by", layer)
+        if tight and flat
+        else None
+    )
 
 
 def _nothing(
@@ -143,9 +184,14 @@ def _nothing(
 
 def _flat(shape: Curve, scale: float) -> bool:
     """Would as many steps again change little?"""
+    return abs(_ahead(shape)) < _FLAT * scale
+
+
+def _ahead(shape: Curve) -> float:
+    """What as many steps again would add to the loss, as its second half goes."""
     half = len(shape.levels) // 2
     slope = float(theilslopes(shape.levels[half:], shape.steps[half:]).slope)
-    return abs(slope) * float(shape.steps[-1] - shape.steps[0]) < _FLAT * scale
+    return slope * float(shape.steps[-1] - shape.steps[0])
 
 
 def _constant(tables: Mapping[str, Predictions]) -> bool:
@@ -164,26 +210,3 @@ def _moves(updates: LayerHistory | None, weights: LayerHistory) -> bool:
         return True
     _, ratios = update_ratio(updates, weights)
     return len(ratios) == 0 or not float(typical(ratios)) < _MOVING
-
-
-def _narrowest(weights: LayerHistory) -> tuple[str, int] | None:
-    """The narrowest hidden layer and its units (from its bias).
-
-    Only where the next layer takes these units and no others: gates are narrow on purpose.
-    """
-    linear = [i for i in range(len(weights.layers)) if weights.kinds[i] == "Linear"]
-    widths = {
-        int(weights.depth[i]): (int(weights.count[i]), weights.module(i))
-        for i in linear
-        if weights.layers[i].endswith(".bias")
-    }
-    sizes = {int(weights.depth[i]): int(weights.count[i]) for i in matrices(weights)}
-    narrow = [
-        (width, layer)
-        for (depth, (width, layer)), after in pairwise(sorted(widths.items()))
-        if sizes.get(after[0]) == width * after[1][0]
-    ]
-    if not narrow:
-        return None
-    width, layer = min(narrow)
-    return layer, width
