@@ -2,16 +2,16 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from scipy.stats import pearsonr
 
-from backslide_detector.checks.batches import newest
+from backslide_detector.checks.batches import are_classes, newest
 from backslide_detector.checks.curve import Curve, is_finite, trailing_nonfinite
-from backslide_detector.evidence import Floats, RunEvidence, Series
+from backslide_detector.evidence import Batches, Floats, RunEvidence, Series
 
 _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
@@ -28,7 +28,8 @@ _OFTEN_EACH: Final = 20
 def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64]] | None:
     """Class shares in the training data, else among the predicted targets, shape (k,).
 
-    Of a class at each place of an example: those in the batches that were looked at.
+    Where neither was logged, in the batches that were looked at, as the gradients tell; so also
+    of a class at each place of an example.
     """
     counts: Mapping[str, int] = {}
     described = sorted(
@@ -39,7 +40,7 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     for _, table in sorted(run.predictions.items()):
         if not counts and table.are_labels:
             counts = Counter(map(str, table.targets))
-    counts = counts or _counts_of_places(run)
+    counts = counts or _counts_of_places(run) or _sampled_classes(run)
     shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
     return shares / shares.sum() if len(shares) > 1 else None
 
@@ -84,13 +85,9 @@ def sampled_error(run: RunEvidence, loss: Series | None) -> float | None:
     if batches is None or not len(batches):
         return None
     wrong, known = 0, 0
-    for index in range(*newest(batches, loss).indices(len(batches))):
-        if not batches.numbers["cross_entropy"][index] >= _NEARLY_ALL:
-            continue
-        targets = batches.targets[index]
-        told = np.isfinite(targets)
-        known += int(told.sum())
-        wrong += int((batches.predictions[index][told] != targets[told]).sum())
+    for predictions, targets in _told_classes(batches, newest(batches, loss)):
+        known += len(targets)
+        wrong += int((predictions != targets).sum())
     return wrong / known if known >= _FEW_ANSWERS else None
 
 
@@ -117,6 +114,31 @@ def places_skill(run: RunEvidence, loss: Series | None) -> float | None:
     shares = counts / counts.sum()
     costs = batches.numbers["loss"][rows]
     return float(1.0 + np.mean(costs) / (shares * np.log(shares)).sum())
+
+
+def _told_classes(batches: Batches, which: slice) -> Iterator[tuple[Floats, Floats]]:
+    """Predictions and targets of each of these batches, where a cross-entropy tells them."""
+    for index in range(*which.indices(len(batches))):
+        if batches.numbers["cross_entropy"][index] >= _NEARLY_ALL:
+            targets = batches.targets[index]
+            told = np.isfinite(targets)
+            yield batches.predictions[index][told], targets[told]
+
+
+def _sampled_classes(run: RunEvidence) -> Counter[str]:
+    """How often each class was met; nothing where fewer than a hundred examples were.
+
+    Nor where some batches are no cross-entropy of one right class: mixed pairs ask for doubt.
+    """
+    counts: Counter[str] = Counter()
+    if run.batches is None or not are_classes(run.batches):
+        return counts
+    told = list(_told_classes(run.batches, slice(None)))
+    for _, targets in told:
+        counts.update(map(str, targets.tolist()))
+    fits = run.batches.numbers["cross_entropy"]
+    sure = len(told) >= _NEARLY_ALL * int(np.isfinite(fits).sum())
+    return counts if sure and counts.total() >= _FEW_ANSWERS else Counter()
 
 
 def is_lost(loss: Series, *, finished: bool) -> bool:

@@ -118,8 +118,10 @@ class Facts:
         if self.guess and start > self.guess / 1.5:
             # A cross-entropy in nats, unless it starts far above; then a blown-up start and a
             # sum over the batch look alike until the loss is below the guess.
-            known = start < self.guess * 1.5 or end < 0.9 * self.guess
-            return 1.0 - end / self.guess if known else None
+            if start < self.guess * 1.5 or end < 0.9 * self.guess:
+                return 1.0 - end / self.guess
+            if self._has_errors():
+                return None  # without, its own start is all that it can be held against
         if start <= 0.0 or self.shape.levels.min() < 0.0:
             # No cross-entropy says nothing of classes. A likelihood has no natural zero: a fall
             # well beyond the noise is learning, how much of it nobody knows.
@@ -130,12 +132,12 @@ class Facts:
                 else None
             )
         # Squared errors fall to the targets' variance by learning no more than their mean.
-        explained = self._explained()
+        explained, most = self._explained(), 1.0
         if explained is not None and explained < _STUCK_ERROR:
-            return min(1.0 - end / start, explained)
-        if self.regression is not None and self._fitted(self.regression) < _STUCK_ERROR:
-            return min(1.0 - end / start, 1.0 - end / self.regression.variance)
-        return 1.0 - end / start
+            most = explained
+        elif self.regression is not None and self._fitted(self.regression) < _STUCK_ERROR:
+            most = 1.0 - end / self.regression.variance
+        return min(1.0 - end / start, most)
 
     def _fell(self) -> bool:
         """Did a loss come down beyond what the noise of the batches explains?"""
@@ -200,6 +202,11 @@ class Facts:
         """Is there more than the loss to go by?"""
         errors = (self.training_error, self.validation_error, self.regression)
         return self.guess is not None or any(error is not None for error in errors)
+
+    def _has_errors(self) -> bool:
+        """Is anything known of right and wrong answers?"""
+        errors = (self.training_error, self.validation_error, self.sampled_error)
+        return any(error is not None for error in errors)
 
     def _long_enough(self) -> bool:
         """Are there enough steps to speak of failure? Errors alone come once an epoch."""

@@ -48,6 +48,12 @@ FLAT_HIGH = each_epoch([0.62] * EPOCHS)
 SURE = each_epoch([0.16] * EPOCHS)
 FEW_ERRORS = each_epoch([0.05] * EPOCHS)
 ERRORS_COME_BACK = each_epoch(np.r_[0.5, 0.2, [0.05] * 6, np.linspace(0.05, 0.25, EPOCHS - 8)])
+JUMPING_BACK = each_epoch(
+    np.r_[
+        0.3, [0.0] * 5, np.linspace(0.02, 0.15, EPOCHS - 6) * (1 + 0.5 * np.tile([1, -1], 12))
+    ]
+)
+JUMPING = each_epoch(np.r_[0.3, 0.0, 0.07 + 0.07 * np.tile([1, -1], EPOCHS // 2 - 1)])
 
 LUCKY_IN_THE_END = each_epoch(np.r_[np.linspace(0.9, 0.6, EPOCHS - 2), 0.2, 0.5])
 
@@ -68,6 +74,7 @@ FALLING_SQUARES = series(1.0 - TIME / 800 + noise())
 FORTY_NUMBERS = {"train": replace(COUNTS["train"], rows=40, class_counts={})}
 
 SLOW = series(2.3 - TIME / 1300 + noise())
+HALFWAY = series(2.3 - TIME / 350 + noise())
 SLOW_VALIDATION = each_epoch(np.linspace(2.3, 2.0, EPOCHS))
 DONE = series(1.3 + np.exp(-TIME / 20) + noise())
 
@@ -124,6 +131,7 @@ FOUND = {
     "label-noise": [
         run(CREEPING, series={"val_loss": FLAT_HIGH, "val/error": FEW_ERRORS}),
         run(CREEPING, series={"val/error": ERRORS_COME_BACK}),
+        run(CREEPING, series={"val/error": JUMPING_BACK}),
         run(BY_HEART, predictions=CHANCE, series={"val_loss": FLAT_HIGH}),
         run(predictions=WORSE_IN_TRAINING),
     ],
@@ -139,6 +147,7 @@ FOUND = {
     ],
     "undertrained": [
         run(SLOW, predictions=HALF),
+        run(SLOW, predictions={}),
         run(SLOW, predictions=HALF, series={"val_loss": SLOW_VALIDATION}),
         run(
             series(2.3 + noise(scale=0.5)),
@@ -204,6 +213,7 @@ CLEAR = {
         run(CREEPING, series={"val_loss": SURE, "val/error": FEW_ERRORS}),
         run(LEARNED, series={"val_loss": SURE, "val/error": ERRORS_COME_BACK}),
         run(CREEPING, series={"val/error": LUCKY_IN_THE_END}),
+        run(CREEPING, series={"val/error": JUMPING}),
     ],
     "too-little-data": [
         run(LEARNED, data=FORTY, predictions=GOOD),
@@ -216,6 +226,7 @@ CLEAR = {
         run(SLOW, predictions=GOOD),
         run(SLOW, predictions=HALF, series={"val_loss": each_epoch(np.linspace(2, 3, 30))}),
         run(SLOW, predictions={}, data={}),
+        run(HALFWAY, predictions={}),
     ],
     "underfitting": [
         run(series={"val_loss": SURE}),

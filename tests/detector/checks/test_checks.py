@@ -79,6 +79,14 @@ GROWING_ON = batch_cases.batches(
     cross_entropy=1.0, output_low=-0.9, output_high=np.linspace(0.1, 1.0, SNAPSHOTS)
 )
 TAKEN_FOR_LOGITS = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=0.99)
+ALL_WRONG = replace(
+    TAKEN_FOR_LOGITS, predictions=tuple((y + 1) % 10 for y in TAKEN_FOR_LOGITS.targets)
+)
+MIXED_AT_TIMES = replace(
+    ALL_WRONG,
+    numbers=ALL_WRONG.numbers
+    | {"cross_entropy": np.where(np.arange(SNAPSHOTS) % 10, 1.0, 0.2)},
+)
 ONE_ANSWER = predictions(labels(), ["3"] * 300)
 MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
 TWO_ANSWERS = predictions(labels(), ["3", "3", "3", "3", "4"] * 60)
@@ -94,6 +102,18 @@ CUT_OFF = batch_cases.batches(cross_entropy=1.0, output_low=0.0, output_high=3.0
 SUMMED = series(batch_cases.ROWS * FALLING.values)
 MEANS = batch_cases.batches(loss=FALLING.values[:: STEPS // SNAPSHOTS])
 FUNCTIONAL = history({"fc1": "Linear", "fc2": "Linear", "fc3": "Linear"})
+
+
+def gain(times):
+    """Two layers that make what passes them so many times as large, of 64 inputs a unit."""
+    layers = dict.fromkeys(("0.weight", "0.bias", "2.weight", "2.bias"), "Linear")
+    found = history(layers, rms=times / 8.0)
+    return replace(found, count=np.array([4096, 64, 4096, 64]))
+
+
+def leap(times):
+    """A first step that made them so."""
+    return history({"0.weight": "Linear", "2.weight": "Linear"}, rms=times / 8.0)
 
 
 def all_zeros(cross_entropy):
@@ -180,6 +200,11 @@ FOUND = {
     "learning-rate-too-low": [
         failing(updates=CRAWL),
         failing(updates=history(WEIGHTS, rms=2e-6, abs_max=1e-5)),  # under 1 % in all steps
+        run(  # what it fell by is noise
+            series(2.3 - np.arange(STEPS) / 4_000 + noise(scale=0.3)),
+            updates=CRAWL,
+            predictions=batch_cases.HALF_RIGHT,
+        ),
         failing(updates=None, series={"lr": DECAYED}),
         run(STOOD_STILL, predictions=batch_cases.HALF_RIGHT, series={"lr": DECAYED}),
         failing(
@@ -229,6 +254,9 @@ FOUND = {
         failing(WILD, activations=LOUD),
         run(activations=AT_BOUNDS, predictions=curve_cases.A_THIRD_WRONG),
         run(FAR_OFF, activations=LOUD, predictions=curve_cases.A_THIRD_WRONG),
+        failing(WILD, activations=LOUD, predictions={}, data={}, batches=ALL_WRONG),
+        failing(weights=gain(30.0)),
+        failing(weights=gain(1e-4), updates=leap(1e-6)),
     ],
     "overfitting": [
         run(series={"val_loss": VAL_UP}, predictions={}),
@@ -320,6 +348,11 @@ CLEAR = {
     ],
     "learning-rate-too-low": [
         run(updates=CRAWL),
+        run(
+            series(2.3 - np.arange(STEPS) / 400 + noise(scale=0.3)),
+            updates=CRAWL,
+            predictions=batch_cases.HALF_RIGHT,
+        ),
         failing(updates=history(WEIGHTS, rms=5e-6, abs_max=2e-5)),
         failing(STUCK),
         run(series={"lr": DECAYED}),
@@ -366,10 +399,24 @@ CLEAR = {
         failing(WILD),
         run(activations=AT_BOUNDS),
         run(FAR_OFF, activations=LOUD),
+        failing(
+            WILD, activations=LOUD, predictions={}, data={},
+            batches=replace(ALL_WRONG, numbers=batch_cases.SOUND.numbers),
+        ),  # no cross-entropy: its outputs may be no classes
+
+        failing(  # mixed pairs in a tenth of the batches
+            WILD, activations=LOUD, predictions={}, data={}, batches=MIXED_AT_TIMES
+        ),
+        run(weights=gain(30.0)),
+        failing(weights=gain(5.0)),
+        failing(weights=gain(30.0), updates=leap(30.0)),
+        failing(weights=gain(0.1)),
+        run(weights=gain(1e-4), updates=leap(1e-6), predictions=curve_cases.A_THIRD_WRONG),
     ],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
         run(series={"val_loss": MORE_CONFIDENT}, predictions={}, data={}),
+        run(series={"val_loss": MORE_CONFIDENT}, predictions={}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.12] * 30, every=13)}),
     ],
     "loss-not-decreasing": [

@@ -3,9 +3,9 @@
 What it looks for:
     A validation loss that passed its lowest point and has since risen for at least three
     evaluations, by at least a fifth and by at least 5 % of what there was to learn (the
-    loss of a constant guess), while the training loss is below half of it. Where neither
-    class counts nor an error say more than the loss, the lowest point and the rise must each be
-    a quarter of the first loss.
+    loss of a constant guess), while the training loss is below half of it. Where no error on
+    held-out data says more than the loss, the lowest point and the rise must each be a quarter
+    of that guess, or of the first loss.
 
 Why it matters:
     From the lowest point on, training made the model worse on new data.
@@ -94,8 +94,8 @@ def check(
 
 
 def _known(learning: Learning, validation_error: Series | None) -> bool:
-    """Is it known what a constant guess costs, or how often the network errs?"""
-    return learning.guess_loss is not None or validation_error is not None
+    """Is it known how often the network errs on held-out data?"""
+    return learning.validation_error is not None or validation_error is not None
 
 
 def _plainly(lowest: float, now: float, scale: float) -> bool:

@@ -41,7 +41,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import kendalltau, norm
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import typical
@@ -59,7 +59,7 @@ _RECENT = 3
 _SLOWLY = 2.0
 _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
-_JITTERS = 3.0
+_BY_CHANCE = 0.01
 _ONE_CLASS = 0.95
 _ADVICE = (
     'Evaluate the training data (run.evaluate("train", loader)), sort by loss and look at the '
@@ -159,11 +159,13 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
     if len(values) - best <= _RECENT or shape.final >= guess:
         return None  # it has not risen since, or nothing was learned, by heart or otherwise
     lowest, step = float(values[best]), int(steps[best])
-    now = float(np.median(values[-_RECENT:]))
-    jitter = 1.4826 * float(np.median(np.abs(np.diff(errors.values[finite])))) / math.sqrt(2.0)
+    after = errors.values[finite][best:]
+    now = float(np.median(after[-max(_RECENT, len(after) // 4) :]))
+    trend = kendalltau(np.arange(len(after)), after, alternative="greater")
     then = float(np.interp(step, shape.steps, shape.levels))
     slow = _halving(shape.steps, shape.levels, step, then) >= _SLOWLY * max(step, 1)
-    if now - lowest < max(_WORSE, _JITTERS * jitter) or then < _FOUND_FIRST * guess or not slow:
+    rose = trend.pvalue < _BY_CHANCE and now - lowest >= _WORSE
+    if not rose or then < _FOUND_FIRST * guess or not slow:
         return None
     return Found(
         Severity.WARNING,

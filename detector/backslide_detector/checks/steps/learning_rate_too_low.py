@@ -42,6 +42,8 @@ _FALL = 1e-3
 _EARLY = 0.25
 _REST = 0.2
 _STILL = 0.03
+_CLEARLY = 3.0
+_FIRST = 5
 
 
 def check(
@@ -92,7 +94,9 @@ def _lucky(learning: Learning) -> bool:
     shape = learning.curve
     if shape is None or not learning.poor:
         return False
-    return abs(shape.initial - shape.final) < _STILL * abs(shape.initial)
+    # Both ends are medians of few values, and may differ by the noise of the batches.
+    noise = _CLEARLY * shape.noise / np.sqrt(_FIRST)
+    return bool(abs(shape.initial - shape.final) < max(_STILL * abs(shape.initial), noise))
 
 
 def _cut_short(learning: Learning, rate: Series | None) -> bool:
