@@ -146,7 +146,9 @@ class Reply:
         if found.mixing > MOVED and len(mixed):
             module = self.modules[mixed[0]]
             found = replace(found, mixing_layer=module.name, mixing_structural=module.across)
-        lost = np.flatnonzero((replaced <= SAME * size) & (size > 0))
+        answering = size > 0
+        answering[0] = True  # an embedding answers padding with zeros
+        lost = np.flatnonzero((replaced <= SAME * size) & answering)
         if found.dependence <= SAME and len(lost):
             first = int(lost[0])
             # Through a unit that died or weights that are zero, a network loses its inputs too,
