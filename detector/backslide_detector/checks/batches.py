@@ -91,6 +91,19 @@ def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, 
             yield index, targets
 
 
+def targets_left(batches: Batches, loss: Series | None) -> float | None:
+    """Spread of the newest targets over that of the first; None where few are known.
+
+    The targets of a data set stay as they are; those made of answers go with these.
+    """
+    wanted = batches.numbers["target_spread"]
+    sure = trusted(batches, loss) & np.isfinite(wanted) & (batches.examples > 1)
+    if sure.sum() < 2 * FEW:
+        return None
+    first, last = np.median(wanted[sure][:FEW]), np.median(wanted[sure][-FEW:])
+    return float(last / first) if first > 0.0 else None
+
+
 def newest(batches: Batches, loss: Series | None) -> slice:
     """The batches of the last quarter of the steps, at least five; none where losses go on."""
     since = late(batches.steps)

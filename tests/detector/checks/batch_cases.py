@@ -105,6 +105,10 @@ def numbers(targets, answers, **changes):
 PULLED = batches(
     kind="values", loss=0.3, targets=np.tile(NUMBERS[:, :1], ROWS) + 1e-9 * NUMBERS
 )  # fmt: skip
+FOLLOWING = batches(
+    kind="values", targets=NUMBERS, target_spread=np.geomspace(1.0, 0.05, SNAPSHOTS)
+)  # fmt: skip
+STAYING = batches(kind="values", targets=NUMBERS, target_spread=1.0)
 THERE_AND_BACK = series(np.where(np.arange(STEPS) == 50, 1e12, 1.0))
 LARGE_TARGETS = np.random.default_rng(4).normal(50.0, 10.0, 100)
 SIGMOID = history(OUTPUTS | {"5": "Sigmoid"})

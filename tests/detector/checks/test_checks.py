@@ -35,6 +35,7 @@ EMPTY = run(
 )
 FADING = history(WEIGHTS, rms=[1e-8, 1e-6, 1e-4, 1e-2], abs_max=[1e-7, 1e-5, 1e-3, 1e-1])
 GROWING = history(WEIGHTS, rms=np.geomspace(1e-2, 1e2, SNAPSHOTS)[:, None])
+HALF_DEAD = history(OUTPUTS, dead_fraction=np.where(np.isnan(RELU), np.nan, 0.66))
 DEAD = history(OUTPUTS, dead_fraction=np.where(np.isnan(RELU), np.nan, 0.97))
 TANHS = {name: kind.replace("ReLU", "Tanh") for name, kind in OUTPUTS.items()}
 TANH = np.where([kind == "Tanh" for kind in TANHS.values()], 0.9, np.nan)
@@ -62,6 +63,7 @@ VAL_DOWN = series(np.linspace(2, 0.3, 30), every=13)
 FADING_COST = np.geomspace(2.3, 0.1, SNAPSHOTS)
 MORE_CONFIDENT = series(np.r_[np.linspace(2, 0.2, 10), np.linspace(0.2, 0.6, 20)], every=13)
 THROWN = series(np.r_[[2.3, 2.3, 900.0], np.full(20, 60.0), FALLING.values[23:]])
+NOISE = noise(50)
 UNTOUCHED = Provenance(initial_weights="w", final_weights="w")
 BUMPED = series(np.r_[[2.3, 2.3], np.full(9, 2.6), FALLING.values[11:]])
 REPLACED = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 0, 0.09, 1e-4)[:, None])
@@ -173,6 +175,9 @@ FOUND = {
     "dead-units": [
         failing(activations=DEAD),
         failing(activations=FUNCTIONAL, gradients=left_out("fc1.bias")),
+        failing(activations=HALF_DEAD),
+        failing(activations=HALF_DEAD, batches=batch_cases.LOST_INPUTS),
+        failing(activations=DEAD, batches=batch_cases.SOUND),
     ],
     "saturated-activation": [failing(activations=AT_BOUNDS)],
     "unchanged-weights": [
@@ -298,6 +303,7 @@ FOUND = {
             activations=history(OUTPUTS | {"5": "ReLU"}),
         ),
         run(batches=SIGNS),
+        batch_cases.numbers(NOISE, NOISE[::-1], batches=batch_cases.FOLLOWING),
     ],
     "class-imbalance": [
         run(data=FEW_ZEROS, predictions=BLIND),
@@ -318,6 +324,7 @@ CLEAR = {
     "exploding-gradient": [run(gradients=GROWING), failing(STUCK)],
     "dead-units": [
         run(activations=DEAD),
+        failing(activations=HALF_DEAD, batches=batch_cases.SOUND),
         failing(STUCK),
         run(activations=FUNCTIONAL, gradients=left_out("fc1.bias")),
         failing(activations=FUNCTIONAL, gradients=left_out("fc1.weight", "fc3.bias")),
@@ -442,6 +449,8 @@ CLEAR = {
         run(batches=GROWING_ON),
         run(batches=CUT_OFF),
         run(batches=replace(SIGNS, targets=SIGNS.predictions)),
+        batch_cases.numbers(NOISE, NOISE, batches=batch_cases.FOLLOWING),
+        batch_cases.numbers(NOISE, NOISE[::-1], batches=batch_cases.STAYING),
         run(series(-np.arange(STEPS) / 10.0), batches=batch_cases.batches(cross_entropy=1.0)),
     ],
     "class-imbalance": [

@@ -365,6 +365,14 @@ def test_a_model_that_ignores_its_inputs_is_found(change):
     assert trial.cut_layer == "body.0"
 
 
+def test_tokens_that_all_become_padding_are_ignored_inputs():
+    words = lambda: [nn.Embedding(6, 8, padding_idx=0), nn.Flatten(), nn.Linear(64, 4)]  # noqa: E731  # as short as it gets
+    body = nn.Sequential(*words())
+    inverted = tried(Wrapped(lambda x: x * (x == 0), body), WORDS).trial
+    assert (inverted.dependence, inverted.cut_layer) == (0.0, "body.0")
+    assert tried(nn.Sequential(*words()), WORDS).trial.cut_layer == ""
+
+
 def test_dead_units_are_no_ignored_inputs():
     model = mlp()
     with torch.no_grad():

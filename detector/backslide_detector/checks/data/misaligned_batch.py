@@ -39,7 +39,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from backslide_detector.checks.batches import are_classes, known_targets, trusted
+from backslide_detector.checks.batches import (
+    are_classes,
+    known_targets,
+    targets_left,
+    trusted,
+)
 from backslide_detector.checks.curve import is_finite
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Batches, Floats, Series
@@ -47,6 +52,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _MIXED = 1e-3
 _PAIRS = 25
+_GONE = 0.3
 _HALF = 0.5
 _LEFT = 0.05
 _DISTINCT = 20
@@ -74,7 +80,9 @@ def check(
         if isinstance(found, Found):
             return found
         notes.append(found)
-    if agreement is not None and _by_chance(*agreement) and poor:
+    kept = targets_left(batches, loss)
+    stable = kept is None or kept > _GONE  # else the targets are made of the answers
+    if agreement is not None and _by_chance(*agreement) and poor and stable:
         value, pairs = agreement
         return Found(
             Severity.FAILING if learning.failing else Severity.WARNING,

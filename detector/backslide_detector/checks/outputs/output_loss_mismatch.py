@@ -1,16 +1,18 @@
 """The loss expects something else than the network puts out.
 
 What it looks for:
-    One of six. Outputs of a softmax, sigmoid or tanh, or such as reach 1 and never pass it,
+    One of seven. Outputs of a softmax, sigmoid or tanh, or such as reach 1 and never pass it,
     while the gradient at the output is that of a cross-entropy which takes them for logits
-    (one of classes, or a binary one of several labels). In
-    a run that learns poorly, outputs of a ReLU, or such as reach 0 and never pass it, likewise.
-    The gradient of a binary cross-entropy whose targets are two other numbers than 0 and 1. A
-    loss of classes that falls below zero, which a cross-entropy cannot: a likelihood
-    of raw scores, or of probabilities whose logarithm was forgotten. A loss that was exactly
-    zero from the first step on: a cross-entropy over a single output. Or, from the curve alone:
-    a cross-entropy of K classes that settles on ln(e + K - 1) - 1 (1.461 for ten classes), the
-    lowest value that probabilities taken for logits can reach, while most examples are right.
+    (one of classes, or a binary one of several labels). In a run that learns poorly, outputs of
+    a ReLU, or such as reach 0 and never pass it, likewise. The gradient of a binary
+    cross-entropy whose targets are two other numbers than 0 and 1. Squared errors whose targets
+    shrink with the answers, to less than a third of their first spread, while nothing is
+    learned about held-out data: the answers are compared with something made of them. A loss of
+    classes that falls below zero, which a cross-entropy cannot: a likelihood of raw scores, or
+    of probabilities whose logarithm was forgotten. A loss that was exactly zero from the first
+    step on: a cross-entropy over a single output. Or, from the curve alone: a cross-entropy of
+    K classes that settles on ln(e + K - 1) - 1 (1.461 for ten classes), the lowest value that
+    probabilities taken for logits can reach, while most examples are right.
 
 Why it matters:
     With a second softmax the network learns, but with weak gradients and no confidence; the
@@ -47,7 +49,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from backslide_detector.checks.batches import FEW, are_classes, typical
+from backslide_detector.checks.batches import FEW, are_classes, targets_left, typical
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -62,6 +64,7 @@ _REACHED: Final = 0.95
 _EXACT: Final = 50.0
 _PLACED: Final = 0.002
 _SOME: Final = 0.1
+_SHRUNK: Final = 0.3
 _HITS: Final = 3
 _VARIED: Final = 0.1
 _ROUNDING: Final = 0.01
@@ -78,11 +81,13 @@ def check(
     activations: LayerHistory | None = None,
     batches: Batches | None = None,
     loss: Series | None = None,
+    validation_loss: Series | None = None,
 ) -> Found | Clear | Skipped:
     """Reads the gradient at the output, then the sign of the loss, then its floor."""
     found = _nothing(learning, loss)
     if batches is not None:
         found = found or _other_targets(batches, learning)
+        found = found or _own(batches, learning, loss, validation_loss)
     if batches is not None and (labels := _of_labels(batches)).any():
         found = found or _squashed(batches, labels, learning, activations)
     if batches is not None and are_classes(batches):
@@ -96,6 +101,29 @@ def check(
     if batches is None and (learning.classes is None or learning.curve is None):
         return Skipped("needs a training loss with class counts and an error, or batches")
     return Clear()
+
+
+def _own(
+    batches: Batches, learning: Learning, loss: Series | None, validation_loss: Series | None
+) -> Found | None:
+    """Targets that follow the answers, and not the data."""
+    left = targets_left(batches, loss)
+    if left is None or left > _SHRUNK:
+        return None
+    held = learning.validation_skill
+    if held is None and validation_loss is not None and len(validation_loss):
+        held = 1.0 - validation_loss.last / abs(float(validation_loss.values[0]))
+    if held is None or held >= _SOME:
+        return None
+    return Found(
+        Severity.FAILING,
+        f"The targets that the loss pulls to shrank to {left:.2g} of their first spread, and "
+        f"nothing is learned about held-out data: they follow the answers. {learning.sentence}",
+        "Look at the second argument of the loss: it must be the targets of the batch, and "
+        "nothing that is computed from the output.",
+        since_step=int(batches.steps[0]),
+        numbers={"left": left},
+    )
 
 
 def _of_classes(batches: Batches) -> NDArray[np.bool_]:
