@@ -17,6 +17,7 @@ SETTLED: Final = 50
 """From these steps on running statistics are worth a look, and have settled."""
 
 _LOOKED_AT: Final = 64  # examples of a batch that have fingerprints
+_NEARLY_ALL: Final = 0.9
 _AGREES: Final = 0.05
 _LATE: Final = 0.25
 _ONE_ANSWER: Final = 0.02
@@ -40,6 +41,17 @@ def one_sided(batches: Batches) -> float | None:
     if len(several) < FEW:
         return None
     return sum(len(np.unique(d)) == 1 for d in several) / len(several)
+
+
+def never_cleared(batches: Batches | None) -> int | None:
+    """First step whose backward pass added to spent gradients, if nearly all others did too."""
+    if batches is None:
+        return None
+    left = batches.numbers["uncleared"]
+    known = np.isfinite(left)
+    if known.sum() < FEW or float(left[known].mean()) < _NEARLY_ALL:
+        return None
+    return int(batches.steps[known & (left > 0.0)][0])
 
 
 def dominated_since(batches: Batches | None, share: float) -> int | None:

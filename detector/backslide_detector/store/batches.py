@@ -17,7 +17,7 @@ ROWS: Final = 50_000
 """The SDK writes some hundreds of rows a run."""
 
 _LISTS: Final = ("digests", "predictions", "targets")
-LATER: Final = ("output_spread", "target_spread", "memory", "optimizer_steps")
+LATER: Final = ("output_spread", "target_spread", "memory", "optimizer_steps", "uncleared")
 """Columns that runs of earlier versions lack."""
 
 _LONGEST: Final = 1_024

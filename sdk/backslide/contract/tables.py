@@ -56,6 +56,7 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("examples", pa.int32()),
         ("training", pa.bool_()),
         ("optimizer_steps", pa.int32()),
+        ("uncleared", pa.float32()),
         ("input_mean", pa.float32()),
         ("input_std", pa.float32()),
         ("input_rms", pa.float32()),
@@ -94,12 +95,14 @@ BATCHES_SCHEMA: Final = pa.schema(
 """One row a sampled step: the first batch that the model got in it, as `model(inputs)` saw it.
 
 `training`: the model was in training mode. `optimizer_steps`: steps that all optimizers
-have made so far. Inputs are described by the first tensor among the arguments, over at most
-64 examples (the first ones) and 1,024 features of each; `input_*` are NaN where the inputs
-are integers. `input_spread_ratio`: largest over smallest standard deviation of the features
-that vary; `input_offset`: median over them of |mean| / std; `input_constant_fraction`:
-share of features that are the same in all examples. `digests`: a fingerprint of each
-example, equal where all tensors among its inputs are.
+have made so far. `uncleared`: 1 where the backward pass began with the very gradients that
+the optimizer had made the step before with, 0 where they were gone, NaN where not known (the
+step before was not sampled, there are several optimizers). Inputs are described by the first
+tensor among the arguments, over at most 64 examples (the first ones) and 1,024 features of
+each; `input_*` are NaN where the inputs are integers. `input_spread_ratio`: largest over
+smallest standard deviation of the features that vary; `input_offset`: median over them of
+|mean| / std; `input_constant_fraction`: share of features that are the same in all examples.
+`digests`: a fingerprint of each example, equal where all tensors among its inputs are.
 
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
 numbers), `dense` (the same at a few places of the examples, tokens or pixels: as many of

@@ -230,6 +230,7 @@ class Watch:
         return Batches(
             bare,
             self._steps.optimizers,
+            clearing=self._steps.clearing,
             trials=bare is model and fit(bare),
             graph=self._graph,
             meter=self._meter,

@@ -148,3 +148,18 @@ def test_what_weight_decay_took_is_no_step_of_the_optimizer():
     assert "learning-rate-too-high" in names(failing(**leaps))
     assert "learning-rate-too-high" not in names(failing(shrink=0.2, **leaps))
     assert "over-regularized" in names(failing(shrink=0.2, **leaps))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "expected"),
+    [
+        pytest.param(failing(batches=batches(uncleared=1.0)), True, id="never cleared"),
+        pytest.param(run(batches=batches(uncleared=1.0)), False, id="and yet all is learned"),
+        pytest.param(failing(batches=batches(uncleared=0.0)), False, id="cleared"),
+        pytest.param(failing(batches=batches()), False, id="not known"),
+    ],
+)
+def test_gradients_that_are_never_cleared_are_the_cause(evidence, expected):
+    assert ("exploding-gradient" in names(evidence)) is expected
+    if expected:
+        assert "learning-rate-too-high" not in names(evidence)

@@ -569,3 +569,69 @@ def test_a_loss_that_weighs_examples_against_each_other_leaves_no_gradient_over_
         assert batch.answers.gradient_balance < 1e-5
     for batch, _ in batches(mlp(), F.cross_entropy):
         assert batch.answers.gradient_balance > 1e-3
+
+
+def cleared_before(optimizer, _step, backward):
+    optimizer.zero_grad()
+    backward()
+    optimizer.step()
+
+
+def cleared_after(optimizer, _step, backward):
+    backward()
+    optimizer.step()
+    optimizer.zero_grad()
+
+
+def cleared_in_place(optimizer, _step, backward):
+    optimizer.zero_grad(set_to_none=False)
+    backward()
+    optimizer.step()
+
+
+def gathered_over_four(optimizer, step, backward):
+    if step % 4 == 0:
+        optimizer.zero_grad()
+    backward()
+    if step % 4 == 3:
+        optimizer.step()
+
+
+def faded(optimizer, step, backward):
+    """Half of the gradient is kept on purpose."""
+    for parameter in optimizer.param_groups[0]["params"]:
+        if step:
+            parameter.grad.mul_(0.5)
+    backward()
+    optimizer.step()
+
+
+def never_cleared(optimizer, _step, backward):
+    backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("loop", "expected"),
+    [
+        (cleared_before, {0.0}),
+        (cleared_after, {0.0}),
+        (cleared_in_place, {0.0}),
+        (gathered_over_four, {0.0}),
+        (faded, {0.0}),
+        (never_cleared, {1.0}),
+    ],
+)
+def test_gradients_that_are_not_cleared_are_told_from_all_that_are(loop, expected):
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    watch = Watch(model, [optimizer], overhead=None)
+    seen = []
+    for step in range(16):
+        loop(optimizer, step, lambda: F.cross_entropy(model(X), LABELS).backward())
+        seen += [snapshot.batch for snapshot in watch.step(step)]
+    seen += [snapshot.batch for snapshot in watch.close()]
+    known = [batch.uncleared for batch in seen if batch.uncleared == batch.uncleared]
+    assert len(known) >= 3
+    assert set(known) == expected
+    assert watch.problems == ()

@@ -4,7 +4,9 @@ What it looks for:
     In a run that fails to learn: a gradient norm that grew to twenty times its early level
     and stayed there, or one that is above a thousand from the first step; or one layer whose
     gradient grew as much by a steady trend (Mann-Kendall on block means) beyond what follows
-    the learning rate, at most 5 % false over all layers.
+    the learning rate, at most 5 % false over all layers. Or, in a run that leaves a twentieth
+    to learn: backward passes that begin with the very gradients of the step before, so that
+    all of the run's add up.
 
 Why it matters:
     Each step throws the weights further away; units die, the loss turns to NaN.
@@ -20,7 +22,7 @@ What to do:
 When it is wrong:
     Regression on targets in raw units has large gradients and learns all the same,
     recurrent networks spike, warm-up lets norms grow: a run that learns gets a note at
-    most.
+    most. Gradients that are gathered on purpose are cleared after the step, or faded.
 
 References:
     Pascanu et al. (2013), On the difficulty of training recurrent neural networks, ICML.
@@ -29,20 +31,35 @@ References:
 
 import numpy as np
 
+from backslide_detector.checks.batches import never_cleared
 from backslide_detector.checks.layers import FEW_SNAPSHOTS, norm, recent
 from backslide_detector.checks.learning import Learning
 from backslide_detector.checks.trends import furthest
-from backslide_detector.evidence import LayerHistory, Series
+from backslide_detector.evidence import Batches, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _GROWTH = 20.0
 _LARGE = 1e3
+_LEFT = 0.05
 
 
 def check(
-    gradients: LayerHistory, learning: Learning, learning_rate: Series | None = None
+    gradients: LayerHistory,
+    learning: Learning,
+    learning_rate: Series | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
-    """Compares the gradient norm with its own start."""
+    """Asks whether gradients were cleared, then compares their norm with its own start."""
+    since = never_cleared(batches)
+    if since is not None and learning.leaves(_LEFT):
+        return Found(
+            Severity.FAILING if learning.failing else Severity.WARNING,
+            "Gradients are never cleared: each backward pass adds to those that the last step "
+            f"was made with. {learning.sentence}",
+            "Call optimizer.zero_grad() once for every optimizer.step().",
+            since_step=since,
+            stop=learning.diverged,
+        )
     if len(gradients.steps) < FEW_SNAPSHOTS:
         return Skipped("fewer than three snapshots of the gradients")
     norms = norm(gradients, list(range(len(gradients.layers))))

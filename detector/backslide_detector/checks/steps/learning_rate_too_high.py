@@ -35,10 +35,11 @@ References:
 
 import numpy as np
 
+from backslide_detector.checks.batches import never_cleared
 from backslide_detector.checks.curve import is_finite
 from backslide_detector.checks.layers import typical, update_ratio
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Floats, LayerHistory, RunEvidence, Series
+from backslide_detector.evidence import Batches, Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import figure
 
@@ -62,8 +63,11 @@ def check(
     updates: LayerHistory | None = None,
     weights: LayerHistory | None = None,
     learning_rate: Series | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Looks for a loss that rose, and for steps as large as the weights."""
+    if never_cleared(batches) is not None:
+        return Clear("Gradients are never cleared: no learning rate suits their sum.")
     if updates is None or weights is None:
         steps, ratios = np.empty(0, np.int64), np.empty(0)
     else:

@@ -1,5 +1,6 @@
 """The model's own inputs and outputs in a sampled step: hooks on the model as a whole."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from backslide.measure.batches.pieces import (
 from backslide.measure.batches.places import Places
 from backslide.measure.batches.trial import Question, Reply, ask, connected, question
 from backslide.measure.batches.undisturbed import fit
+from backslide.measure.instruments.clearing import Clearing
 from backslide.measure.instruments.graph import Graph
 from backslide.measure.instruments.hook import Hook
 from backslide.measure.instruments.tensors import in_backward
@@ -50,6 +52,7 @@ class Capture:
         gradient: of the loss by them, once the backward pass has come by.
         places, pulls: the same of some places, where answers are no lists.
         optimizer_steps: steps that optimizers had made when this one was over.
+        uncleared: whether the backward pass began with the gradients of the step before.
         question: what a trial needs, until it is made.
         reply: what it brought.
     """
@@ -65,6 +68,7 @@ class Capture:
     places: Places | None = None
     pulls: Places | None = None
     optimizer_steps: int = 0
+    uncleared: bool | None = None
     question: Question | None = None
     reply: Reply | None = None
 
@@ -100,6 +104,7 @@ class Capture:
             self.examples,
             self.training,
             self.optimizer_steps,
+            math.nan if self.uncleared is None else float(self.uncleared),
             fingerprints,
             describe(block),
             read,
@@ -126,6 +131,7 @@ class Batches:
     Args:
         model: is hooked as a whole; its parts are another instrument's.
         optimizers: trials are made before their steps.
+        clearing: knows which gradients a step was made with.
         trials: whether the model may be run once more now and then.
         graph: learns from the first trial how modules are connected.
         meter: told what the hooks cost, apart from trials.
@@ -137,6 +143,7 @@ class Batches:
         model: nn.Module,
         optimizers: Iterable[Optimizer],
         *,
+        clearing: Clearing,
         trials: bool,
         graph: Graph,
         meter: Meter,
@@ -144,6 +151,7 @@ class Batches:
     ) -> None:
         """Sets the hooks on the optimizers."""
         self._model = model
+        self._clearing = clearing
         self._graph = graph
         self._meter = meter
         self._fail = fail
@@ -261,6 +269,7 @@ class Batches:
         start = perf_counter()
         try:
             if capture is self._capture and capture.gradient is None:
+                capture.uncleared = self._clearing.left()
                 with torch.no_grad():
                     pull = by_example(gradient, capture.examples)
                     rows = flat_answers(pull)

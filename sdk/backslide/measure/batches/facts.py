@@ -60,6 +60,7 @@ class Batch:
     examples: int
     training: bool
     optimizer_steps: int
+    uncleared: float
     digests: tuple[int, ...]
     inputs: Inputs
     answers: Answers
@@ -68,7 +69,7 @@ class Batch:
     def columns(self) -> dict[str, object]:
         """The row, by column."""
         own = {name: getattr(self, name) for name in ("step", "examples", "training")}
-        own |= {"optimizer_steps": self.optimizer_steps}
+        own |= {"optimizer_steps": self.optimizer_steps, "uncleared": self.uncleared}
         groups = vars(self.inputs) | vars(self.answers) | vars(self.trial)
         return own | {"digests": self.digests} | groups
 

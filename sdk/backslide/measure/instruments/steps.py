@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from backslide.measure.instruments.clearing import Clearing
 from backslide.measure.instruments.clipping import Clips
 from backslide.measure.instruments.gradients import gradients, has_closure, scaling
 from backslide.measure.instruments.parameters import Named, Parameters, trained
@@ -46,6 +47,7 @@ class Steps:
 
     Attributes:
         taken: steps of all of them so far.
+        clearing: of a single optimizer, whether its gradients were cleared after its last step.
 
     Args:
         optimizers: each with its own parameters; one shared by several counts for the first.
@@ -70,6 +72,7 @@ class Steps:
         self._fail = fail
         self._sample: _Sample | None = None
         self.taken = 0
+        self.clearing = Clearing()
         self._clips = Clips(fail)
         self.optimizers = [
             found for each in optimizers if (found := self._hookable(each)) is not None
@@ -94,6 +97,8 @@ class Steps:
 
     def begin(self, summary: Summary, turn: int) -> None:
         """The next step of each optimizer goes to `summary`."""
+        if self._sample is None:
+            self.clearing.forget()
         self._sample = _Sample(summary, turn)
         self._clips.begin()
 
@@ -142,6 +147,8 @@ class Steps:
         sample = self._sample
         if sample is not None and optimizer not in sample.over:
             self._look_after(sample, optimizer)
+        elif sample is not None:
+            self.clearing.forget()
 
     @torch.no_grad()
     def _look_before(
@@ -188,6 +195,8 @@ class Steps:
                     if begun.closure:
                         gradients(summary, parameters, named, None, self._clips)
                     self._updates[optimizer].after(summary, parameters, named, begun.old)
+                if len(self.optimizers) == 1 and not begun.closure:
+                    self.clearing.stepped(parameters)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's optimizer
             self._fail(f"updates could not be measured: {error}")
         self._meter.seconds += perf_counter() - start
