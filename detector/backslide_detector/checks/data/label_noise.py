@@ -59,11 +59,16 @@ _RECENT = 3
 _SLOWLY = 2.0
 _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
+_KNEW = 0.9
 _BY_CHANCE = 0.01
 _ONE_CLASS = 0.95
 _ADVICE = (
     'Evaluate the training data (run.evaluate("train", loader)), sort by loss and look at the '
     "hundred worst examples; until they are mended, stop early."
+)
+_TOGETHER = (
+    "Check that inputs and labels are shuffled together; look at ten training examples with "
+    "their labels."
 )
 
 
@@ -167,12 +172,14 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
     rose = trend.pvalue < _BY_CHANCE and now - lowest >= _WORSE
     if not rose or then < _FOUND_FIRST * guess or not slow:
         return None
+    knew = learning.chance is None or lowest < _KNEW * learning.chance
+    which = "do not follow the pattern it had found" if knew else "it cannot foretell"
     return Found(
         Severity.WARNING,
         f"The validation error rose from {lowest:.1%} at step {step} to {now:.1%} lately, "
         f"while the training loss crept from {then:.3g} to {shape.final:.3g}: the network is "
-        "learning labels by heart that do not follow the pattern it had found.",
-        _ADVICE,
+        f"learning labels by heart that {which}.",
+        _ADVICE if knew else _TOGETHER,
         since_step=step,
         numbers={"lowest_error": lowest, "error": now, "training_loss": then},
     )
@@ -191,8 +198,7 @@ def _by_heart(learning: Learning, shape: Curve) -> Found | None:
         f"The training loss came down slowly ({shape.initial:.3g} → {shape.final:.3g}) and "
         f"the held-out error of {learning.validation_error:.1%} is at chance: labels are "
         "learned by heart, as if they were drawn at random.",
-        "Check that inputs and labels are shuffled together; look at ten training examples "
-        "with their labels.",
+        _TOGETHER,
         since_step=int(shape.steps[0]),
         numbers={"error": learning.validation_error, "held_up": held_up},
     )

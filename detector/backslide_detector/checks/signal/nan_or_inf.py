@@ -35,7 +35,10 @@ from backslide_detector.checks.stated import is_lost
 from backslide_detector.evidence import Batches, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
-_DATA = "Replace or drop the missing values in the data before they reach the network."
+_DATA = (
+    "Replace or drop missing values before they reach the network, and look at what prepares "
+    "the data for a division by zero (a feature whose spread is 0) or a logarithm."
+)
 _ADVICE = (
     "Lower the learning rate or clip the gradients; if it starts in the first steps, look for "
     "missing values in the data and for log or division in the loss."
