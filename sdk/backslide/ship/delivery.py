@@ -48,7 +48,7 @@ class Pause:
             self._asked = now + min(LONGEST_WAIT, wait)
 
     def reset(self) -> None:
-        """After a success, or when there is a reason to hurry."""
+        """After a success or a part of one, or when there is a reason to hurry."""
         self._until, self._length = 0.0, FIRST_PAUSE
 
 
@@ -69,6 +69,11 @@ class Delivery:
     def state(self) -> RunState:
         """What the trainer may know."""
         return self._shipment.state
+
+    @property
+    def progress(self) -> int:
+        """Grows whenever something has arrived for good."""
+        return self._shipment.progress
 
     def round(self) -> bool:
         """Does what can be done now; True when everything is shipped and the run has ended."""
@@ -92,6 +97,7 @@ class Delivery:
 
     def _attempt(self, pause: Pause, action: Callable[[], None]) -> None:
         shipment = self._shipment
+        before = shipment.progress
         try:
             try:
                 action()
@@ -100,6 +106,8 @@ class Delivery:
         except (AwayError, OSError) as why:
             # What was counted on the way to the failed call will be counted again.
             shipment.back()
+            if shipment.progress > before:
+                pause.reset()  # only failures in a row make it longer
             pause.lengthen(why.wait if isinstance(why, AwayError) else None)
             shipment.publish(away=str(why), asked=True)
         else:

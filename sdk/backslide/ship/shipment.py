@@ -30,6 +30,7 @@ class Shipment:
         folder, job, remote: from where, what, to where.
         cursor: how far it is, as last saved or a little further.
         state: what the trainer may know; published whenever it changes.
+        progress: how often the cursor was saved: something had arrived.
     """
 
     def __init__(self, folder: Path, job: Job, remote: Remote) -> None:
@@ -38,6 +39,7 @@ class Shipment:
         self.job = job
         self.remote = remote
         self.cursor = Cursor.load(folder)
+        self.progress = 0
         self.state = replace(RunState.read(folder), away=None)
         self.take_slack()
 
@@ -59,6 +61,7 @@ class Shipment:
     def save(self) -> None:
         """Makes the cursor durable."""
         self.with_slack(lambda: self.cursor.save(self.folder))
+        self.progress += 1
 
     def back(self) -> None:
         """Forgets what was done since the cursor was saved: it will be done again."""

@@ -179,12 +179,13 @@ def _delivery(spool: Path, uri: str | None) -> "Delivery":
 
 
 def _deliver(delivery: "Delivery", spool: Path, show: Callable[[], None]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline, progress = time.monotonic() + PATIENCE_SECONDS, delivery.progress
     while not delivery.round():
         show()
         away = delivery.state.away
+        if away is None or delivery.progress > progress:
+            deadline, progress = time.monotonic() + PATIENCE_SECONDS, delivery.progress
         if away is None:
-            deadline = time.monotonic() + PATIENCE_SECONDS
             if held(spool / WRITER_LOCK) and len(segments(spool)) <= 1:
                 return  # an offline job that goes on: all it closed so far is shipped
         elif time.monotonic() > deadline:

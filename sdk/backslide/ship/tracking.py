@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Param, RunTag, ViewType
 from mlflow.entities import Metric as MetricRow
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from backslide.contract import Artifact, Tag
 from backslide.ship.answers import answers, missing
@@ -151,7 +152,9 @@ class Tracking:
             self._client.log_artifact(self._run_id, str(file), folder)
             if self._run.info.artifact_uri.startswith(("mlflow-artifacts:", "http")):
                 # A proxy's page instead of an answer passes for success: look what is there.
-                listed = self._client.list_artifacts(self._run_id, folder)
+                # The client's own listing asks for the run and its models as well, each time.
+                uri = self._run.info.artifact_uri
+                listed = get_artifact_repository(uri, self._uri).list_artifacts(folder)
                 sizes = {info.path.rpartition("/")[2]: info.file_size for info in listed}
                 if sizes.get(file.name) != file.stat().st_size:
                     raise AwayError(f"{file.name} did not arrive as it was sent")
@@ -177,7 +180,8 @@ class Tracking:
             if ours and self._owner() in (None, job.client):
                 self._client.set_terminated(self._run_id, status, ended)
             if job.run_id is None:
-                delete_twins(Note(self._uri, job.client, job.started, 0.0, self._run_id))
+                note = Note(self._uri, job.client, job.started, 0.0, self._run_id)
+                _delete_twins(self._client, note, self._run.info.experiment_id)
 
     @contextmanager
     def _checked(self) -> Iterator[None]:
@@ -207,11 +211,15 @@ def delete_twins(note: Note) -> None:
     client = MlflowClient(note.uri)
     with answers():
         experiment = client.get_run(note.run_id).info.experiment_id
-        for twin in _created_for(client, experiment, note.client, ViewType.ACTIVE_ONLY):
-            empty = not (twin.data.metrics or twin.data.params or twin.inputs.dataset_inputs)
-            same = twin.info.start_time == note.started
-            if twin.info.run_id != note.run_id and same and empty:
-                client.delete_run(twin.info.run_id)
+        _delete_twins(client, note, experiment)
+
+
+def _delete_twins(client: MlflowClient, note: Note, experiment: str) -> None:
+    for twin in _created_for(client, experiment, note.client, ViewType.ACTIVE_ONLY):
+        empty = not (twin.data.metrics or twin.data.params or twin.inputs.dataset_inputs)
+        same = twin.info.start_time == note.started
+        if twin.info.run_id != note.run_id and same and empty:
+            client.delete_run(twin.info.run_id)
 
 
 def _created_for(client: MlflowClient, experiment: str, job: str, view: int) -> list[Any]:

@@ -1,10 +1,12 @@
 """Delivery against a remote that refuses and vanishes, by shippers that die."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import hypothesis.strategies as st
 import pyarrow.parquet as pq
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 
 from backslide.contract import Metric
 from backslide.record.scalars import keep
-from backslide.ship.delivery import Delivery
+from backslide.ship.delivery import FIRST_PAUSE, Delivery
 from backslide.ship.remote import AwayError, Found, GoneError, RejectedError
 from backslide.spool.frames import Kind
 from backslide.spool.job import REJECTED, WRITER_LOCK, Job, Lock, RunState, held
@@ -224,6 +226,32 @@ def test_a_broken_artifact_store_does_not_hold_up_the_metrics(tmp_path):
     double.upload = upload
     deliver(tmp_path, double)
     assert len(stored(double, tmp_path)) == 2
+
+
+def test_a_server_that_fails_now_and_then_is_asked_again_as_soon_as_ever(tmp_path, monkeypatch):
+    """Pauses grow with failures in a row, not with all that a long spool meets."""
+    spool = Spool(tmp_path)
+    for step in range(1, 31):
+        scalars(spool, step, loss=1.0)
+        spool.rotate()
+    spool.close()
+    double = Double()
+    upload, calls = double.upload, iter(range(1_000))
+
+    def shaky(file, folder):
+        if next(calls) % 2 == 0:
+            raise AwayError("no bucket")
+        upload(file, folder)
+
+    double.upload = shaky
+    seconds = 0.0
+    clock = SimpleNamespace(monotonic=lambda: seconds, time_ns=time.time_ns)
+    monkeypatch.setattr("backslide.ship.delivery.time", clock)
+    delivery = Delivery(tmp_path, job(), double)
+    while not delivery.round():
+        seconds += 0.1
+        assert seconds < 30 * FIRST_PAUSE + 5
+    assert len(stored(double, tmp_path)) == 30
 
 
 def test_a_deleted_run_empties_the_spool(tmp_path):
