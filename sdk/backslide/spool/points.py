@@ -8,6 +8,7 @@ of packed numbers, and its keys.
 import json
 import struct
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Any, Final
 
 MARK: Final = 1
@@ -43,5 +44,11 @@ def decode(payload: bytes) -> dict[str, Any]:
         values = struct.unpack_from(f"<{count}d", payload, _HEADER.size)
     except struct.error:
         raise ValueError("a point is cut off") from None
-    keys = json.loads(payload[_HEADER.size + 8 * count :])
+    keys = _keys(payload[_HEADER.size + 8 * count :])
     return {"step": step, "time": time, "values": dict(zip(keys, values, strict=True))}
+
+
+@lru_cache(maxsize=64)
+def _keys(text: bytes) -> tuple[str, ...]:
+    """Most points of a run have the same keys: reading them anew took most of the time."""
+    return tuple(json.loads(text))
