@@ -148,6 +148,11 @@ FOUND = {
     "undertrained": [
         run(SLOW, predictions=HALF),
         run(SLOW, predictions={}),
+        run(  # an even number of evaluations has no middle
+            series(2.3 + noise(scale=0.5)),
+            predictions=HALF,
+            series={"val_loss": series([2.3, 2.27, 2.24, 2.21, 2.18, 2.15], every=STEPS // 6)},
+        ),
         run(SLOW, predictions=HALF, series={"val_loss": SLOW_VALIDATION}),
         run(
             series(2.3 + noise(scale=0.5)),
@@ -227,6 +232,11 @@ CLEAR = {
         run(SLOW, predictions=HALF, series={"val_loss": each_epoch(np.linspace(2, 3, 30))}),
         run(SLOW, predictions={}, data={}),
         run(HALFWAY, predictions={}),
+        run(
+            series(2.3 + noise(scale=0.5)),
+            predictions=HALF,
+            series={"val_loss": series([2.3, 2.2, 2.12, 2.06, 2.03, 2.01], every=STEPS // 6)},
+        ),
     ],
     "underfitting": [
         run(series={"val_loss": SURE}),

@@ -43,6 +43,7 @@ AT_BOUNDS = history(TANHS, saturated_fraction=TANH, std=0.99)
 FREE = history(TANHS, saturated_fraction=TANH / 9, std=0.5)
 BROKEN = history(WEIGHTS, nonfinite_fraction=(np.arange(SNAPSHOTS) >= 20)[:, None])
 HICCUP = history(WEIGHTS, rms=1e-2, nonfinite_fraction=(np.arange(SNAPSHOTS) == 2)[:, None])
+ONE_LEAP = history(WEIGHTS, rms=np.where(np.arange(SNAPSHOTS) == 5, 0.09, 1e-8)[:, None])
 STILL = history(WEIGHTS, rms=np.where([True, False, False, False], 0.1, MOVING))
 NO_STEP = history(WEIGHTS, rms=0.0, abs_max=0.0)
 HALF_STEP = history(WEIGHTS, rms=[0.0, 1e-4, 1e-4, 1e-4], abs_max=[0.0, 1e-3, 1e-3, 1e-3])
@@ -355,6 +356,7 @@ CLEAR = {
     ],
     "learning-rate-too-low": [
         run(updates=CRAWL),
+        failing(updates=ONE_LEAP),  # and what it left behind stands still
         run(
             series(2.3 - np.arange(STEPS) / 400 + noise(scale=0.3)),
             updates=CRAWL,

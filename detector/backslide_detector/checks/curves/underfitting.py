@@ -95,7 +95,8 @@ def check(
         return Skipped("needs class counts, or predictions of numbers on held-out data")
     held = latest(validation_loss)
     held = np.inf if held is None else held
-    scale = learning.guess_loss or abs(shape.final)
+    variance = told.variance if told is not None else None
+    scale = learning.guess_loss or variance or abs(shape.final)
     # One answer to everything is no lack of capacity.
     straight = len(matrices(weights)) == 1  # for want of a slope it may answer with a constant
     if not _moves(updates, weights) or (_constant(predictions or {}) and not straight):

@@ -30,7 +30,13 @@ import numpy as np
 
 from backslide.contract import Metric
 from backslide_detector.checks.curve import is_finite
-from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices, norm, typical
+from backslide_detector.checks.layers import (
+    FEW_SNAPSHOTS,
+    matrices,
+    norm,
+    typical,
+    update_ratio,
+)
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -42,6 +48,7 @@ _FALL = 1e-3
 _EARLY = 0.25
 _REST = 0.2
 _STILL = 0.03
+_REPLACED = 0.5
 _CLEARLY = 3.0
 _FIRST = 5
 
@@ -69,7 +76,8 @@ def check(
         ratio = _largest(updates, weights)
         size = _typical_gradient(gradients) * _clipped(run, gradients)
         low = ratio < _RATIO or ratio * learning.curve.span < _IN_ALL
-        if np.isfinite(ratio) and low and size > _GRADIENT and _moves(updates):
+        low &= size > _GRADIENT and not _leapt(updates, weights)
+        if np.isfinite(ratio) and low and _moves(updates):
             least = f"by more than {ratio:.0e} of its size" if ratio > 0.0 else "at all"
             sentence = f"A typical step moves no weight matrix {least}{_rate(learning_rate)}"
             numbers = {"update_ratio": ratio, "gradient": size}
@@ -149,6 +157,12 @@ def _rate(learning_rate: Series | None) -> str:
     since = int(high[-1]) + 1 if len(high) else 0
     fell = f" since step {learning_rate.steps[since]}" if since < len(rates) else ""
     return f": the learning rate is {rates[-1]:.2g}{fell}"
+
+
+def _leapt(updates: LayerHistory, weights: LayerHistory) -> bool:
+    """Did a step all but replace the weights? What stands still after is broken by it."""
+    _, ratios = update_ratio(updates, weights)
+    return bool((ratios > _REPLACED).any())
 
 
 def _moves(updates: LayerHistory) -> bool:
