@@ -31,14 +31,17 @@ class Beside:
     sentence: str
 
     def outdone(self, gain: float = 0.0) -> bool:
-        """Does the network leave two fifths or more, and the neighbours at most half of it?
+        """Does the network leave two fifths or more, and is it behind?
 
         Args:
             gain: in skill, what is likely to be learned still.
         """
-        left = 1.0 - self.skill - gain
+        return self.skill < _POOR and self.behind(gain)
+
+    def behind(self, gain: float = 0.0) -> bool:
+        """Do the neighbours leave at most half of what the network leaves?"""
         known = self.possible - self.skill > self.luck
-        return known and self.skill < _POOR and 1.0 - self.possible <= _HALF * left
+        return known and 1.0 - self.possible <= _HALF * (1.0 - self.skill - gain)
 
 
 def beside_neighbours(run: RunEvidence, learning: Learning) -> Beside | None:

@@ -91,6 +91,9 @@ MIXED_AT_TIMES = replace(
     | {"cross_entropy": np.where(np.arange(SNAPSHOTS) % 10, 1.0, 0.2)},
 )
 ONE_ANSWER = predictions(labels(), ["3"] * 300)
+A_FIFTH_WRONG = predictions(
+    labels(), [str((int(x) + (i % 5 == 1)) % 10) for i, x in enumerate(labels())]
+)
 MOSTLY_ONE = predictions(["1"] * 97 + ["2"] * 3, ["1"] * 100)
 TWO_ANSWERS = predictions(labels(), ["3", "3", "3", "3", "4"] * 60)
 FEW_ZEROS = {"train": replace(run().data["train"], class_counts={"0": 900, "1": 50, "2": 50})}
@@ -112,6 +115,11 @@ def gain(times):
     layers = dict.fromkeys(("0.weight", "0.bias", "2.weight", "2.bias"), "Linear")
     found = history(layers, rms=times / 8.0)
     return replace(found, count=np.array([4096, 64, 4096, 64]))
+
+
+def outsized(data):
+    """Such weights in a network that errs on a fifth."""
+    return run(curve_cases.DONE, weights=gain(30.0), data=data, predictions=A_FIFTH_WRONG)
 
 
 def leap(times):
@@ -262,6 +270,7 @@ FOUND = {
         run(FAR_OFF, activations=LOUD, predictions=curve_cases.A_THIRD_WRONG),
         failing(WILD, activations=LOUD, predictions={}, data={}, batches=ALL_WRONG),
         failing(weights=gain(30.0)),
+        outsized(curve_cases.EASY),
         failing(weights=gain(1e-4), updates=leap(1e-6)),
     ],
     "overfitting": [
@@ -417,6 +426,7 @@ CLEAR = {
             WILD, activations=LOUD, predictions={}, data={}, batches=MIXED_AT_TIMES
         ),
         run(weights=gain(30.0)),
+        outsized(curve_cases.NOISY),
         failing(weights=gain(5.0)),
         failing(weights=gain(30.0), updates=leap(30.0)),
         failing(weights=gain(0.1)),

@@ -8,7 +8,8 @@ What it looks for:
     or tanh whose outputs sit at their bounds before the first step. In a run that learns poorly
     also: a layer whose weights start so that what passes it becomes ten times as large (their
     root mean square times the root of the inputs of a unit), recurrent ones included; or, where
-    nothing is learned, several layers that make it less than a hundredth.
+    nothing is learned, several layers that make it less than a hundredth. Weights so large also
+    count where a tenth is left and the nearest training examples leave at most half of that.
 
 Why it matters:
     The network begins with wrong answers that it is sure of; it has to unlearn them first,
@@ -39,7 +40,8 @@ import numpy as np
 
 from backslide_detector.checks.layers import at_bounds, matrices
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import Floats, LayerHistory
+from backslide_detector.checks.nearest import beside_neighbours
+from backslide_detector.evidence import Floats, LayerHistory, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import magnitude
 
@@ -54,6 +56,7 @@ _OF_A_STEP = 2.0
 
 
 def check(
+    run: RunEvidence,
     learning: Learning,
     activations: LayerHistory | None = None,
     weights: LayerHistory | None = None,
@@ -92,7 +95,7 @@ def check(
     if not parts:
         return Clear()
     text = ". ".join(parts)
-    worst = bounds or _enormous(learning)
+    worst = bounds or _enormous(learning) or ("gain" in numbers and _behind(run, learning))
     if not (learning.poor or (worst and learning.leaves(_LEFT))):
         return Clear(f"{text}. The run learns.")
     return Found(
@@ -102,6 +105,12 @@ def check(
         since_step=0,
         numbers=numbers,
     )
+
+
+def _behind(run: RunEvidence, learning: Learning) -> bool:
+    """Do the nearest training examples tell far more than the network?"""
+    neighbours = beside_neighbours(run, learning)
+    return neighbours is not None and neighbours.behind()
 
 
 def _enormous(learning: Learning) -> bool:
