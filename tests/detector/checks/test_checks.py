@@ -278,6 +278,7 @@ FOUND = {
         run(series={"val_loss": VAL_UP}, predictions={}, data={}),
         run(series={"val_loss": VAL_UP, "val/error": ERRORS_UP}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.5] * 30, every=13)}),
+        run(series={"val_loss": curve_cases.SURE, "val/error": curve_cases.JUMPING_BACK}),
     ],
     "loss-not-decreasing": [
         failing(STUCK),
@@ -434,6 +435,11 @@ CLEAR = {
     ],
     "overfitting": [
         run(series={"val_loss": VAL_DOWN}),
+        run(series={"val_loss": curve_cases.SURE, "val/error": curve_cases.JUMPING}),
+        run(
+            curve_cases.CREEPING,
+            series={"val_loss": curve_cases.SURE, "val/error": curve_cases.JUMPING_BACK},
+        ),
         run(series={"val_loss": MORE_CONFIDENT}, predictions={}, data={}),
         run(series={"val_loss": MORE_CONFIDENT}, predictions={}),
         run(series={"val_loss": VAL_UP, "val/error": series([0.12] * 30, every=13)}),

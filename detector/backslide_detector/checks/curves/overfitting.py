@@ -5,7 +5,9 @@ What it looks for:
     evaluations, by at least a fifth and by at least 5 % of what there was to learn (the
     loss of a constant guess), while the training loss is below half of it. Where no error on
     held-out data says more than the loss, the lowest point and the rise must each be a quarter
-    of that guess, or of the first loss.
+    of that guess, or of the first loss. Or a validation error that rose from its lowest point
+    by five in a hundred or more, beyond chance (Kendall's tau, 1 %), while the training loss
+    fell to less than half: the validation loss may jump too much to show it.
 
 Why it matters:
     From the lowest point on, training made the model worse on new data.
@@ -33,7 +35,7 @@ References:
 import numpy as np
 from scipy.stats import kendalltau
 
-from backslide_detector.checks.curve import curve, is_finite
+from backslide_detector.checks.curve import Curve, curve, is_finite, running_median
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -43,6 +45,8 @@ _RISE = 1.2
 _SHARE = 0.05
 _QUARTER = 0.25
 _WORSE = 0.1
+_POINTS = 0.05
+_BY_CHANCE = 0.01
 
 
 def check(
@@ -71,7 +75,7 @@ def check(
         and _trend(after) > 0.0
     )
     if not rising:
-        return Clear()
+        return _unlearned(training, validation_error) or Clear()
     text = (
         f"The validation loss rose from {lowest:.3g} at step {steps[best]} to {now:.3g}, while "
         f"the training loss is {training.final:.3g}"
@@ -88,6 +92,35 @@ def check(
         if chance
         else f"Keep the weights of step {steps[best]}; then more data, augmentation or weight "
         "decay.",
+        since_step=int(steps[best]),
+        numbers={"lowest": lowest, "now": now, "training": training.final},
+    )
+
+
+def _unlearned(training: Curve, errors: Series | None) -> Found | None:
+    """Does the validation error rise, plainly, while the training loss halves?
+
+    The loss may hide it: it is noisy, and falls where the network grows surer of the rest.
+    """
+    finite = is_finite(errors.values) if errors is not None else np.empty(0, dtype=np.bool_)
+    if errors is None or finite.sum() < 2 * _PATIENCE:
+        return None
+    values, steps = errors.values[finite], errors.steps[finite]
+    levels = running_median(values)
+    best = int(levels.argmin())
+    after, lowest = values[best:], float(levels[best])
+    now = float(np.median(after[-max(_PATIENCE, len(after) // 4) :]))
+    then = float(np.interp(steps[best], training.steps, training.levels))
+    trend = kendalltau(np.arange(len(after)), after, alternative="greater")
+    rose = len(after) > _PATIENCE and trend.pvalue < _BY_CHANCE and now - lowest >= _POINTS
+    if not rose or training.final >= 0.5 * then:
+        return None
+    return Found(
+        Severity.WARNING,
+        f"The validation error rose from {lowest:.1%} at step {steps[best]} to {now:.1%} "
+        f"lately, while the training loss fell from {then:.3g} to {training.final:.3g}.",
+        f"Keep the weights of step {steps[best]}; look at the training examples of the largest "
+        "loss, whose labels may be wrong; then more data, augmentation or weight decay.",
         since_step=int(steps[best]),
         numbers={"lowest": lowest, "now": now, "training": training.final},
     )

@@ -45,7 +45,7 @@ from scipy.stats import kendalltau, norm
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import typical
-from backslide_detector.checks.curve import Curve, is_finite, latest
+from backslide_detector.checks.curve import Curve, is_finite, latest, running_median
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, Ints, Predictions, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -157,7 +157,7 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
     if errors is None or guess is None or learning.generalises is False:
         return None
     finite = is_finite(errors.values)
-    values, steps = _smooth(errors.values[finite]), errors.steps[finite]
+    values, steps = running_median(errors.values[finite]), errors.steps[finite]
     if len(values) < 6:
         return None
     best = int(values.argmin())
@@ -208,13 +208,6 @@ def _halving(steps: Ints, levels: Floats, since: int, level: float) -> float:
     """Steps after `since` until the loss has halved; infinite while it has not."""
     later = (steps > since) & (levels <= level / 2.0)
     return float(steps[int(later.argmax())] - since) if later.any() else math.inf
-
-
-def _smooth(values: Floats) -> Floats:
-    """Running median of three; a single lucky evaluation is no best one."""
-    padded = np.concatenate([values[:1], values, values[-1:]])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 3)
-    return np.asarray(np.median(windows, axis=1), dtype=np.float64)
 
 
 def _entropy(error: float) -> float:
