@@ -13,6 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from backslide.record.data import summarise
 from backslide.record.nearest import FEW, ROWS, nearest, spread_out
+from backslide_detector.store.documents import data_summary
 
 DIGITS, LABELS = (part[:300] for part in load_digits(return_X_y=True))
 FRIEDMAN, VALUES = make_friedman1(300, random_state=0)
@@ -111,3 +112,17 @@ def test_large_data_is_looked_at_in_part():
     assert found.examples == ROWS
     assert found.error < 0.05
     assert len(spread_out(30_000)) == ROWS
+
+
+def test_the_detector_reads_what_was_written():
+    found = summarise("train", DIGITS, LABELS)
+    read = data_summary("train", json.loads(found.to_json())).nearest
+    assert vars(read) == vars(found.nearest)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [None, 3, {}, {"examples": 9}, {"error": 0.1}, {"examples": 9, "error": "0.1"}],
+)
+def test_what_is_no_answer_is_left_out(written):
+    assert data_summary("train", {"nearest": written}).nearest is None
