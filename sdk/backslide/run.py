@@ -176,7 +176,8 @@ class Run:
             return
         if self._model is None:
             raise ValueError("give the model to backslide.start(..., model=model)")
-        found = evaluate(self._model, loader, slices)
+        with nullcontext() if self._watch is None else self._watch.away():
+            found = evaluate(self._model, loader, slices)
         self._recorder.outcomes(split, found, self._step)
 
     @guarded(None)

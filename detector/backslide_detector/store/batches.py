@@ -17,15 +17,21 @@ ROWS: Final = 50_000
 """The SDK writes some hundreds of rows a run."""
 
 _LISTS: Final = ("digests", "predictions", "targets")
-LATER: Final = ("output_spread", "target_spread", "memory", "optimizer_steps", "uncleared")
+LATER: Final = (
+    *("output_spread", "target_spread", "memory", "trial_noise"),
+    *("optimizer_steps", "calls_training", "calls_evaluation", "calls_again", "uncleared"),
+)
 """Columns that runs of earlier versions lack."""
 
 _LONGEST: Final = 1_024
 _NAMES: Final = ("mixing_layer", "cut_layer")
+_COUNTS: Final = (
+    *("outputs", "optimizer_steps", "calls_training", "calls_evaluation", "calls_again"),
+)
 _NUMBERS: Final = tuple(
     field.name
     for field in BATCHES_SCHEMA
-    if pa.types.is_float32(field.type) or field.name in ("outputs", "optimizer_steps")
+    if pa.types.is_float32(field.type) or field.name in _COUNTS
 )
 
 

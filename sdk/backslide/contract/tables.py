@@ -57,6 +57,9 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("training", pa.bool_()),
         ("optimizer_steps", pa.int32()),
         ("uncleared", pa.float32()),
+        ("calls_training", pa.int32()),
+        ("calls_evaluation", pa.int32()),
+        ("calls_again", pa.int32()),
         ("input_mean", pa.float32()),
         ("input_std", pa.float32()),
         ("input_rms", pa.float32()),
@@ -84,6 +87,7 @@ BATCHES_SCHEMA: Final = pa.schema(
         ("trial_error", pa.float32()),
         ("trial_eval_error", pa.float32()),
         ("trial_eval_distance", pa.float32()),
+        ("trial_noise", pa.float32()),
         ("mixing", pa.float32()),
         ("mixing_layer", pa.string()),
         ("mixing_structural", pa.bool_()),
@@ -95,14 +99,17 @@ BATCHES_SCHEMA: Final = pa.schema(
 """One row a sampled step: the first batch that the model got in it, as `model(inputs)` saw it.
 
 `training`: the model was in training mode. `optimizer_steps`: steps that all optimizers
-have made so far. `uncleared`: 1 where the backward pass began with the very gradients that
-the optimizer had made the step before with, 0 where they were gone, NaN where not known (the
-step before was not sampled, there are several optimizers). Inputs are described by the first
-tensor among the arguments, over at most 64 examples (the first ones) and 1,024 features of
-each; `input_*` are NaN where the inputs are integers. `input_spread_ratio`: largest over
-smallest standard deviation of the features that vary; `input_offset`: median over them of
-|mean| / std; `input_constant_fraction`: share of features that are the same in all examples.
-`digests`: a fingerprint of each example, equal where all tensors among its inputs are.
+have made so far. `calls_training`, `calls_evaluation`: calls of the model without gradients
+in that mode since the row before, as far as they fell into a sampled step; `calls_again`:
+those on the inputs of the call before, which count in neither mode. `uncleared`: 1 where
+the backward pass began with the very gradients that the optimizer had made the step before
+with, 0 where they were gone, NaN where not known (the step before was not sampled, there
+are several optimizers). Inputs are described by the first tensor among the arguments, over
+at most 64 examples (the first ones) and 1,024 features of each; `input_*` are NaN where the
+inputs are integers. `input_spread_ratio`: largest over smallest standard deviation of the
+features that vary; `input_offset`: median over them of |mean| / std;
+`input_constant_fraction`: share of features that are the same in all examples. `digests`: a
+fingerprint of each example, equal where all tensors among its inputs are.
 
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
 numbers), `dense` (the same at a few places of the examples, tokens or pixels: as many of
@@ -124,7 +131,8 @@ class; of classes only.
 `trial_*`, `mixing`, `dependence` and `memory` come from a few extra evaluations a run and are
 NaN in other rows. The loss and the error of the same examples in training mode and in
 evaluation mode; `trial_eval_distance`: rms difference of the two outputs over their standard
-deviation between examples. Then every other example is replaced by its neighbour: `mixing` is
+deviation between examples; `trial_noise`: the same of two evaluations with other random
+numbers, 0 where there are none. Then every other example is replaced by its neighbour: `mixing` is
 the rms change of the outputs of the examples that stayed, and `dependence` of those that were
 replaced, over the rms output; `memory`, of networks with a recurrent layer and sequences of at
 least eight steps: the latter where only the first half of the steps was replaced.

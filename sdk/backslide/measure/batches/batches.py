@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from backslide.measure.batches import answers
-from backslide.measure.batches.facts import Batch, Trial, describe, digests
+from backslide.measure.batches.facts import Batch, Calls, Trial, describe, digests
 from backslide.measure.batches.pieces import (
     Piece,
     by_example,
@@ -53,6 +53,7 @@ class Capture:
         places, pulls: the same of some places, where answers are no lists.
         optimizer_steps: steps that optimizers had made when this one was over.
         uncleared: whether the backward pass began with the gradients of the step before.
+        calls: of the model without gradients, since the capture before.
         question: what a trial needs, until it is made.
         reply: what it brought.
     """
@@ -69,6 +70,7 @@ class Capture:
     pulls: Places | None = None
     optimizer_steps: int = 0
     uncleared: bool | None = None
+    calls: Calls = Calls()
     question: Question | None = None
     reply: Reply | None = None
 
@@ -105,6 +107,7 @@ class Capture:
             self.training,
             self.optimizer_steps,
             math.nan if self.uncleared is None else float(self.uncleared),
+            self.calls,
             fingerprints,
             describe(block),
             read,
@@ -159,6 +162,8 @@ class Batches:
         self._try = False
         self._capture: Capture | None = None
         self._listening = False
+        self._calls = Calls()
+        self._last: tuple[int, int] | None = None
         self._abandoned = False
         self._tap: RemovableHandle | None = None
         self._handles = [each.register_step_pre_hook(self._before) for each in optimizers]
@@ -218,18 +223,36 @@ class Batches:
         capture, self._capture = self._capture, None
         if capture is not None:
             capture.question = None
+            capture.calls, self._calls = self._calls, Calls()
+        self._last = None
         return capture
 
     def note(self, args: tuple[object, ...], kwargs: Mapping[str, object], out: object) -> None:
         """Keeps what is wanted of a call of the model; the first of a step counts."""
         start = perf_counter()
         try:
-            if self._listening and self._capture is None and torch.is_grad_enabled():
+            if self._listening and not torch.is_grad_enabled():
+                self._count(args, kwargs)
+            elif self._listening and self._capture is None:
                 self._keep(args, kwargs, out)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's forward pass
             self._listening = False
             self._fail(f"batches are not measured: {error}")
         self._meter.seconds += perf_counter() - start
+
+    def _count(self, args: tuple[object, ...], kwargs: Mapping[str, object]) -> None:
+        """Counts a call that nobody learns from: a validation, as a rule.
+
+        Calls on the same inputs again and again are samples of a network that is uncertain on
+        purpose (dropout left on), and are counted apart.
+        """
+        inputs = first_inputs(args, kwargs)
+        if inputs is None:
+            return
+        now = inputs.data_ptr(), inputs._version  # noqa: SLF001  # counts changes in place
+        again, self._last = now == self._last, now
+        kind = "again" if again else "training" if self._model.training else "evaluation"
+        self._calls = self._calls._replace(**{kind: getattr(self._calls, kind) + 1})
 
     @torch.no_grad()
     def _keep(
@@ -290,9 +313,9 @@ class Batches:
         try:
             # Hooks of somebody else may have come since the last time.
             if fit(self._model):
-                with torch.no_grad():
+                with torch.no_grad(), self.away():
                     capture.reply = ask(self._model, asked)
-                self._graph.trace(lambda: connected(self._model, asked), self._fail)
+                    self._graph.trace(lambda: connected(self._model, asked), self._fail)
             else:
                 self._trials.clear()
         except Exception:  # noqa: BLE001  # a model that runs only as its author calls it

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ class Trial:
     trial_error: float = NAN
     trial_eval_error: float = NAN
     trial_eval_distance: float = NAN
+    trial_noise: float = NAN
     mixing: float = NAN
     mixing_layer: str = ""
     mixing_structural: bool = False
@@ -52,6 +53,19 @@ class Inputs:
     input_nonfinite_fraction: float = NAN
 
 
+class Calls(NamedTuple):
+    """Calls of the model without gradients, as far as hooks saw them.
+
+    Attributes:
+        training, evaluation: in that mode.
+        again: on the same inputs as the call before, in whatever mode.
+    """
+
+    training: int = 0
+    evaluation: int = 0
+    again: int = 0
+
+
 @dataclass(frozen=True)
 class Batch:
     """One row of `contract.BATCHES_SCHEMA`, its columns in groups."""
@@ -61,6 +75,7 @@ class Batch:
     training: bool
     optimizer_steps: int
     uncleared: float
+    calls: Calls
     digests: tuple[int, ...]
     inputs: Inputs
     answers: Answers
@@ -70,6 +85,7 @@ class Batch:
         """The row, by column."""
         own = {name: getattr(self, name) for name in ("step", "examples", "training")}
         own |= {"optimizer_steps": self.optimizer_steps, "uncleared": self.uncleared}
+        own |= {f"calls_{name}": count for name, count in self.calls._asdict().items()}
         groups = vars(self.inputs) | vars(self.answers) | vars(self.trial)
         return own | {"digests": self.digests} | groups
 

@@ -87,6 +87,7 @@ class Reply:
         base: answers in evaluation mode, shape (rows, k).
         changed: the same with every other example replaced.
         forgotten: the same with the first half of their steps replaced; None without sequences.
+        again: as `base`, with other random numbers; None where there are none in it.
         modules: in the order they ran.
         changes: shape (modules, 4): rms change of the examples that stayed and of those that
             were replaced, rms of the output, largest weight of a matrix.
@@ -95,12 +96,13 @@ class Reply:
     base: Piece
     changed: Piece
     forgotten: Piece | None
+    again: Piece | None
     modules: list[Module]
     changes: Piece | None
 
     def ready(self) -> bool:
         """Whether everything has arrived."""
-        pieces = (self.base, self.changed, self.forgotten, self.changes)
+        pieces = (self.base, self.changed, self.forgotten, self.again, self.changes)
         return all(piece is None or piece.ready() for piece in pieces)
 
     def read(self, trained: Answers, output: Floats, digests: tuple[int, ...]) -> Trial:
@@ -124,6 +126,7 @@ class Reply:
             trial_error=error,
             trial_eval_error=eval_error,
             trial_eval_distance=_rms(base - output) / spread if spread > 0 else NAN,
+            trial_noise=self._noise(base),
         )
         pairs = zip(digests[1:rows:2], digests[0:rows:2], strict=False)
         size = _rms(base)
@@ -138,6 +141,13 @@ class Reply:
             late = self.forgotten.array().astype(np.float64)
             found = replace(found, memory=_rms((late - base)[1::2]) / size)
         return found if self.changes is None else self._located(found, self.changes.array())
+
+    def _noise(self, base: Floats) -> float:
+        """How far random numbers move an answer, over the spread between examples."""
+        if self.again is None:
+            return 0.0
+        spread = _rms(base - base.mean(0))
+        return _rms(self.again.array() - base) / spread if spread > 0 else NAN
 
     def _located(self, found: Trial, changes: NDArray[np.float32]) -> Trial:
         """Where examples get mixed, and where the inputs are lost."""
@@ -196,20 +206,21 @@ def ask(model: nn.Module, question: Question) -> Reply | None:
         (question.args, question.kwargs), lambda each: each[order] if each.ndim else each
     )
     args, kwargs = cast("tuple[tuple[object, ...], Mapping[str, object]]", swapped)
-    base, heard = _listen(model, question, question.args, question.kwargs)
-    changed, again = _listen(model, question, args, kwargs)
+    base, heard, random = _listen(model, question, question.args, question.kwargs)
+    changed, late, _ = _listen(model, question, args, kwargs)
     if base is None or changed is None:
         return None
-    same = [each[0] for each in heard] == [each[0] for each in again]
+    same = [each[0] for each in heard] == [each[0] for each in late]
     changes = [
         _change(old, new, module)
-        for (_, module, old), (_, _, new) in zip(heard, again, strict=False)
+        for (_, module, old), (_, _, new) in zip(heard, late, strict=False)
         if same and old.shape == new.shape
     ]
     return Reply(
         Piece(base),
         Piece(changed),
         _forgotten(model, question, order),
+        _answers(model, question, question.args, question.kwargs, anew=True) if random else None,
         [each[0] for each in heard] if changes else [],
         Piece(torch.stack(changes)) if len(changes) == len(heard) > 0 else None,
     )
@@ -233,8 +244,22 @@ def _forgotten(model: nn.Module, question: Question, order: Tensor) -> Piece | N
         "tuple[tuple[object, ...], Mapping[str, object]]",
         mapped((question.args, question.kwargs), late),
     )
-    output = evaluate(model, args, kwargs, autocast=question.autocast, device=question.device)
-    answers = first_answers(output, question.rows)
+    return _answers(model, question, args, kwargs)
+
+
+def _answers(
+    model: nn.Module,
+    question: Question,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object],
+    *,
+    anew: bool = False,
+) -> Piece | None:
+    """The model's answers to the question's examples."""
+    found = evaluate(
+        model, args, kwargs, autocast=question.autocast, device=question.device, anew=anew
+    )
+    answers = first_answers(found.output, question.rows)
     rows = None if answers is None else flat_answers(answers)
     return None if rows is None else Piece(rows)
 
@@ -260,8 +285,8 @@ def _listen(
     question: Question,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
-) -> tuple[Tensor | None, Heard]:
-    """The model's answers, and a sample of each module's output at its first call."""
+) -> tuple[Tensor | None, Heard, bool]:
+    """The model's answers, a sample of each module's output, and whether chance was in them."""
     heard: dict[str, tuple[Module, nn.Module, Tensor]] = {}
 
     def note(name: str, module: nn.Module, given: tuple[object, ...], output: object) -> None:
@@ -277,14 +302,15 @@ def _listen(
         module.register_forward_hook(_Note(note, name)) for name, module in observable(model)
     ]
     try:
-        output = evaluate(
+        output, random = evaluate(
             model, args, kwargs, autocast=question.autocast, device=question.device
         )
     finally:
         for handle in handles:
             handle.remove()
     found = first_answers(output, question.rows)
-    return (None if found is None else flat_answers(found)), list(heard.values())
+    answers = None if found is None else flat_answers(found)
+    return answers, list(heard.values()), random
 
 
 class _Note:

@@ -5,7 +5,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -45,13 +45,22 @@ def _module_of(hook: object) -> str:
     return str(getattr(hook, "__module__", None) or type(hook).__module__)
 
 
+class Evaluated(NamedTuple):
+    """A model's output, and whether random numbers went into it."""
+
+    output: object
+    random: bool
+
+
 def evaluate(
     model: nn.Module,
     args: tuple[object, ...],
     kwargs: Mapping[str, object],
     autocast: torch.dtype | None,
     device: torch.device,
-) -> object:
+    *,
+    anew: bool = False,
+) -> Evaluated:
     """The model's output in evaluation mode; everything else is put back as it was.
 
     Args:
@@ -60,12 +69,24 @@ def evaluate(
         kwargs: named arguments of the call.
         autocast: precision that the training step ran in; None for that of the tensors.
         device: of the inputs.
+        anew: with other random numbers than a call without it.
     """
     precision = (
         nullcontext() if autocast is None else torch.autocast(device.type, dtype=autocast)
     )
     with evaluation(model, (device,)), torch.no_grad(), precision:
-        return model(*args, **kwargs)
+        if anew:
+            torch.rand((), device=device)
+        before = _generator(device)
+        output = model(*args, **kwargs)
+        return Evaluated(output, not torch.equal(before, _generator(device)))
+
+
+def _generator(device: torch.device) -> Tensor:
+    """State of the generator that random numbers of a device come from, on the host."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.get_rng_state()
 
 
 @contextmanager
