@@ -128,18 +128,18 @@ NaN for batches of more than 64 examples. `cross_entropy`: share of the examples
 at the output is that of a cross-entropy which takes the output for logits and has one right
 class; of classes only.
 
-`trial_*`, `mixing`, `dependence` and `memory` come from a few extra evaluations a run and are
-NaN in other rows. The loss and the error of the same examples in training mode and in
-evaluation mode; `trial_eval_distance`: rms difference of the two outputs over their standard
-deviation between examples; `trial_noise`: the same of two evaluations with other random
-numbers, 0 where there are none. Then every other example is replaced by its neighbour: `mixing` is
-the rms change of the outputs of the examples that stayed, and `dependence` of those that were
-replaced, over the rms output; `memory`, of networks with a recurrent layer and sequences of at
-least eight steps: the latter where only the first half of the steps was replaced.
-`mixing_layer` is the first module whose output changed for an example that stayed,
-`mixing_structural` that this is a recurrent or attention layer which takes the batch for the
-sequence; `cut_layer` is the first module whose output did not change for replaced examples,
-both "" where there is none."""
+`trial_*`, `mixing`, `dependence` and `memory` come from a few extra evaluations a run and
+are NaN in other rows. The loss and the error of the same examples in training mode and in
+evaluation mode; `trial_eval_distance`: rms difference of the two outputs over their
+standard deviation between examples; `trial_noise`: the same of two evaluations with other
+random numbers, 0 where there are none. Then every other example is replaced by its
+neighbour: `mixing` is the rms change of the outputs of the examples that stayed, and
+`dependence` of those that were replaced, over the rms output; `memory`, of networks with a
+recurrent layer and sequences of at least eight steps: the latter where only the first half
+of the steps was replaced. `mixing_layer` is the first module whose output changed for an
+example that stayed, `mixing_structural` that this is a recurrent or attention layer which
+takes the batch for the sequence; `cut_layer` is the first module whose output did not
+change for replaced examples, both "" where there is none."""
 
 SLICE_PREFIX: Final = "slice."
 

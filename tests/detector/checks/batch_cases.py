@@ -57,6 +57,9 @@ def batches(
         "trial_loss": np.where(TRIED, 0.5, np.nan),
         "trial_eval_loss": np.where(TRIED, 0.5, np.nan),
         "trial_eval_distance": np.where(TRIED, 0.0, np.nan),
+        "trial_noise": np.where(TRIED, 0.0, np.nan),
+        "calls_training": 0.0, "calls_evaluation": np.where(TRIED, 4.0, 0.0),
+        "calls_again": 0.0,
         "mixing": np.where(TRIED, 0.0, np.nan),
         "dependence": np.where(TRIED, 1.0, np.nan),
     }  # fmt: skip
@@ -124,6 +127,9 @@ SELDOM = batches(optimizer_steps=3.0)
 EACH_EPOCH = batches(optimizer_steps=STEPS / 10)
 GATHERED = batches(optimizer_steps=STEPS / 4)
 ATTENDS = batches(mixing=tried(0.02), names={"mixing_layer": "0"}, structural=True)
+SHAKEN = {"trial_eval_distance": tried(0.8)}
+UNFAIR = {"calls_training": tried(4.0), "calls_evaluation": 0.0, **SHAKEN}
+CHANCY = {"trial_noise": tried(0.8), **SHAKEN}
 WORSE = batches(trial_eval_loss=tried(3.0))
 BAD_VALIDATION = {"predictions": predictions(labels(), np.roll(labels(), 1))}
 
@@ -164,6 +170,11 @@ FOUND = {
         run(batches=WORSE, **BAD_VALIDATION),
         run(batches=batches(trial_loss=np.nan, trial_eval_loss=np.nan,
                             trial_eval_distance=tried(5.0)), **BAD_VALIDATION),
+        run(batches=batches(**UNFAIR), series={"val_error": series([0.4] * 9)}),
+        numbers(NUMBERS[0], NUMBERS[0] + 0.1, series={"val_loss": series([0.5] * 9)},
+                batches=batches(kind="values", targets=NUMBERS, **UNFAIR)),
+        run(batches=batches(**UNFAIR, trial_eval_loss=tried(0.2)), predictions={}),
+        run(POOR, predictions=HALF_RIGHT, batches=batches(**CHANCY)),
     ],
     "output-range-mismatch": [
         numbers(LARGE_TARGETS, np.full(100, 0.99), activations=SIGMOID),
@@ -220,6 +231,15 @@ CLEAR = {
         run(batches=batches(trial_loss=tried(1.5), trial_eval_loss=tried(0.5)),
             **BAD_VALIDATION),  # dropout
         failing(batches=batches(trial_loss=tried(2.3), trial_eval_loss=tried(9.0))),
+        run(batches=batches(**UNFAIR), series={"val_error": series([0.02] * 9)}),
+        run(batches=batches(**UNFAIR | {"calls_evaluation": 1.0}),
+            series={"val_error": series([0.4] * 9)}),
+        run(batches=batches(**UNFAIR, calls_again=tried(9.0)),  # sampled on purpose
+            series={"val_error": series([0.4] * 9)}),
+        run(batches=batches(**UNFAIR), predictions={}),
+        run(batches=batches(**CHANCY)),
+        run(POOR, predictions=HALF_RIGHT, batches=batches(**CHANCY, calls_again=1.0)),
+        run(POOR, predictions=HALF_RIGHT, batches=batches(kind="vectors", **CHANCY)),
     ],
     "output-range-mismatch": [
         numbers(NUMBERS[0], NUMBERS[0]),

@@ -373,6 +373,30 @@ def test_tokens_that_all_become_padding_are_ignored_inputs():
     assert tried(nn.Sequential(*words()), WORDS).trial.cut_layer == ""
 
 
+def test_dropout_that_stays_on_makes_answers_differ_in_evaluation_mode():
+    always = tried(Wrapped(F.dropout)).trial
+    assert always.trial_noise > 0.3
+    assert always.mixing == 0.0
+    assert tried(mlp(4, nn.Dropout())).trial.trial_noise == 0.0
+
+
+def test_validations_are_counted_by_mode():
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    watch = Watch(model, [optimizer], overhead=None)
+    seen = []
+    for step, mode in enumerate((True, False, True)):
+        with torch.no_grad():
+            model.train(mode)(X[:8])
+            model(X[8:16])
+            model(X[8:16])
+        model.train()(X).sum().backward()
+        optimizer.step()
+        seen += [snapshot.batch.calls for snapshot in watch.step(step)]
+    seen += [snapshot.batch.calls for snapshot in watch.close()]
+    assert seen == [(2, 0, 1), (0, 2, 1), (2, 0, 1)]
+
+
 def test_dead_units_are_no_ignored_inputs():
     model = mlp()
     with torch.no_grad():

@@ -89,6 +89,8 @@ def check(
     if found is None and shape is not None and not learning.failing:
         if not (_blended(batches) or run.dropping):
             found = _unsure(learning, shape, validation_loss)
+            if found is not None and _unsure_by_dropout(batches, validation_loss):
+                found = None
         found = found or _forgotten(learning, shape, validation_error)
         found = found or _by_heart(learning, shape)
     if found is not None:
@@ -149,6 +151,17 @@ def _unsure(learning: Learning, shape: Curve, validation_loss: Series | None) ->
         since_step=int(shape.steps[0]),
         numbers={"training_loss": shape.final, "validation_loss": held, "error": error},
     )
+
+
+def _unsure_by_dropout(batches: Batches | None, validation_loss: Series | None) -> bool:
+    """Do training examples, evaluated as held-out ones are, do as well as those?"""
+    if batches is None or validation_loss is None:
+        return False
+    told = np.flatnonzero(np.isfinite(batches.numbers["trial_eval_loss"]))[-1:]
+    alike = batches.numbers["trial_eval_loss"][told]
+    before = batches.numbers["trial_loss"][told]
+    then = validation_loss.at(batches.steps[told])
+    return bool((alike <= _ABOVE * then).all() and (alike < before).all() and len(told))
 
 
 def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found | None:

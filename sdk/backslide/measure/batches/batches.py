@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final
 
@@ -70,7 +70,7 @@ class Capture:
     pulls: Places | None = None
     optimizer_steps: int = 0
     uncleared: bool | None = None
-    calls: Calls = Calls()
+    calls: Calls = field(default_factory=Calls)
     question: Question | None = None
     reply: Reply | None = None
 

@@ -220,7 +220,9 @@ def ask(model: nn.Module, question: Question) -> Reply | None:
         Piece(base),
         Piece(changed),
         _forgotten(model, question, order),
-        _answers(model, question, question.args, question.kwargs, anew=True) if random else None,
+        _answers(model, question, question.args, question.kwargs, anew=True)
+        if random
+        else None,
         [each[0] for each in heard] if changes else [],
         Piece(torch.stack(changes)) if len(changes) == len(heard) > 0 else None,
     )
