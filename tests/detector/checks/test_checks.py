@@ -622,6 +622,18 @@ def test_of_errors_that_fall_the_newest_counts_and_of_others_their_median():
     assert recent(series([0.1, 0.3, 0.2])) == pytest.approx(0.2)
 
 
+def test_doubt_that_dropout_brings_is_no_doubt_of_the_labels():
+    held = {"val_loss": curve_cases.FLAT_HIGH, "val/error": curve_cases.FEW_ERRORS}
+    for evaluated, kind in (0.5, Clear), (1.9, Found):
+        seen = batch_cases.batches(
+            cross_entropy=1.0,
+            trial_loss=batch_cases.tried(2.0),
+            trial_eval_loss=batch_cases.tried(evaluated),
+        )
+        evidence = run(curve_cases.CREEPING, series=held, batches=seen)
+        assert isinstance(outcome("label-noise", evidence), kind)
+
+
 def test_gradients_wiped_before_the_step_are_not_called_a_missing_step():
     wiped = failing(weights=history(WEIGHTS), updates=NO_STEP, gradients=None)
     assert "never stepped" in outcome("unchanged-weights", wiped).sentence
