@@ -19,6 +19,7 @@ _CRITIC: Final = re.compile(
 _FEW_ANSWERS: Final = 100
 _FEW_BATCHES: Final = 5
 _NEARLY_ALL: Final = 0.95
+_NO_SUM: Final = 1.5
 _FEW_PAIRS: Final = 10
 _CHANCE: Final = 0.05
 _ALIKE: Final = 0.02
@@ -181,6 +182,22 @@ def is_summed(loss: Series | None, run: RunEvidence) -> bool:
     told = np.flatnonzero(np.isfinite(means) & (means > 0.0) & (sizes > 1))[:_FEW_BATCHES]
     ratio = loss.values[logged][told] / (means[told] * sizes[told])
     return bool(len(told)) and abs(float(np.median(ratio)) - 1.0) < _ALIKE
+
+
+def is_averaged(loss: Series | None, run: RunEvidence) -> bool:
+    """Is the loss that was logged no sum, as the batches' own cross-entropies show?
+
+    These leave out examples that are right beyond rounding, and so are rather too high.
+    """
+    if loss is None or run.batches is None:
+        return False
+    _, logged, sampled = np.intersect1d(loss.steps, run.batches.steps, return_indices=True)
+    sampled, logged = sampled[-_FEW_BATCHES:], logged[-_FEW_BATCHES:]
+    means = run.batches.numbers["loss"][sampled]
+    told = run.batches.numbers["cross_entropy"][sampled] >= _NEARLY_ALL
+    told &= (means > 0.0) & (run.batches.examples[sampled] > 1)
+    ratio = loss.values[logged][told] / means[told]
+    return len(ratio) == _FEW_BATCHES and bool((ratio < _NO_SUM).all())
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,8 @@ class Facts:
     examples: int | None
     first_loss: float | None
     summed: bool
+    averaged: bool
+    """The loss is known to be a mean over the batch."""
     regression: Fit | None
     gaining: bool
     """The validation loss fell all the while."""
@@ -118,7 +120,7 @@ class Facts:
         if self.guess and start > self.guess / 1.5:
             # A cross-entropy in nats, unless it starts far above; then a blown-up start and a
             # sum over the batch look alike until the loss is below the guess.
-            if start < self.guess * 1.5 or end < 0.9 * self.guess:
+            if start < self.guess * 1.5 or end < 0.9 * self.guess or self.averaged:
                 return 1.0 - end / self.guess
             if self._has_errors():
                 return None  # without, its own start is all that it can be held against

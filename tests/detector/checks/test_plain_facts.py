@@ -163,3 +163,13 @@ def test_gradients_that_are_never_cleared_are_the_cause(evidence, expected):
     assert ("exploding-gradient" in names(evidence)) is expected
     if expected:
         assert "learning-rate-too-high" not in names(evidence)
+
+
+def test_a_mean_far_above_a_guess_learned_nothing_wherever_it_began():
+    down = np.linspace(40.0, 5.0, STEPS)
+    means = batches(cross_entropy=1.0, loss=down[:: STEPS // SNAPSHOTS])
+    # Of 32 examples each: a sum may well be less than a guess costs.
+    sums = batches(cross_entropy=1.0, loss=down[:: STEPS // SNAPSHOTS] / 32)
+    wrong = {"predictions": HALF_RIGHT}
+    assert "loss-not-decreasing" in names(run(series(down), batches=means, **wrong))
+    assert "loss-not-decreasing" not in names(run(series(down), batches=sums, **wrong))

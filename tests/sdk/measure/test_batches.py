@@ -112,6 +112,24 @@ def test_probabilities_near_0_and_1_are_not_taken_for_logits():
     assert all(np.isnan(batch.answers.cross_entropy) for batch, _ in seen)
 
 
+@pytest.mark.parametrize("outputs", [1, 4])
+def test_answers_far_too_sure_are_read_all_the_same(outputs):
+    model = mlp(outputs)
+    with torch.no_grad():
+        model[2].weight.mul_(300)  # most examples are right or wrong beyond rounding
+    loss = F.cross_entropy if outputs > 1 else binary(F.binary_cross_entropy_with_logits)
+    truth = LABELS if outputs > 1 else LABELS % 2
+    seen = batches(model, loss, steps=3)
+    for place, (batch, value) in enumerate(seen):
+        read = batch.answers
+        assert (read.answers, read.cross_entropy) == ("classes", pytest.approx(1.0, abs=0.05))
+        known = np.isfinite(read.targets)
+        at = slice(place * 32 % 256, place * 32 % 256 + 32)
+        assert (np.array(read.targets)[known] == truth[at].numpy()[known]).all()
+        assert known.mean() > 0.5
+        assert read.loss >= value * 0.9
+
+
 def test_mixed_targets_are_no_cross_entropy_of_one_class():
     def mixed(output, target):
         return 0.8 * F.cross_entropy(output, target) + 0.2 * F.cross_entropy(

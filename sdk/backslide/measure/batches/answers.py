@@ -21,6 +21,10 @@ NAN: Final = float("nan")
 ENOUGH: Final = 0.95
 """Share of the examples that must agree with a reading."""
 
+FAINT: Final = 1e-5
+"""Share of a batch's strongest pull below which rounding decides how an example is pulled: its
+answer is right, and sure."""
+
 EVEN: Final = 0.02
 """Ratios that vary by less than this share are one number: rounding of half precision."""
 
@@ -108,16 +112,18 @@ def read(
         return outside
     if len(output) == examples:
         outside = replace(outside, gradient_balance=_balance(pull))
-    classes = _classes_of(output, pull, told) if listed else None
+    felt = pull.whole > FAINT * np.maximum.reduce(pull.whole)
+    classes = _classes_of(output, pull, felt) if listed else None
     if classes is not None:
         predictions, targets = classes
+        targets = np.where(told & ~felt, predictions, targets)
         return replace(
             outside,
             answers="classes",
             predictions=tuple(predictions.tolist()),
             targets=tuple(targets.tolist()),
             loss=_loss("classes", output, targets),
-            cross_entropy=_cross_entropy(output[told], pull.of_those(told), targets[told]),
+            cross_entropy=_cross_entropy(output[felt], pull.of_those(felt), targets[felt]),
         )
     wanted = output - gradient * (examples * outside.outputs / 2)
     one = output.shape[1] == 1
