@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.detector.checks.batch_cases import HALF_RIGHT, batches, numbers
+from tests.detector.checks.batch_cases import BAD_VALIDATION, HALF_RIGHT, batches, numbers
 from tests.detector.checks.builders import (
     OUTPUTS,
     SNAPSHOTS,
@@ -165,11 +165,17 @@ def test_gradients_that_are_never_cleared_are_the_cause(evidence, expected):
         assert "learning-rate-too-high" not in names(evidence)
 
 
+def all_wrong(loss):
+    seen = batches(cross_entropy=1.0, loss=loss)
+    return replace(seen, predictions=tuple((truth + 1) % 10 for truth in seen.targets))
+
+
 def test_a_mean_far_above_a_guess_learned_nothing_wherever_it_began():
     down = np.linspace(40.0, 5.0, STEPS)
-    means = batches(cross_entropy=1.0, loss=down[:: STEPS // SNAPSHOTS])
-    # Of 32 examples each: a sum may well be less than a guess costs.
-    sums = batches(cross_entropy=1.0, loss=down[:: STEPS // SNAPSHOTS] / 32)
-    wrong = {"predictions": HALF_RIGHT}
-    assert "loss-not-decreasing" in names(run(series(down), batches=means, **wrong))
-    assert "loss-not-decreasing" not in names(run(series(down), batches=sums, **wrong))
+    means = all_wrong(down[:: STEPS // SNAPSHOTS])
+    sums = all_wrong(down[:: STEPS // SNAPSHOTS] / 32)  # less than a guess costs
+    learned_nothing = [
+        "loss-not-decreasing" in names(run(series(down), batches=seen, **BAD_VALIDATION))
+        for seen in (means, sums)
+    ]
+    assert learned_nothing == [True, False]
