@@ -109,10 +109,12 @@ def _unlearned(training: Curve, errors: Series | None) -> Found | None:
     levels = running_median(values)
     best = int(levels.argmin())
     after, lowest = values[best:], float(levels[best])
+    if len(after) <= _PATIENCE:
+        return None
     now = float(np.median(after[-max(_PATIENCE, len(after) // 4) :]))
     then = float(np.interp(steps[best], training.steps, training.levels))
     trend = kendalltau(np.arange(len(after)), after, alternative="greater")
-    rose = len(after) > _PATIENCE and trend.pvalue < _BY_CHANCE and now - lowest >= _POINTS
+    rose = trend.pvalue < _BY_CHANCE and now - lowest >= _POINTS
     if not rose or training.final >= 0.5 * then:
         return None
     return Found(
