@@ -10,6 +10,7 @@ from backslide_detector.checks.learning import Learning, State
 from backslide_detector.checks.stated import (
     class_shares,
     first_loss,
+    guess_cost,
     is_adversarial,
     is_averaged,
     is_lost,
@@ -43,7 +44,7 @@ def assess(
     shape = curve(loss) if loss is not None else None
     facts = Facts(
         shape,
-        guess=float(-(shares * np.log(shares)).sum()) if shares is not None else None,
+        guess=guess_cost(run),
         chance=float(1.0 - shares.max()) if shares is not None else None,
         training_error=recent(training_error),
         sampled_error=sampled_error(run, loss),

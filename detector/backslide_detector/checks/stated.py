@@ -1,5 +1,6 @@
 """What a run states about itself, as far as the gate of `learning` weighs it."""
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ _CRITIC: Final = re.compile(
 _FEW_ANSWERS: Final = 100
 _FEW_BATCHES: Final = 5
 _NEARLY_ALL: Final = 0.95
+_CERTAIN: Final = 3.0  # standard errors
 _NO_SUM: Final = 1.5
 _FEW_PAIRS: Final = 10
 _CHANCE: Final = 0.05
@@ -32,6 +34,29 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     Where neither was logged, in the batches that were looked at, as the gradients tell; so also
     of a class at each place of an example.
     """
+    counts, _ = _class_counts(run)
+    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
+    return shares / shares.sum() if len(shares) > 1 else None
+
+
+def guess_cost(run: RunEvidence) -> float | None:
+    """Cross-entropy in nats of always guessing the class shares, their entropy.
+
+    What was logged is taken for exact. Counts of a sample leave it in doubt: there it is what a
+    guess costs at most (three standard errors up), so that doubt finds no fault.
+    """
+    shares, (counts, sampled) = class_shares(run), _class_counts(run)
+    if shares is None:
+        return None
+    cost = float(-(shares * np.log(shares)).sum())
+    if not sampled:
+        return cost
+    variance = float((shares * np.square(np.log(shares))).sum()) - cost**2
+    return cost + _CERTAIN * math.sqrt(max(variance, 0.0) / sum(counts.values()))
+
+
+def _class_counts(run: RunEvidence) -> tuple[Mapping[str, int], bool]:
+    """How often each class occurs, and whether that is known of a sample alone."""
     counts: Mapping[str, int] = {}
     described = sorted(
         run.data.values(), key=lambda d: (d.name not in ("train", "training"), d.name)
@@ -41,9 +66,9 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     for _, table in sorted(run.predictions.items()):
         if not counts and table.are_labels:
             counts = Counter(map(str, table.targets))
-    counts = counts or _counts_of_places(run) or _sampled_classes(run)
-    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
-    return shares / shares.sum() if len(shares) > 1 else None
+    if counts:
+        return counts, False
+    return _counts_of_places(run) or _sampled_classes(run), True
 
 
 def _counts_of_places(run: RunEvidence) -> Mapping[str, int]:
