@@ -58,14 +58,19 @@ CAUSAL_ORDER: Final = (
     "stalled-run",
 )
 
-EXPLAINED_BY: Final[Mapping[str, str]] = MappingProxyType(
+EXPLAINED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {
-        # Weights that a large step threw away, and units that it killed, stand still.
-        "learning-rate-too-low": "learning-rate-too-high",
-        # What held-out data say of labels, they say in evaluation mode.
-        "label-mismatch": "train-eval-mismatch",
-        "label-noise": "train-eval-mismatch",
-        "overfitting": "train-eval-mismatch",
+        # Weights that a large step threw away, and units that it killed, stand still, and
+        # nothing gets past them.
+        "learning-rate-too-low": ("learning-rate-too-high",),
+        "input-independent": ("learning-rate-too-high",),
+        # What held-out data say of labels, they say in evaluation mode, and of a network that
+        # learned by heart from where it should not have begun.
+        "label-mismatch": ("train-eval-mismatch", "poor-initialization"),
+        "label-noise": ("train-eval-mismatch", "poor-initialization"),
+        "overfitting": ("train-eval-mismatch",),
+        # A loss without a floor falls for ever.
+        "undertrained": ("output-loss-mismatch",),
     }
 )
-"""Findings that are not made where another one is: it takes their evidence away."""
+"""Findings that are not made where one of others is: it takes their evidence away."""

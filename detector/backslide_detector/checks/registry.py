@@ -185,8 +185,9 @@ def _unexplained(results: list[Result]) -> Iterator[Result]:
     """The same results, without findings whose evidence another one takes away."""
     found = {r.check for r in results if _stands(r.outcome)}
     for result in results:
-        cause = EXPLAINED_BY.get(result.check)
-        if cause in found and _stands(result.outcome):
+        causes = found.intersection(EXPLAINED_BY.get(result.check, ()))
+        if causes and _stands(result.outcome):
+            cause = min(causes, key=CAUSAL_ORDER.index)
             yield replace(result, outcome=Clear(f"See {cause}, which would look the same."))
         else:
             yield result

@@ -9,6 +9,7 @@ from tests.detector.checks.builders import (
     OUTPUTS,
     SNAPSHOTS,
     STEPS,
+    WEIGHTS,
     failing,
     history,
     noise,
@@ -179,3 +180,37 @@ def test_a_mean_far_above_a_guess_learned_nothing_wherever_it_began():
         for mean in (every, every / 32)  # the loss that is logged, and one that is its sum
     ]
     assert learned_nothing == [True, False]
+
+
+def test_outputs_that_are_all_probabilities_are_no_logits_however_little_was_learned():
+    inside = batches(cross_entropy=1.0, output_low=0.02, output_high=0.4)
+    touching = batches(cross_entropy=1.0, output_low=0.0, output_high=0.4)
+    assert "output-loss-mismatch" in names(run(batches=inside))
+    assert "output-loss-mismatch" not in names(run(batches=touching))
+
+
+def test_a_single_output_that_is_always_one_is_named():
+    ones = {"kind": "", "outputs": 1.0, "output_low": 1.0}
+    assert names(failing(batches=batches(output_high=1.0, **ones)))[0] == "output-loss-mismatch"
+    assert "output-loss-mismatch" not in names(
+        failing(batches=batches(output_high=1.1, **ones))
+    )
+
+
+def test_nothing_gets_past_units_that_a_large_step_killed():
+    lost = batches(dependence=0.0, names={"cut_layer": "4"})
+    leaps = {"updates": history(WEIGHTS, rms=0.1), "weights": history(WEIGHTS, rms=0.1)}
+    assert "input-independent" in names(failing(batches=lost))
+    found = names(failing(batches=lost, **leaps))
+    assert "learning-rate-too-high" in found
+    assert "input-independent" not in found
+
+
+@pytest.mark.parametrize(("right", "expected"), [(0.05, True), (0.2, False)])
+def test_a_rare_class_on_its_way_is_left_alone_where_held_out_data_are_as_uneven(
+    right, expected
+):
+    data = {"train": DataSummary("train", "d", class_counts={"0": 940, "1": 60})}
+    said = ["0"] * 940 + ["1" if i < 60 * right else "0" for i in range(60)]
+    held_out = predictions(["0"] * 940 + ["1"] * 60, said)
+    assert ("class-imbalance" in names(run(data=data, predictions=held_out))) is expected

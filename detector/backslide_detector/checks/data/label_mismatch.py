@@ -95,10 +95,10 @@ def check(
     curve = learning.curve
     return Found(
         Severity.FAILING,
-        f"Training is learned{' a little' if little else ''} "
-        f"(loss {learning.initial_loss:.3g} → {learning.final_loss:.3g}), but the held-out "
-        f"error of {learning.validation_error:.1%} is no better than always guessing the "
-        f"largest class ({learning.chance:.1%}).",
+        f"The training loss came from {learning.initial_loss:.3g} to "
+        f"{learning.final_loss:.3g}, but the held-out error of {learning.validation_error:.1%} "
+        "is hardly better than always guessing the largest class "
+        f"({learning.chance:.1%}), or worse.",
         _ADVICE,
         since_step=int(curve.steps[0]) if curve is not None else 0,
         numbers={"error": learning.validation_error, "chance": learning.chance or 0.0},

@@ -86,7 +86,7 @@ def check(
     """Reads the gradient at the output, then the sign of the loss, then its floor."""
     found = _nothing(learning, loss)
     if batches is not None:
-        found = found or _other_targets(batches, learning)
+        found = found or _always_one(batches, learning) or _other_targets(batches, learning)
         found = found or _own(batches, learning, loss, validation_loss)
     if batches is not None and (labels := _of_labels(batches)).any():
         found = found or _squashed(batches, labels, learning, activations)
@@ -174,10 +174,12 @@ def _squashed(
     if activations is not None and low >= _SQUASHING.get(activations.kinds[-1], np.inf):
         kind, last = activations.kinds[-1], activations.layers[-1]
     # Without a module that says so: outputs that reach a bound, and never pass it.
+    # Nor are logits ever all above 0 and below 1.
+    inside = low > 0.0 and high < 1.0 and are_classes(batches)
     late = np.fmax(-lows, highs)[told.sum() // 2 :]
     if low >= 0.0 and not are_classes(batches):  # labels that are rare push them down to 0
         late = np.fmax(late, 1.0 - lows[told.sum() // 2 :])
-    if low < -1.0 or high > 1.0 or not (kind or np.median(late) > _REACHED):
+    if low < -1.0 or high > 1.0 or not (kind or inside or np.median(late) > _REACHED):
         return None
     what = f"the outputs of {last} ({kind})" if kind else "the outputs"
     return Found(
@@ -264,7 +266,7 @@ def _below_zero(batches: Batches, learning: Learning) -> Found | None:
         f"{shape.initial:.3g} to {shape.final:.3g}; a cross-entropy is never below zero. "
         f"{learning.sentence}",
         "NLLLoss takes the logarithms of probabilities: use CrossEntropyLoss, or end the model "
-        "in LogSoftmax.",
+        "in LogSoftmax. With CrossEntropyLoss, look for a minus in front of the loss.",
         since_step=int(shape.steps[0]),
         numbers={"initial_loss": shape.initial, "final_loss": shape.final},
     )
@@ -283,6 +285,23 @@ def _nothing(learning: Learning, loss: Series | None) -> Found | None:
         "Softmax over one output is always 1: use BCEWithLogitsLoss, or one output a class.",
         since_step=int(loss.steps[0]),
         numbers={"loss": 0.0},
+        stop=True,
+    )
+
+
+def _always_one(batches: Batches, learning: Learning) -> Found | None:
+    """A single output that is exactly 1 for every example of every batch."""
+    numbers = batches.numbers
+    ones = (numbers["output_low"] == 1.0) & (numbers["output_high"] == 1.0)
+    if len(batches) < _FEW_BATCHES or not (ones & (numbers["outputs"] == 1.0)).all():
+        return None
+    return Found(
+        Severity.FAILING,
+        f"The output is exactly 1 for all examples of {len(batches)} batches. "
+        f"{learning.sentence}",
+        "Softmax over one output is always 1: use BCEWithLogitsLoss without it.",
+        since_step=int(batches.steps[0]),
+        numbers={"output": 1.0},
         stop=True,
     )
 
