@@ -398,21 +398,24 @@ def test_dropout_that_stays_on_makes_answers_differ_in_evaluation_mode():
     assert tried(mlp(4, nn.Dropout())).trial.trial_noise == 0.0
 
 
-def test_validations_are_counted_by_mode():
+@pytest.mark.parametrize("without", [torch.no_grad, torch.inference_mode])
+def test_validations_are_counted_by_mode(without):
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watch = Watch(model, [optimizer], overhead=None)
     seen = []
     for step, mode in enumerate((True, False, True)):
-        with torch.no_grad():
-            model.train(mode)(X[:8])
-            model(X[8:16])
-            model(X[8:16])
+        with without():
+            copies = X[:8].clone(), X[8:16].clone()
+            model.train(mode)(copies[0])
+            model(copies[1])
+            model(copies[1])
         model.train()(X).sum().backward()
         optimizer.step()
         seen += [snapshot.batch.calls for snapshot in watch.step(step)]
     seen += [snapshot.batch.calls for snapshot in watch.close()]
     assert seen == [(2, 0, 1), (0, 2, 1), (2, 0, 1)]
+    assert watch.problems == ()
 
 
 def test_dead_units_are_no_ignored_inputs():

@@ -249,7 +249,9 @@ class Batches:
         inputs = first_inputs(args, kwargs)
         if inputs is None:
             return
-        now = inputs.data_ptr(), inputs._version  # noqa: SLF001  # counts changes in place
+        # Changes in place are counted, but not for those made in inference mode.
+        version = 0 if inputs.is_inference() else inputs._version  # noqa: SLF001  # torch's count
+        now = inputs.data_ptr(), version
         again, self._last = now == self._last, now
         kind = "again" if again else "training" if self._model.training else "evaluation"
         self._calls = self._calls._replace(**{kind: getattr(self._calls, kind) + 1})

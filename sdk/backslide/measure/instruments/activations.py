@@ -177,6 +177,8 @@ class Activations:
         """
         if tensor.is_cuda and torch.cuda.is_current_stream_capturing():
             return  # what is captured here would run again at every replay of the CUDA graph
+        if tensor.is_inference():
+            return  # nobody learns from it, and what is made of it could not be added to later
         self.fired, self.silence = True, 0
         known = self._known.get(name)
         if known is None:
