@@ -200,7 +200,11 @@ FOUND = {
         failing(batches=batch_cases.EACH_EPOCH, series={"val_loss": series(range(40))}),
         run(weights=None, updates=None, gradients=None, provenance=UNTOUCHED),
         run(idle=("4.weight",)),
-        run(idle=("0.weight", "0.bias"), drawn=("0.weight",)),
+        run(
+            idle=("0.weight", "0.bias"),
+            drawn=("0.weight",),
+            predictions=batch_cases.HALF_RIGHT,
+        ),
         run(weights=STILL, updates=HALF_STEP, gradients=CUT, drawn=("0.weight",)),
     ],
     "learning-rate-too-high": [
@@ -352,6 +356,7 @@ CLEAR = {
         failing(weights=STOPPED, updates=THREE_STILL, gradients=NO_SLOPE, activations=DEAD),
         run(idle=("0.weight", "0.bias")),
         run(idle=("0.weight", "0.bias"), drawn=("4.weight",)),
+        run(idle=("0.weight", "0.bias"), drawn=("0.weight",)),  # and all there was is learned
         run(weights=STILL_BEHIND, updates=HALF_STEP, gradients=CUT, drawn=("2.weight",)),
     ],
     "learning-rate-too-high": [

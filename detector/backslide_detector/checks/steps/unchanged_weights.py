@@ -7,8 +7,8 @@ What it looks for:
     does not learn well. Or an optimizer that took thirty steps at most, or one an epoch, in at
     least eight times as many training steps, in such a run. However well the run learns: an
     output layer that is in no optimizer, and weights that are as random as they began (evenly
-    spread, as torch initialises them) and have a gradient, or stand before everything that
-    moves.
+    spread, as torch initialises them) and have a gradient, if a hundredth is left to learn, or
+    stand before everything that moves.
 
 Why it matters:
     That part of the network stays as random as it began.
@@ -48,6 +48,7 @@ _FEW_STEPS = 20
 _LARGE = 1 / 3
 _SEVERAL = 3
 _HALF = 0.5
+_ANYTHING = 0.01
 _SELDOM = 8  # training steps for one of the optimizer
 _HARDLY = 256  # the same, more than anybody gathers
 _HANDFUL = 30
@@ -128,7 +129,9 @@ def _left_out(
     hurt = learning.poor and not learning.started_well
     if learning.state is not State.LEARNING:
         hurt = learning.failing or not learning.started_well
-    if not (hurt or last or random):
+    # A body that was trained before may look random still, and be all that is needed.
+    needed = learning.skill is None or learning.leaves(_ANYTHING)
+    if not (hurt or last or (random and needed)):
         return f"{text}. {_not_worse(learning)}"
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
