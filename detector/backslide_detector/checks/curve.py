@@ -17,6 +17,8 @@ _LATER: Final = 40
 _GONE: Final = 30.0
 _FEW_VALUES: Final = 5
 _BY_CHANCE: Final = 0.01
+_SINCE: Final = 3
+_POINTS: Final = 0.05
 _HUGE: Final = 1.7e308  # MLflow stores infinity as 1.797e308
 
 
@@ -54,6 +56,41 @@ def falls(values: Floats) -> bool:
         return False
     trend = kendalltau(np.arange(len(values)), values, alternative="less")
     return bool(trend.pvalue < _BY_CHANCE)
+
+
+@dataclass(frozen=True, slots=True)
+class Rise:
+    """How a share of errors came up again.
+
+    Attributes:
+        lowest, step: the lowest of its running medians, and where.
+        now: median of the newest quarter since then, at least three values.
+    """
+
+    lowest: float
+    step: int
+    now: float
+
+
+def rise(series: Series) -> Rise | None:
+    """The rise since the lowest point; None below five in a hundred, or where it may be chance.
+
+    More than three values must have come since, with a trend (Kendall's tau, one-sided 1 %).
+    """
+    finite = is_finite(series.values)
+    values, steps = series.values[finite], series.steps[finite]
+    if len(values) < 2 * _SINCE:
+        return None
+    levels = running_median(values)
+    best = int(levels.argmin())
+    after, lowest = values[best:], float(levels[best])
+    if len(after) <= _SINCE:
+        return None
+    now = float(np.median(after[-max(_SINCE, len(after) // 4) :]))
+    trend = kendalltau(np.arange(len(after)), after, alternative="greater")
+    if trend.pvalue >= _BY_CHANCE or now - lowest < _POINTS:
+        return None
+    return Rise(lowest, int(steps[best]), now)
 
 
 @dataclass(frozen=True)

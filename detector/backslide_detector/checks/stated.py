@@ -34,9 +34,7 @@ def class_shares(run: RunEvidence) -> np.ndarray[tuple[int], np.dtype[np.float64
     Where neither was logged, in the batches that were looked at, as the gradients tell; so also
     of a class at each place of an example.
     """
-    counts, _ = _class_counts(run)
-    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
-    return shares / shares.sum() if len(shares) > 1 else None
+    return _shares(_class_counts(run)[0])
 
 
 def guess_cost(run: RunEvidence) -> float | None:
@@ -45,7 +43,8 @@ def guess_cost(run: RunEvidence) -> float | None:
     What was logged is taken for exact. Counts of a sample leave it in doubt: there it is what a
     guess costs at most (three standard errors up), so that doubt finds no fault.
     """
-    shares, (counts, sampled) = class_shares(run), _class_counts(run)
+    counts, sampled = _class_counts(run)
+    shares = _shares(counts)
     if shares is None:
         return None
     cost = float(-(shares * np.log(shares)).sum())
@@ -53,6 +52,11 @@ def guess_cost(run: RunEvidence) -> float | None:
         return cost
     variance = float((shares * np.square(np.log(shares))).sum()) - cost**2
     return cost + _CERTAIN * math.sqrt(max(variance, 0.0) / sum(counts.values()))
+
+
+def _shares(counts: Mapping[str, int]) -> Floats | None:
+    shares = np.array([count for count in counts.values() if count > 0], dtype=np.float64)
+    return shares / shares.sum() if len(shares) > 1 else None
 
 
 def _class_counts(run: RunEvidence) -> tuple[Mapping[str, int], bool]:

@@ -244,7 +244,7 @@ def _read_items(
         Targets, if items end in one number; a sketch; the numbers of some, as `_seen`.
     """
     rows = len(data)
-    chosen = np.unique(np.linspace(0, max(rows - 1, 0), min(rows, MAX_ITEMS)).astype(int))
+    chosen = spread_out(rows, MAX_ITEMS)
     labels, sketched, seen = [], ItemSketch(), []
     picked = set(chosen[spread_out(len(chosen))].tolist())
     for index in chosen.tolist():

@@ -62,8 +62,8 @@ def numbers(inputs: Mapping[str, Array]) -> Floats | None:
 def nearest(features: Floats, targets: Array, *, classes: bool) -> Nearest | None:
     """Asks the nearest examples.
 
-    Cost: rows squared times columns multiplications, 0.1 s of a core at most for what
-    `spread_out` leaves of an array.
+    Cost: rows squared times columns multiplications, a quarter of a second of
+    CPU time for 2,000 examples of 512 numbers (measured on two cores), less for less.
 
     Args:
         features: of each example, shape (n, m). A column that is the targets is left out.

@@ -35,7 +35,7 @@ References:
 import numpy as np
 from scipy.stats import kendalltau
 
-from backslide_detector.checks.curve import Curve, curve, is_finite, running_median
+from backslide_detector.checks.curve import Curve, curve, is_finite, rise
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -45,8 +45,6 @@ _RISE = 1.2
 _SHARE = 0.05
 _QUARTER = 0.25
 _WORSE = 0.1
-_POINTS = 0.05
-_BY_CHANCE = 0.01
 
 
 def check(
@@ -102,29 +100,21 @@ def _unlearned(training: Curve, errors: Series | None) -> Found | None:
 
     The loss may hide it: it is noisy, and falls where the network grows surer of the rest.
     """
-    finite = is_finite(errors.values) if errors is not None else np.empty(0, dtype=np.bool_)
-    if errors is None or finite.sum() < 2 * _PATIENCE:
+    risen = None if errors is None else rise(errors)
+    if risen is None:
         return None
-    values, steps = errors.values[finite], errors.steps[finite]
-    levels = running_median(values)
-    best = int(levels.argmin())
-    after, lowest = values[best:], float(levels[best])
-    if len(after) <= _PATIENCE:
-        return None
-    now = float(np.median(after[-max(_PATIENCE, len(after) // 4) :]))
-    then = float(np.interp(steps[best], training.steps, training.levels))
-    trend = kendalltau(np.arange(len(after)), after, alternative="greater")
-    rose = trend.pvalue < _BY_CHANCE and now - lowest >= _POINTS
-    if not rose or training.final >= 0.5 * then:
+    then = float(np.interp(risen.step, training.steps, training.levels))
+    if training.final >= 0.5 * then:
         return None
     return Found(
         Severity.WARNING,
-        f"The validation error rose from {lowest:.1%} at step {steps[best]} to {now:.1%} "
-        f"lately, while the training loss fell from {then:.3g} to {training.final:.3g}.",
-        f"Keep the weights of step {steps[best]}; look at the training examples of the largest "
+        f"The validation error rose from {risen.lowest:.1%} at step {risen.step} to "
+        f"{risen.now:.1%} lately, while the training loss fell from {then:.3g} to "
+        f"{training.final:.3g}.",
+        f"Keep the weights of step {risen.step}; look at the training examples of the largest "
         "loss, whose labels may be wrong; then more data, augmentation or weight decay.",
-        since_step=int(steps[best]),
-        numbers={"lowest": lowest, "now": now, "training": training.final},
+        since_step=risen.step,
+        numbers={"lowest": risen.lowest, "now": risen.now, "training": training.final},
     )
 
 

@@ -109,20 +109,14 @@ def check(
     outdone = neighbours is not None and neighbours.outdone(gain)
     reason = None
     if abs(held - shape.final) < _BESIDE * scale:
-        narrow = _narrow(learning, weights, explained, flat=flat or outdone)
         reason = _few(learning, size) if nothing and flat else None
-        reason = reason or narrow
+        reason = reason or _narrow(learning, weights, explained, flat=flat or outdone)
     # A network that learns nothing at all is seldom too small.
     may = not learning.failing or size < (learning.examples or 0)
     done = ahead < max(_STILL * (shape.initial - shape.final), _NO_LOSS * scale)
-    if (
-        neighbours is not None
-        and outdone
-        and may
-        and done
-        and held < shape.final + _BESIDE * scale
-    ):
-        reason = reason or (neighbours.sentence, None)
+    carries_over = held < shape.final + _BESIDE * scale
+    if reason is None and neighbours is not None and outdone and may and done and carries_over:
+        reason = neighbours.sentence, None
     if reason is None:
         return Clear()
     text, layer = reason

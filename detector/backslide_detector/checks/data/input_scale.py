@@ -60,9 +60,7 @@ def check(
     bounds = at_bounds(activations) if size > _LARGE else []
     if bounds:
         text += f", and before the first step the outputs of {bounds[0]} sit at their bounds"
-    if learning.state is State.LEARNING and not bounds:
-        return Clear(f"{text}; the run learns.")
-    if not learning.poor and learning.state is State.LEARNING:
+    if learning.state is State.LEARNING and not (bounds and learning.poor):
         return Clear(f"{text}; the run learns.")
     if not learning.poor:
         return Skipped(f"{text}; whether the run learns cannot be told.")

@@ -41,11 +41,11 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.stats import kendalltau, norm
+from scipy.stats import norm
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import typical
-from backslide_detector.checks.curve import Curve, is_finite, latest, running_median
+from backslide_detector.checks.curve import Curve, latest, rise
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, Ints, Predictions, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -54,13 +54,10 @@ _HIGH = 0.25  # share of a constant guess's loss at which training counts as not
 _ABOVE = 1.5
 _UNSURE = 1.2
 _FOUND_FIRST = 0.35
-_WORSE = 0.05
-_RECENT = 3
 _SLOWLY = 2.0
 _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
 _KNEW = 0.9
-_BY_CHANCE = 0.01
 _ONE_CLASS = 0.95
 _ADVICE = (
     'Evaluate the training data (run.evaluate("train", loader)), sort by loss and look at the '
@@ -169,32 +166,24 @@ def _forgotten(learning: Learning, shape: Curve, errors: Series | None) -> Found
     guess = learning.guess_loss
     if errors is None or guess is None or learning.generalises is False:
         return None
-    finite = is_finite(errors.values)
-    values, steps = running_median(errors.values[finite]), errors.steps[finite]
-    if len(values) < 6:
+    risen = rise(errors)
+    if risen is None or shape.final >= guess:
+        return None  # or nothing was learned, by heart or otherwise
+    then = float(np.interp(risen.step, shape.steps, shape.levels))
+    slow = _halving(shape.steps, shape.levels, risen.step, then) >= _SLOWLY * max(risen.step, 1)
+    if then < _FOUND_FIRST * guess or not slow:
         return None
-    best = int(values.argmin())
-    if len(values) - best <= _RECENT or shape.final >= guess:
-        return None  # it has not risen since, or nothing was learned, by heart or otherwise
-    lowest, step = float(values[best]), int(steps[best])
-    after = errors.values[finite][best:]
-    now = float(np.median(after[-max(_RECENT, len(after) // 4) :]))
-    trend = kendalltau(np.arange(len(after)), after, alternative="greater")
-    then = float(np.interp(step, shape.steps, shape.levels))
-    slow = _halving(shape.steps, shape.levels, step, then) >= _SLOWLY * max(step, 1)
-    rose = trend.pvalue < _BY_CHANCE and now - lowest >= _WORSE
-    if not rose or then < _FOUND_FIRST * guess or not slow:
-        return None
-    knew = learning.chance is None or lowest < _KNEW * learning.chance
+    knew = learning.chance is None or risen.lowest < _KNEW * learning.chance
     which = "do not follow the pattern it had found" if knew else "it cannot foretell"
     return Found(
         Severity.WARNING,
-        f"The validation error rose from {lowest:.1%} at step {step} to {now:.1%} lately, "
-        f"while the training loss crept from {then:.3g} to {shape.final:.3g}: the network is "
+        f"The validation error rose from {risen.lowest:.1%} at step {risen.step} to "
+        f"{risen.now:.1%} lately, while the training loss crept from {then:.3g} to "
+        f"{shape.final:.3g}: the network is "
         f"learning labels by heart that {which}.",
         _ADVICE if knew else _TOGETHER,
-        since_step=step,
-        numbers={"lowest_error": lowest, "error": now, "training_loss": then},
+        since_step=risen.step,
+        numbers={"lowest_error": risen.lowest, "error": risen.now, "training_loss": then},
     )
 
 
