@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from backslide.measure.assemble import Assembler
-from backslide.measure.batches.batches import Capture
+from backslide.measure.batches.capture import Capture
 from backslide.measure.batches.facts import Batch
 from backslide.measure.snapshot import Snapshot
 from backslide.measure.summary import Summary
