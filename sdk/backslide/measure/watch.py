@@ -251,7 +251,7 @@ class Watch:
         self._steps.begin(summary, self._turn)
         self._turn += 1
         if self._batches is not None:
-            # A trial is two evaluations of a few examples: at most about one step's time.
+            # A trial is two to four evaluations of a few examples: about one step's time.
             cadence = self._cadence
             due = self._batches.due(cadence.steps) and cadence.spares(cadence.step_seconds)
             self._batches.begin(trial=due)

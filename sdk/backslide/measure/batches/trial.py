@@ -1,7 +1,7 @@
 """A few extra evaluations a run, of two questions each.
 
 Does evaluation mode agree with training mode, and does each answer depend on its own example
-and on no other? The same few examples are evaluated twice before the optimizer's step, so with
+and on no other? The same few examples are evaluated again before the optimizer's step, so with
 the weights of the training step: as they are, and with every other one replaced by its
 neighbour. What stays must get the same answer, what was replaced another one. A network with a
 recurrent layer is asked once more, with the first half of each sequence replaced: does it
@@ -199,7 +199,7 @@ def question(
 
 
 def ask(model: nn.Module, question: Question) -> Reply | None:
-    """Runs the two evaluations; None where the output is of another form in evaluation mode."""
+    """Runs the evaluations; None where the output is of another form in evaluation mode."""
     order = torch.arange(question.rows, device=question.device)
     order[1::2] -= 1
     swapped = mapped(
