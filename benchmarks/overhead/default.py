@@ -79,6 +79,7 @@ class Job:
         ]
         self._number = 0
         self._since = len(SORTS)
+        self._left: float | None = None
         self.watch: Any = run._watch  # noqa: SLF001  # there is no public view of its clock
         self.idle: list[float] = []
 
@@ -86,22 +87,25 @@ class Job:
         """One step: its sort, its time, and the thread's."""
         self._number += 1
         inputs, targets = self._batches[self._number % BATCHES]
+        known = self.snapshots
         wall, cpu = perf_counter(), thread_time()
         self._optimizer.zero_grad()
         loss = F.cross_entropy(self._model(inputs), targets)
         loss.backward()
         self._optimizer.step()
-        if not watched:
-            return -1, perf_counter() - wall, thread_time() - cpu
-        before, known = perf_counter(), self.snapshots
-        self._run.step(loss=loss)
+        before = perf_counter()
+        if watched:
+            self._run.step(loss=loss)
         now = perf_counter()
+        took, ran = now - wall, thread_time() - cpu
+        if not watched:
+            return -1, took, ran
         if self.snapshots != known:
             self._since = 0
         else:
             self._since += 1
             self.idle.append(now - before)
-        return min(self._since, len(SORTS) - 1), now - wall, thread_time() - cpu
+        return min(self._since, len(SORTS) - 1), took, ran
 
     @property
     def snapshots(self) -> int:
@@ -116,10 +120,12 @@ class Job:
         if not watched:
             with self._bare():
                 return np.array([self.step(watched=False) for _ in range(size)])
-        self.watch._last = perf_counter()  # noqa: SLF001  # what was between is not its own
+        if self._left is not None:
+            self.watch._last += perf_counter() - self._left  # noqa: SLF001  # not its own time
         steps = [self.step(watched=True) for _ in range(size)]
         while self.watch._sample is not None or self._since < len(SORTS) - 1:  # noqa: SLF001  # as above
             steps.append(self.step(watched=True))
+        self._left = perf_counter()
         return np.array(steps)
 
     @contextmanager

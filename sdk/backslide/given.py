@@ -1,10 +1,11 @@
-"""What `start` was given as model and optimizer, and what was likely meant."""
+"""What `start` and `step` were given, and what was likely meant."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from backslide.guard import Faults
+from backslide.record.recorder import NO_NUMBER
 
 if TYPE_CHECKING:
     import torch
@@ -58,6 +59,34 @@ def _optimizer(given: Any, faults: Faults) -> "torch.optim.Optimizer | None":  #
         described(given),
     )
     return None
+
+
+def named(
+    given: tuple[object, ...], scalars: dict[str, object], faults: Faults
+) -> dict[str, object]:
+    """What `step` was given, with a name for what came without."""
+    match given:
+        case (Mapping() as values,):
+            return {**values, **scalars}
+        case (loss,) if "loss" not in scalars:
+            return {"loss": loss, **scalars}
+    faults.note(
+        "unnamed",
+        "backslide: step() was given values without names, which are not recorded: write "
+        "run.step(loss=loss, accuracy=accuracy)",
+    )
+    return scalars
+
+
+def tell_unreadable(keys: Sequence[str], values: Mapping[str, object], faults: Faults) -> None:
+    """Says of scalars that could not be read what they were."""
+    for key in keys:
+        faults.mistake(
+            f"dropped: {NO_NUMBER}",
+            "backslide: %r is not recorded: it takes a number below 1.8e308 or a tensor of one "
+            "element, not %s",
+            *(key, described(values[key])),
+        )
 
 
 def described(value: object) -> str:

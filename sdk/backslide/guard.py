@@ -57,6 +57,16 @@ class Guarded(Protocol):
 G = TypeVar("G", bound=Guarded)
 
 
+def left_out(name: str, error: Exception, faults: Faults) -> None:
+    """Says that a call failed and that training goes on; while the error is being handled."""
+    faults.mistake(
+        name,
+        "backslide: %s() failed and was left out; training goes on. %s: %s",
+        *(name, type(error).__name__, error),
+    )
+    logger.debug("where %s() failed", name, exc_info=error)
+
+
 def guarded(
     default: D,
 ) -> Callable[[Callable[Concatenate[G, P], R]], Callable[Concatenate[G, P], R | D]]:
@@ -72,14 +82,8 @@ def guarded(
         def call(self: G, /, *args: P.args, **kwargs: P.kwargs) -> R | D:
             try:
                 return method(self, *args, **kwargs)
-            except Exception as error:  # whatever it is, training goes on
-                name = method.__name__
-                self.faults.mistake(
-                    name,
-                    "backslide: %s() failed and was left out; training goes on. %s: %s",
-                    *(name, type(error).__name__, error),
-                )
-                logger.debug("where %s() failed", name, exc_info=True)
+            except Exception as error:  # noqa: BLE001  # whatever it is, training goes on
+                left_out(method.__name__, error, self.faults)
                 return default
 
         return call

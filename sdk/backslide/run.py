@@ -5,6 +5,7 @@ the shipper's process. After the start nothing here raises.
 """
 
 import json
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -13,13 +14,13 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from backslide import ending
 from backslide.contract import Artifact, Tag
-from backslide.given import described
-from backslide.guard import Faults, guarded
+from backslide.given import named, tell_unreadable
+from backslide.guard import Faults, guarded, left_out
 from backslide.judged import JudgedRun, wait_for_verdict
 from backslide.outlet import FINISH_SECONDS, Outlet
 from backslide.record import data
 from backslide.record.predictions import evaluate, outcomes
-from backslide.record.recorder import NO_NUMBER, Recorder
+from backslide.record.recorder import Recorder
 from backslide.spool.frames import Kind
 from backslide.spool.job import Job, Lock, RunState
 from backslide.spool.segments import Spool
@@ -72,12 +73,12 @@ class Run:
         self._model = model
         self._watch = watch
         self._step = 0
+        self._next_look: float = 1 if watch is not None else math.inf
         self._snapshots = 0
         ending.opened(self)
 
     # --- recording
 
-    @guarded(None)
     def step(self, /, *loss: object, **scalars: object) -> None:
         """Ends a training step, the first one being step 1, and records its scalars.
 
@@ -85,23 +86,31 @@ class Run:
             loss: the loss alone may come without its name: `step(loss)`.
             scalars: numbers, or tensors of one element, which are read without a sync.
         """
-        if self._recorder is None:
+        recorder = self._recorder
+        if recorder is None:
             return
-        self._step += 1
-        if self._watch is not None:
-            self._look(self._watch, self._recorder)
-        if loss:
-            scalars = self._named(loss, scalars)
-        if scalars:
-            start = time.perf_counter()
-            self._scalars(scalars)
-            if self._watch is not None:
+        # Between the kernels of a network nothing of Python is in the caches, and each function
+        # called costs microseconds: most steps are over after three.
+        try:
+            self._step = step = self._step + 1
+            looks = step >= self._next_look
+            if looks:
+                self._look(recorder)
+            if loss:
+                scalars = named(loss, scalars, self.faults)
+            start = time.perf_counter() if looks else 0.0
+            if scalars and not recorder.quick.write(step, scalars):
+                self._scalars(recorder, scalars)
+            if looks and self._watch is not None:
                 self._watch.charge_scalars(time.perf_counter() - start)
+        except Exception as error:  # noqa: BLE001  # whatever it is, training goes on
+            left_out("step", error, self.faults)
 
     @guarded(None)
     def log(self, values: Mapping[str, object] | None = None, /, **scalars: object) -> None:
         """Records scalars at the current step: `log(val_loss=x)` or `log({"val/loss": x})`."""
-        self._scalars({**(values or {}), **scalars})
+        if self._recorder is not None:
+            self._scalars(self._recorder, {**(values or {}), **scalars})
 
     @guarded(None)
     def log_data(
@@ -299,8 +308,15 @@ class Run:
 
     # --- inside
 
+    def _scalars(self, recorder: Recorder, values: Mapping[str, object]) -> None:
+        tell_unreadable(recorder.scalars(self._step, values), values, self.faults)
+
     @guarded(None)
-    def _look(self, watch: "Watch", recorder: Recorder) -> None:
+    def _look(self, recorder: Recorder) -> None:
+        watch = self._watch
+        if watch is None:  # it was taken away
+            return
+        self._next_look = self._step + 1  # whatever goes wrong here
         for snapshot in watch.step(self._step):
             start = time.perf_counter()
             recorder.snapshot(snapshot)
@@ -308,31 +324,7 @@ class Run:
             if self._snapshots == DESCRIBED_AFTER:
                 recorder.network(watch.graph())
             watch.charge(time.perf_counter() - start)
-
-    def _scalars(self, values: Mapping[str, object]) -> None:
-        if self._recorder is None:
-            return
-        for key in self._recorder.scalars(self._step, values):
-            self.faults.mistake(
-                f"dropped: {NO_NUMBER}",
-                "backslide: %r is not recorded: it takes a number below 1.8e308 or a tensor of "
-                "one element, not %s",
-                *(key, described(values[key])),
-            )
-
-    def _named(self, given: tuple[object, ...], named: dict[str, object]) -> dict[str, object]:
-        """What `step` was given, with a name for what came without."""
-        match given:
-            case (Mapping() as values,):
-                return {**values, **named}
-            case (loss,) if "loss" not in named:
-                return {"loss": loss, **named}
-        self.faults.note(
-            "unnamed",
-            "backslide: step() was given values without names, which are not recorded: write "
-            "run.step(loss=loss, accuracy=accuracy)",
-        )
-        return named
+        self._next_look += watch.rest
 
     @guarded(None)
     def _finish_recording(self, recorder: Recorder) -> None:

@@ -4,6 +4,7 @@ Pure: it is told the time and what watching cost, and answers. No clock, no tens
 """
 
 from collections import deque
+from collections.abc import Iterable
 from random import Random
 from typing import Final
 
@@ -52,6 +53,7 @@ class Cadence:
         elapsed: seconds of training so far, watching included.
         kept: seconds that went into keeping scalars, and those that no clock saw of sampled
             steps; part of the share, but not of the grace.
+        steps: so far.
     """
 
     def __init__(self, overhead: float | None) -> None:
@@ -63,33 +65,39 @@ class Cadence:
         self.elapsed = 0.0
         self.kept = 0.0
         self._random = Random(0)  # noqa: S311  # its own generator: the global ones are the user's
-        self._steps = 0
+        self.steps = 0
         self._since = 0
         self._wait = 1
         self._price = 0.0
         self._took = self._ran = 0.0
         self._usual: deque[float] = deque(maxlen=REMEMBERED)
         self._sampled: deque[float] = deque(maxlen=REMEMBERED)
+        self._scalars: deque[float] = deque(maxlen=REMEMBERED)
 
     @property
     def share(self) -> float:
         """Share of the time spent on watching so far, as a fraction."""
         return (self.spent + self.kept) / self.elapsed if self.elapsed > 0 else 0.0
 
-    def step(self, seconds: float, cost: float, price: float | None = None) -> bool:
-        """Ends a step and says whether to sample the next one.
+    def step(
+        self, seconds: float, cost: float, price: float | None = None, *, steps: int = 1
+    ) -> bool:
+        """Ends a step, or several at once, and says whether to sample the next one.
 
         Args:
-            seconds: time since the step before ended, watching included.
+            seconds: time since this was last asked, watching included.
             cost: seconds of it that went into watching.
             price: seconds that the snapshot cost that this step completed, if it did.
+            steps: since this was last asked.
         """
         self.elapsed += seconds
-        self._steps += 1
-        self._since += 1
-        if price is None:
+        self.steps += steps
+        self._since += steps
+        if steps > 1:
+            self.kept += (steps - 1) * _median(self._scalars)
+        elif price is None:
             self._usual.append(seconds - cost)
-        else:
+        if price is not None:
             self._sampled.append(seconds - cost)
             # No more than the price: the times of steps may differ by chance.
             self.kept += min(self._unseen(), price)
@@ -103,6 +111,23 @@ class Cadence:
             return False
         return self._since + 1 >= LONGEST or self.affords(self._price)
 
+    @property
+    def rest(self) -> int:
+        """Steps that may pass before it is asked again, once it has said no.
+
+        The last one before a sampled step is asked about by itself, to see how long it takes.
+        Where the budget is not there in time, a sixteenth of the wait so far is added.
+        """
+        ahead = self._wait - 1 - self._since
+        if ahead > 0:
+            return max(ahead - 2, 0)
+        return max(min(self._since // 16, LONGEST - 2 - self._since), 0)
+
+    def scalars(self, seconds: float) -> None:
+        """Notes what a step's scalars cost; steps not told of count by the median."""
+        self.kept += seconds
+        self._scalars.append(seconds)
+
     def ran(self, seconds: float, took: float) -> None:
         """Notes how crowded the machine is.
 
@@ -114,14 +139,9 @@ class Cadence:
         self._took += took
 
     @property
-    def steps(self) -> int:
-        """Steps so far."""
-        return self._steps
-
-    @property
     def step_seconds(self) -> float:
         """Mean time of a step without watching."""
-        return (self.elapsed - self.spent) / max(self._steps, 1)
+        return (self.elapsed - self.spent) / max(self.steps, 1)
 
     def affords(self, seconds: float) -> bool:
         """Whether spending this much more keeps the budget."""
@@ -141,8 +161,7 @@ class Cadence:
         """
         if min(len(self._usual), len(self._sampled)) < COMPARABLE:
             return 0.0
-        usual, sampled = (sorted(each)[len(each) // 2] for each in (self._usual, self._sampled))
-        return max(0.0, sampled - usual)
+        return max(0.0, _median(self._sampled) - _median(self._usual))
 
     def _budget(self, aim: float) -> float:
         """Seconds that watching may have cost by now."""
@@ -165,9 +184,14 @@ class Cadence:
         """Steps from this snapshot to the next one, if the budget allows it then."""
         if self.aim is None:
             return 1
-        interval = self._growth(self.aim) * self._steps
+        interval = self._growth(self.aim) * self.steps
         if not self.affords(self._price):
             budget = self.aim * max(self.step_seconds, 1e-9)
             interval = max(interval, self._price / budget)
         jittered = interval * self._random.uniform(1 - JITTER, 1 + JITTER)
         return max(1, min(LONGEST, round(jittered)))
+
+
+def _median(values: Iterable[float]) -> float:
+    ordered = sorted(values)
+    return ordered[len(ordered) // 2] if ordered else 0.0

@@ -65,6 +65,11 @@ class Watch:
         overhead: share of training time that watching may cost, as a fraction; None: every step
             is sampled.
 
+    Attributes:
+        rest: steps from now on that may end without a call of `step`: nothing will be measured
+            in them. What most steps are: between the kernels of a network nothing of Python is
+            in the caches, and each function called costs microseconds.
+
     Raises:
         ValueError: `overhead` is not a fraction.
     """
@@ -105,7 +110,9 @@ class Watch:
         self._spare = Spare()
         self._sample: Sample | None = None
         self._closed = False
+        self._step: int | None = None
         self._last = perf_counter()
+        self.rest = 0
         self._begin()
 
     @property
@@ -121,13 +128,15 @@ class Watch:
         """Ends a training step; returns the snapshots that are complete, oldest first.
 
         Args:
-            step: number of the step that is over.
+            step: number of the step that is over; those left out since the last call count too.
         """
         if self._closed:
             return []
+        passed = 1 if self._step is None else max(step - self._step, 1)
+        self._step = step
         sample = self._sample
         if sample is None and not self._flights.under_way:
-            self._idle()
+            self._idle(passed)
             return []
         start, ran = perf_counter(), 0.0 if sample is None else thread_time()
         ready: list[Snapshot] = []
@@ -147,28 +156,31 @@ class Watch:
             sample.cost += cost - aside
             price = sample.cost + self._flights.surcharge if self._sample is None else None
         cost += self._flights.take_hidden()
-        due = self._cadence.step(now - self._last, cost, price)
+        due = self._cadence.step(now - self._last, cost, price, steps=passed)
         self._last = now
         if self._sample is None:
             if due and self._flights.room:
                 self._begin()
             elif sample is not None:
-                self._rest()
+                self._unhook()
+            self._plan()
             self._meter.seconds += perf_counter() - now
         return ready
 
-    def _idle(self) -> None:
-        """Ends a step in which nothing was measured: what most steps are, and kept short.
-
-        Between the kernels of a network each function called costs a microsecond or two.
-        """
-        now, meter = perf_counter(), self._meter
-        cost, meter.seconds = meter.seconds, 0.0
-        due = self._cadence.step(now - self._last, cost)
+    def _idle(self, passed: int) -> None:
+        """Ends steps in which nothing was measured."""
+        now, cost = perf_counter(), self._meter.take()
+        due = self._cadence.step(now - self._last, cost, steps=passed)
         self._last = now
         if due:
             self._begin()
-            meter.seconds += perf_counter() - now
+        self._plan()
+        self._meter.seconds += perf_counter() - now
+
+    def _plan(self) -> None:
+        """Says how long it need not be called."""
+        waits = self._sample is not None or self._flights.under_way
+        self.rest = 0 if waits else self._cadence.rest
 
     def trace(self, inputs: object) -> None:
         """Runs the model on two examples, if nobody has yet, to see how modules are connected.
@@ -192,7 +204,7 @@ class Watch:
 
     def charge_scalars(self, seconds: float) -> None:
         """Counts what it cost to keep a step's scalars: less is left for looking inside."""
-        self._cadence.kept += seconds
+        self._cadence.scalars(seconds)
 
     def close(self) -> list[Snapshot]:
         """Takes all hooks away and returns what is left, waiting for copies under way."""
@@ -262,7 +274,7 @@ class Watch:
                 self._activations = None
                 self._fail(f"activations are not measured: hooks could not be set: {error}")
 
-    def _rest(self) -> None:
+    def _unhook(self) -> None:
         """Sets nothing in the way of unsampled steps."""
         self._steps.end()
         if self._activations is not None:

@@ -16,7 +16,8 @@ from backslide.record.course import thinned
 from backslide.record.data import Summary
 from backslide.record.predictions import Outcomes
 from backslide.record.probed import Probed
-from backslide.record.scalars import Keys, Point, Reader, file_name, now
+from backslide.record.quick import Quick
+from backslide.record.scalars import Keys, Point, Reader, file_name
 from backslide.ship import parts
 from backslide.spool import points
 from backslide.spool.frames import Kind
@@ -25,9 +26,6 @@ from backslide.spool.segments import Spool
 
 NO_NUMBER: Final = "a value that is no number"
 """Why a scalar is not kept."""
-
-FORMS: Final = 64
-"""Sets of keys of which points are written without a second look."""
 
 _NONFINITE: Final = STATISTICS.index("nonfinite_fraction")
 
@@ -39,14 +37,15 @@ class Recorder:
 
     Attributes:
         spool: where they go.
+        quick: takes what most loops log in most steps.
     """
 
     def __init__(self, spool: Spool) -> None:
         """Has written nothing yet."""
         self.spool = spool
+        self.quick = Quick(spool)
         self._reader = Reader()
         self._keys = Keys()
-        self._forms: dict[tuple[str, ...], points.Form] = {}
         self._catalogues: set[str] = set()
         self._nonfinite = 0
         self._course: list[pa.Table] = []
@@ -59,11 +58,10 @@ class Recorder:
         Returns:
             The keys of what is no scalar, and is left out.
         """
-        form = self._forms.get(tuple(values))
-        if form is not None and (numbers := self._reader.at_once(values)) is not None:
-            self.spool.append(Kind.SCALARS, form.encode(step, now(), numbers))
+        if self.quick.write(step, values):
             return []
         ready, unreadable = self._reader.read(step, values)
+        self.quick.late = self._reader.pending
         for point in ready:
             self._point(point)
         for _ in unreadable:
@@ -74,6 +72,7 @@ class Recorder:
         """Records the scalars that were still on a device."""
         for point in self._reader.drain():
             self._point(point)
+        self.quick.late = False
 
     def snapshot(self, snapshot: Snapshot) -> None:
         """Records one look inside the network and its network-level figures."""
@@ -174,8 +173,8 @@ class Recorder:
         self.spool.append(
             Kind.SCALARS, form.encode(point.step, point.time, tuple(values.values()))
         )
-        if finite and len(values) == len(point.values) and len(self._forms) < FORMS:
-            self._forms[tuple(point.values)] = form
+        if finite and len(values) == len(point.values):
+            self.quick.learn(tuple(point.values), form)
 
     def _lose(self, reason: str) -> None:
         self.spool.dropped[reason] += 1

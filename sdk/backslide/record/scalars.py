@@ -117,27 +117,10 @@ class Reader:
         self._waiting: list[tuple[int, int, str, torch.Tensor]] = []
         self._flying: list[_Batch] = []
 
-    def at_once(self, values: Mapping[str, Any]) -> list[float] | None:
-        """The values, if all are finite numbers on the host and none is under way.
-
-        What most loops log in most steps; it asks as little as it can (see `spool.points`).
-        """
-        if self._waiting or self._flying:
-            return None
-        numbers = []
-        for value in values.values():
-            if isinstance(value, float):
-                numbers.append(value)
-            elif getattr(value, "is_cpu", False):
-                try:
-                    numbers.append(float(value.item()))
-                except (TypeError, ValueError, RuntimeError, OverflowError):
-                    return None
-            else:
-                return None
-        total = sum(numbers)
-        # True of NaN and infinities alone, and the fastest way to ask.
-        return None if total - total != 0.0 else numbers
+    @property
+    def pending(self) -> bool:
+        """Whether anything is on its way from a device."""
+        return bool(self._waiting or self._flying)
 
     def read(self, step: int, values: Mapping[str, Any]) -> tuple[list[Point], list[str]]:
         """What can be read now, older points first, and the keys that are no scalars."""

@@ -64,11 +64,11 @@ class Reading:
 def frame(kind: int, payload: bytes) -> bytes:
     """One record as it lies on disk."""
     size = len(payload)
-    return HEADER.pack(MAGIC, kind, size, zlib.crc32(payload, _begun(kind, size))) + payload
+    return HEADER.pack(MAGIC, kind, size, zlib.crc32(payload, begun(kind, size))) + payload
 
 
 @lru_cache(maxsize=256)
-def _begun(kind: int, size: int) -> int:
+def begun(kind: int, size: int) -> int:
     """The checksum of what comes before a payload; most are of few sizes."""
     return zlib.crc32(CHECKED.pack(kind, size))
 
@@ -105,7 +105,7 @@ def _frame_at(data: bytes, at: int) -> Record | None:
     if magic != MAGIC or start + size > len(data):
         return None
     payload = data[start : start + size]
-    if zlib.crc32(payload, _begun(kind, size)) != crc:
+    if zlib.crc32(payload, begun(kind, size)) != crc:
         return None
     return Record(kind, payload, start + size)
 

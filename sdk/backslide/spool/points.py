@@ -11,28 +11,48 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from backslide.spool.frames import HEADER, MAGIC, Kind, begun
+
 MARK: Final = 1
 """The first byte; a point that begins with a brace is JSON of the same fields."""
 
 _HEADER: Final = struct.Struct("<BHqq")
 """Mark, number of values, step, epoch milliseconds; then values (float64), keys (JSON)."""
 
+_CHECKSUM: Final = struct.Struct("<I")
+"""Ends the header of a frame."""
+
 
 class Form:
-    """Points of the same keys, which are written the same way."""
+    """Points of the same keys, which are written the same way.
 
-    __slots__ = ("_count", "_keys", "_pack")
+    What whole records are made of is there for whoever cannot afford to call for it.
+
+    Attributes:
+        count: values of a point.
+        keys: as they lie on disk.
+        point: packs mark, count, step, time, values and keys.
+        begun: checksum of what comes before them.
+        head: the frame up to its checksum.
+        frame: packs head, checksum and point.
+    """
+
+    __slots__ = ("begun", "count", "frame", "head", "keys", "point")
 
     def __init__(self, keys: Iterable[str]) -> None:
         """Takes the keys in the order of the values."""
         names = list(keys)
-        self._count = len(names)
-        self._keys = json.dumps(names).encode()
-        self._pack = struct.Struct(f"{_HEADER.format}{self._count}d{len(self._keys)}s").pack
+        self.count = len(names)
+        self.keys = json.dumps(names).encode()
+        layout = struct.Struct(f"{_HEADER.format}{self.count}d{len(self.keys)}s")
+        self.point = layout.pack
+        self.begun = begun(Kind.SCALARS, layout.size)
+        self.head = HEADER.pack(MAGIC, Kind.SCALARS, layout.size, 0)[: -_CHECKSUM.size]
+        self.frame = struct.Struct(f"<{len(self.head)}sI{layout.size}s").pack
 
     def encode(self, step: int, time: int, values: Sequence[float]) -> bytes:
         """One point; raises struct.error when it cannot be one (a step beyond 64 bits)."""
-        return self._pack(MARK, self._count, step, time, *values, self._keys)
+        return self.point(MARK, self.count, step, time, *values, self.keys)
 
 
 def decode(payload: bytes) -> dict[str, Any]:

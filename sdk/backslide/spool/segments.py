@@ -116,7 +116,10 @@ class Spool:
             payload: any bytes.
             droppable: give this record up when the spool nears its limit.
         """
-        data = frame(kind, payload)
+        return self.write(kind, frame(kind, payload), droppable=droppable)
+
+    def write(self, kind: Kind, data: bytes, *, droppable: bool = False) -> bool:
+        """As `append`, for a record that is a frame already."""
         with self._lock:
             if self._fd is None:
                 return self._drop(kind, "the spool was closed")

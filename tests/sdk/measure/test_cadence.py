@@ -8,14 +8,25 @@ import pytest
 from backslide.measure.cadence import GRACE_SECONDS, LONGEST, Cadence
 
 
-def simulate(cadence: Cadence, steps: int, step_time: float, price: float) -> list[int]:
-    """Runs a job whose steps take `step_time` and whose snapshots cost `price` seconds."""
-    sampled, due = [], True
+def simulate(
+    cadence: Cadence, steps: int, step_time: float, price: float, *, rests: bool = False
+) -> list[int]:
+    """Runs a job whose steps take `step_time` and whose snapshots cost `price` seconds.
+
+    With `rests` the cadence is not asked for as long as it says.
+    """
+    sampled, due, rest, passed = [], True, 0, 0
     for step in range(steps):
+        passed += 1
+        if rest and not due:
+            rest -= 1
+            continue
         cost = price if due else 1e-6
         if due:
             sampled.append(step)
-        due = cadence.step(step_time + cost, cost, price if due else None)
+        seconds = passed * step_time + cost
+        due = cadence.step(seconds, cost, price if due else None, steps=passed)
+        rest, passed = cadence.rest if rests and not due else 0, 0
     return sampled
 
 
@@ -37,6 +48,27 @@ def test_the_budget_holds(price, overhead):
     forced = price * 30_000 / LONGEST
     assert cadence.spent <= max(GRACE_SECONDS, overhead * cadence.elapsed, forced) + price + 0.1
     assert max(b - a for a, b in pairwise(sampled)) <= LONGEST
+
+
+@pytest.mark.parametrize(("price", "step_time"), [(0.005, 0.01), (0.02, 0.05), (10.0, 0.001)])
+def test_a_cadence_that_is_seldom_asked_says_the_same(price, step_time):
+    always, seldom = Cadence(0.01), Cadence(0.01)
+    expected = simulate(always, 20_000, step_time, price)
+    found = simulate(seldom, 20_000, step_time, price, rests=True)
+    assert found[:60] == expected[:60]
+    assert len(found) == pytest.approx(len(expected), rel=0.05)
+    assert max(b - a for a, b in pairwise(found)) <= LONGEST
+    assert seldom.spent <= max(1.02 * always.spent, GRACE_SECONDS + price)
+
+
+def test_what_the_scalars_of_steps_cost_that_it_was_not_told_of_is_their_usual_price():
+    cadence = Cadence(0.01)
+    for seconds in (5e-5, 5e-5, 9.0):  # one was interrupted
+        cadence.scalars(seconds)
+    before = cadence.kept
+    cadence.step(10.0, 0.0, steps=1_001)
+    assert cadence.kept - before == pytest.approx(0.05)
+    assert cadence.steps == 1_001
 
 
 def test_what_scalars_cost_is_taken_from_the_share_and_not_from_the_grace():

@@ -85,7 +85,7 @@ def train(
         optimizer.step()
         if watch is not None:
             rest = gap and step in (1, 2)
-            watch._cadence.step = lambda *_args, rest=rest: not rest
+            watch._cadence.step = lambda *_args, rest=rest, **_steps: not rest
             snapshots += watch.step(step)
     return snapshots, watch, [each.detach() for each in model.parameters()]
 

@@ -7,6 +7,8 @@ import torch
 from hypothesis import example, given, settings
 from mlflow.utils.validation import _validate_metric_name
 
+from backslide.record.quick import Quick
+from backslide.record.recorder import Recorder
 from backslide.record.scalars import (
     KEY_LIMIT,
     MAX_KEYS,
@@ -17,6 +19,7 @@ from backslide.record.scalars import (
     keep,
 )
 from backslide.spool import points
+from backslide.spool.segments import Spool, read, segment_path
 
 
 @given(st.text())
@@ -104,16 +107,27 @@ def test_host_values_are_read_at_once():
     assert unreadable == []
 
 
+def quick(folder, *keys):
+    """The short way, for points of these keys."""
+    found = Quick(Spool(folder))
+    found.learn(keys, points.Form(keys))
+    return found
+
+
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), torch.tensor(float("nan")), torch.ones(2), "x", None]
 )
-def test_what_needs_a_second_look_is_not_read_at_once(value):
-    assert Reader().at_once({"fine": 1.0, "other": value}) is None
+def test_what_needs_a_second_look_is_not_written_at_once(tmp_path, value):
+    assert not quick(tmp_path, "fine", "other").write(1, {"fine": 1.0, "other": value})
 
 
-def test_what_most_loops_log_is_read_at_once():
+def test_what_most_loops_log_is_written_at_once_as_anything_else_would_be(tmp_path):
     values = {"float": 0.5, "numpy": np.float64(2.0), "tensor": torch.tensor(3.0)}
-    assert Reader().at_once(values) == [0.5, 2.0, 3.0]
+    assert quick(tmp_path, *values).write(7, values)
+    (record,) = read(segment_path(tmp_path, 1), 0, closed=True).records
+    point = points.decode(record.payload)
+    assert (point["step"], point["values"]) == (7, {"float": 0.5, "numpy": 2.0, "tensor": 3.0})
+    assert points.Form(values).encode(7, point["time"], (0.5, 2.0, 3.0)) == record.payload
 
 
 def test_what_is_no_number_is_named():
@@ -153,9 +167,10 @@ def test_accelerator_values_wait_for_their_batch():
     assert reader.drain() == []
 
 
-def test_nothing_overtakes_what_is_under_way():
-    reader = Reader()
-    reader.read(1, {"loss": torch.tensor(0.5).as_subclass(Device)})
-    assert reader.at_once({"other": 1.0}) is None
-    reader.drain()
-    assert reader.at_once({"other": 1.0}) == [1.0]
+def test_nothing_overtakes_what_is_under_way(tmp_path):
+    recorder = Recorder(Spool(tmp_path))
+    recorder.scalars(1, {"other": 0.5})
+    recorder.scalars(2, {"loss": torch.tensor(0.5).as_subclass(Device)})
+    assert not recorder.quick.write(3, {"other": 1.0})
+    recorder.drain()
+    assert recorder.quick.write(3, {"other": 1.0})
