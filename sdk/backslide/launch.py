@@ -68,7 +68,8 @@ def start(
         run_name: default: MLflow's choice.
         tracking_uri: default: MLFLOW_TRACKING_URI, then http://127.0.0.1:5000.
         tags: further tags of the run.
-        overhead: share of step time that watching may cost; None: every step is watched.
+        overhead: share of step time that watching may cost; None: the network is watched at
+            every step, its batches as often as otherwise.
         spool_dir: where records wait on disk; default: BACKSLIDE_SPOOL_DIR, then
             $XDG_STATE_HOME/backslide/spool.
         parent: id of the run whose weights this one starts from.

@@ -97,6 +97,7 @@ BATCHES_SCHEMA: Final = pa.schema(
     ]
 )
 """One row a sampled step: the first batch that the model got in it, as `model(inputs)` saw it.
+Where more than one step in 67 of those so far is sampled, not every one has a row.
 
 `training`: the model was in training mode. `optimizer_steps`: steps that all optimizers
 have made so far. `calls_training`, `calls_evaluation`: calls of the model without gradients

@@ -40,6 +40,10 @@ COMPARABLE: Final = 8
 JITTER: Final = 0.25
 """Intervals vary by this share, so that they keep no time with accumulation or epochs."""
 
+BATCHES: Final = GROWTH * (1 - JITTER)
+"""Facts about the batch come no more often than snapshots at their densest, within a budget:
+where every step is sampled they would be most of the spool, and say nothing new."""
+
 
 class Cadence:
     """Decides which steps are sampled.
@@ -67,6 +71,7 @@ class Cadence:
         self._random = Random(0)  # noqa: S311  # its own generator: the global ones are the user's
         self.steps = 0
         self._since = 0
+        self._next_batch = 0
         self._wait = 1
         self._price = 0.0
         self._took = self._ran = 0.0
@@ -142,6 +147,13 @@ class Cadence:
     def step_seconds(self) -> float:
         """Mean time of a step without watching."""
         return (self.elapsed - self.spent) / max(self.steps, 1)
+
+    def wants_batch(self) -> bool:
+        """Whether the sampled step that begins is to have facts about its batch."""
+        wanted = self.steps >= self._next_batch
+        if wanted:
+            self._next_batch = self.steps + max(1, int(BATCHES * self.steps))
+        return wanted
 
     def affords(self, seconds: float) -> bool:
         """Whether spending this much more keeps the budget."""

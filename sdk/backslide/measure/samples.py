@@ -36,7 +36,8 @@ class Samples:
     def add(self, tensors: Sequence[Tensor]) -> None:
         """Copies flat tensors of floating types to the end."""
         start = self.count
-        self.count += sum(tensor.numel() for tensor in tensors)
+        for tensor in tensors:
+            self.count += tensor.numel()
         place = self._room(start)[start : self.count]
         if len(tensors) == 1:
             place.copy_(tensors[0])
@@ -54,7 +55,7 @@ class Samples:
         memory = self._memory
         if memory is None:
             memory = self._memory = self._spare.take_any(max(FIRST, self.count))
-        if len(memory) < self.count:
+        if memory.numel() < self.count:
             larger = self._spare.take_any(2 * self.count)
             larger[:kept] = memory[:kept]
             self._spare.give(memory)

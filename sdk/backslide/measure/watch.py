@@ -262,11 +262,13 @@ class Watch:
         self._sample = Sample(summary)
         self._steps.begin(summary, self._turn)
         self._turn += 1
-        if self._batches is not None:
+        if self._batches is not None and self._cadence.wants_batch():
             # A trial is two to four evaluations of a few examples: about one step's time.
             cadence = self._cadence
             due = self._batches.due(cadence.steps) and cadence.spares(cadence.step_seconds)
             self._batches.begin(trial=due)
+        elif self._batches is not None:
+            self._batches.end()
         if self._activations is not None:
             try:
                 self._activations.begin(summary)

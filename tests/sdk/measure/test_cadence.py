@@ -1,5 +1,6 @@
 """The budget holds, on a clock that is only numbers."""
 
+import math
 from itertools import pairwise
 from random import Random
 
@@ -32,6 +33,20 @@ def simulate(
 
 def test_every_step_when_no_budget_is_set():
     assert simulate(Cadence(None), 500, 0.01, 1.0) == list(range(500))
+
+
+def test_batches_come_with_all_snapshots_of_a_budget_and_thin_out_without_one():
+    """One in each of the first 133 steps, then one in so many as have a 67th of the steps."""
+    for cadence, price in (Cadence(None), 0.0), (Cadence(0.01), 1e-4), (Cadence(0.01), 0.01):
+        batches, due = [], True
+        for step in range(5_000):
+            if due and cadence.wants_batch():
+                batches.append(step)
+            elif due:
+                assert cadence.aim is None
+            due = cadence.step(0.01 + price * due, price * due, price if due else None)
+        assert batches[:50] == list(range(50))
+        assert len(batches) < 133 + 1.1 * 67 * math.log(5_000 / 133)
 
 
 def test_a_short_run_is_seen_densely():

@@ -96,7 +96,7 @@ def test_watching_again_replaces_the_hooks():
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     watches = [Watch(model, [optimizer], overhead=None) for _ in range(5)]
     assert len(model[0]._forward_hooks) == 1
-    assert len(optimizer._optimizer_step_pre_hooks) == 2  # of steps and of trials
+    assert len(optimizer._optimizer_step_pre_hooks) == 1
     train_step(model, optimizer)
     assert [len(watch.step(0)) for watch in watches] == [0, 0, 0, 0, 1]
 

@@ -58,8 +58,9 @@ class Batches:
         meter: Meter,
         fail: Callable[[str], None],
     ) -> None:
-        """Sets the hooks on the optimizers."""
+        """Sets no hooks yet."""
         self._model = model
+        self._optimizers = list(optimizers)
         self._clearing = clearing
         self._graph = graph
         self._meter = meter
@@ -72,7 +73,7 @@ class Batches:
         self._last: tuple[int, int] | None = None
         self._abandoned = False
         self._tap: RemovableHandle | None = None
-        self._handles = [each.register_step_pre_hook(self._before) for each in optimizers]
+        self._handles: list[RemovableHandle] = []
         self._trial_seconds = 0.0
 
     def due(self, step: int) -> bool:
@@ -86,6 +87,12 @@ class Batches:
         self._capture = None
         self._listening = True
         self._try = trial
+        if trial and not self._handles:
+            self._handles = [
+                each.register_step_pre_hook(self._before) for each in self._optimizers
+            ]
+        elif not trial:
+            self._let_go()
         if self._tap is None and not isinstance(self._model, torch.jit.ScriptModule):
             self._tap = self._model.register_forward_hook(BatchTap(self), with_kwargs=True)
 
@@ -102,6 +109,7 @@ class Batches:
         """Keeps nothing until `begin`."""
         self._listening = False
         self._capture = None
+        self._let_go()
         if not self._abandoned:
             self._untap()
 
@@ -115,9 +123,7 @@ class Batches:
         self._listening = False
         self._capture = None
         self._untap()
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._let_go()
 
     def take_trial_seconds(self) -> float:
         """What trials cost since this was last asked; a snapshot's price is without them."""
@@ -231,6 +237,12 @@ class Batches:
         seconds = perf_counter() - start
         self._trial_seconds += seconds
         self._meter.seconds += seconds
+
+    def _let_go(self) -> None:
+        """Takes the hooks off the optimizers."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
 
     def _untap(self) -> None:
         if self._tap is not None:

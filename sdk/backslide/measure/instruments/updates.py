@@ -24,6 +24,9 @@ SPARE: Final = 2**22
 next: on a CPU, fresh pages cost more than the copy."""
 
 
+_Form = tuple[int, torch.dtype, torch.device]
+
+
 @dataclass(frozen=True, eq=False)
 class Before:
     """Weights before a step, one item a parameter.
@@ -45,6 +48,7 @@ class Updates:
     def __init__(self) -> None:
         """Keeps nothing yet."""
         self._spare: list[Tensor] = []
+        self._forms: list[_Form] = []
 
     def before(self, parameters: list[Tensor], turn: int, scaled: Scaled | None) -> Before:
         """Keeps what `after` will need."""
@@ -55,8 +59,9 @@ class Updates:
             left -= flat.numel()
             old.append(flat if left >= 0 else strided(flat, turn, LARGE_SAMPLE))
         kept, self._spare = self._spare, []
-        if [_form(tensor) for tensor in kept] != [_form(tensor) for tensor in old]:
-            kept = [torch.empty_like(tensor) for tensor in old]
+        forms = [(tensor.numel(), tensor.dtype, tensor.device) for tensor in old]
+        if not kept or forms != self._forms:
+            kept, self._forms = [torch.empty_like(tensor) for tensor in old], forms
         if kept:
             torch._foreach_copy_(kept, old)  # as torch's own optimizers do
         return Before(kept, turn, scaled)
@@ -78,7 +83,3 @@ class Updates:
         summary.settle()
         if sum(tensor.numel() for tensor in old.kept) <= SPARE:
             self._spare = old.kept
-
-
-def _form(tensor: Tensor) -> tuple[int, torch.dtype, torch.device]:
-    return tensor.numel(), tensor.dtype, tensor.device
