@@ -113,16 +113,15 @@ features that vary; `input_offset`: median over them of |mean| / std;
 fingerprint of each example, equal where all tensors among its inputs are.
 
 `answers` says how outputs are to be read: `classes` (predictions and targets are class
-numbers), `dense` (the same at a few places of the examples, tokens or pixels: as many of
-each example, one after the other), `values` (one number an example), `vectors` (several
-numbers; both lists are empty), or "" (not known). Targets are inferred from the gradient at
-the output, NaN where it says nothing. Those of values and vectors, with `target_low`,
-`target_high` and `target_spread`, hold if the loss is a mean of squares, which `loss`
-tells: the batch's loss under that reading, to be compared with the one logged.
-`output_spread` and `target_spread`: how far examples are apart, the root of the variance
-over the examples (of n - 1), averaged over the outputs; the square of the latter is what
-the best constant answer costs. `outputs`: numbers that the network answers with for an
-example.
+numbers), `dense` (the same at a few places of the examples, tokens, pixels or numbers of a
+mask: as many of each example, one after the other), `values` (one number an example),
+`vectors` (several numbers; both lists are empty), or "" (not known). Targets are inferred from
+the gradient at the output, NaN where it says nothing. Those of values and vectors, with
+`target_low`, `target_high` and `target_spread`, hold if the loss is a mean of squares, which
+`loss` tells: the batch's loss under that reading, to be compared with the one logged.
+`output_spread` and `target_spread`: how far examples are apart, the root of the variance over
+the examples (of n - 1), averaged over the outputs; the square of the latter is what the best
+constant answer costs. `outputs`: numbers that the network answers with for an example.
 `gradient_balance`: of the gradient at the output, the sum over the batch as a share of the sum
 of magnitudes, the median over outputs; zero where the loss weighs examples against each other.
 NaN for batches of more than 64 examples. `cross_entropy`: share of the examples whose gradient

@@ -167,12 +167,56 @@ def test_of_several_numbers_the_range_is_known():
         assert batch.answers.target_spread == pytest.approx(spread, rel=1e-3)
 
 
-def test_pictures_are_read_as_numbers_and_never_as_classes():
-    pictures = X.reshape(-1, 1, 2, 4)
-    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1))
-    for batch, loss in batches(model, F.mse_loss, pictures, pictures, steps=3):
+PICTURES = X.reshape(-1, 1, 2, 4)
+MASKS = (PICTURES > 0.5).float()
+GREY = torch.sigmoid(PICTURES)
+OF_LOGITS = F.binary_cross_entropy_with_logits
+
+
+def convolution(*last: nn.Module) -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1), *last)
+
+
+@pytest.mark.parametrize(("last", "loss", "fits"), [
+    ([], OF_LOGITS, 1.0),
+    ([], lambda o, y: OF_LOGITS(o, y, pos_weight=torch.tensor(5.0)), 1.0),
+    ([nn.Flatten(1, 2)], lambda o, y: OF_LOGITS(o, y[:, 0]), 1.0),
+    ([nn.Sigmoid()], F.binary_cross_entropy, 0.0),
+])  # fmt: skip
+@pytest.mark.parametrize("scale", [1.0, 2.0**16])
+def test_a_mask_is_read_as_one_of_two_classes_at_each_place(last, loss, fits, scale):
+    """With and without a dimension of one channel, as logits and as probabilities."""
+    for batch, _ in batches(convolution(*last), loss, PICTURES, MASKS, steps=3, scale=scale):
+        read = batch.answers
+        assert (read.answers, read.outputs, read.cross_entropy) == ("dense", 8, fits)
+        at = slice(batch.step * 32, batch.step * 32 + 32)
+        assert sorted(read.targets) == sorted(MASKS[at].flatten().tolist())
+
+
+def test_the_loss_of_a_mask_is_known_in_both_modes():
+    batch, loss = batches(convolution(), OF_LOGITS, PICTURES, MASKS)[-1]
+    assert batch.answers.loss == pytest.approx(loss, rel=1e-3)
+    assert batch.trial.trial_eval_loss == pytest.approx(batch.trial.trial_loss, rel=1e-5)
+    assert 0.0 < batch.trial.trial_error < 0.5
+    lags = nn.Sequential(nn.BatchNorm2d(1, momentum=1e-6), *convolution())
+    batch, _ = batches(lags, OF_LOGITS, 1000 * PICTURES + 5000, MASKS)[-1]
+    assert batch.trial.trial_eval_loss > 2 * batch.trial.trial_loss
+
+
+@pytest.mark.parametrize("loss", [F.mse_loss, F.l1_loss, OF_LOGITS])
+def test_pictures_are_read_as_numbers_and_never_as_classes(loss):
+    for batch, value in batches(convolution(), loss, PICTURES, GREY, steps=3):
         assert (batch.answers.answers, batch.answers.outputs) == ("vectors", 8)
-        assert batch.answers.loss == pytest.approx(loss, rel=1e-3)
+        if loss is F.mse_loss:
+            assert batch.answers.loss == pytest.approx(value, rel=1e-3)
+
+
+def test_a_picture_of_one_number_does_not_tell_two_classes():
+    model = convolution()
+    nn.init.zeros_(model[-1].weight)
+    batch, _ = batches(model, F.l1_loss, PICTURES, PICTURES, steps=1)[0]
+    assert batch.answers.answers == "vectors"
 
 
 WORDS = torch.randint(0, 6, (256, 8), generator=SEEDED)
@@ -204,6 +248,18 @@ def test_a_class_at_each_place_is_read_whatever_dimension_counts_the_classes(
     loss_of_none = lambda output, target: loss(output, torch.where(target > 2, -100, target))  # noqa: E731  # as short as it gets
     batch, _ = batches(model, loss_of_none, inputs, classes, steps=1)[0]
     assert np.isnan(batch.answers.targets).mean() == pytest.approx(0.5, abs=0.1)
+
+
+def test_places_answered_beyond_doubt_count_as_right():
+    """Their gradient is rounding, and may have any sign."""
+    sure = torch.zeros(8, 6)
+    sure[:4, 0] = 60.0
+    model = nn.Sequential(nn.Embedding.from_pretrained(sure, freeze=False))
+    words = torch.arange(8).repeat(32, 1)
+    classes = words % 6 * (words > 3)
+    batch, _ = batches(model, by_step, words, classes, steps=1)[0]
+    assert batch.answers.targets == tuple(classes.flatten().tolist())
+    assert batch.answers.cross_entropy == 1.0
 
 
 def test_of_large_pictures_and_vocabularies_a_few_places_are_read():

@@ -3,12 +3,14 @@
 What it looks for:
     A few training examples, evaluated in both modes with the same weights. A loss that is at
     least twice as high in evaluation mode, by four tenths of a constant guess or more, although
-    training mode has learned them, in the later trials of a run that does badly on held-out
-    data. Where the loss is not known: outputs that differ by more than twice their spread over
-    examples. Or: all calls of the model without gradients that were seen (validations) came in
-    training mode, in a network that answers differently in it, and what was logged is worse
-    than what evaluation mode reaches. Or: random numbers that move its answers in evaluation
-    mode by half of their spread over examples, in a run that leaves a sixth to learn.
+    training mode has learned them (three tenths below that guess; a twentieth, where evaluation
+    mode costs more than twice as much as guessing), in the later trials of a run that does
+    badly on held-out data. Where the loss is not known: outputs that differ by more than twice
+    their spread over examples. Or: all calls of the model without gradients that were seen
+    (validations) came in training mode, in a network that answers differently in it, and what
+    was logged is worse than what evaluation mode reaches. Or: random numbers that move its
+    answers in evaluation mode by half of their spread over examples, in a run that leaves a
+    sixth to learn.
 
 Why it matters:
     What is trained is not what is used: the training loss says nothing about the model that
@@ -52,6 +54,7 @@ from backslide_detector.finding import Clear, Found, Severity, Skipped
 _TIMES = 2.0
 _SHARE = 0.4
 _LEARNED = 0.7
+_BEGUN = 0.95
 _APART = 2.0
 _LATEST = 3
 _WELL = 0.75
@@ -168,7 +171,8 @@ def _modes(
     if told.any():
         before, now = float(np.median(train[told])), float(np.median(held[told]))
         scale = learning.guess_loss or learning.initial_loss or abs(before)
-        learned = before < _LEARNED * abs(scale)
+        # Half-way, evaluation mode must be worse than knowing nothing, twice over.
+        learned = before < (_LEARNED if now < _TIMES * abs(scale) else _BEGUN) * abs(scale)
         apart = learned and now > _TIMES * before and now - before > share * abs(scale)
         text = (
             f"On the same examples the loss is {before:.3g} in training mode and {now:.3g} in "
@@ -199,7 +203,8 @@ def _is_loss(
     """Whether the trials' losses are of classes, or of numbers and near the logged ones."""
     shape = learning.curve
     top = np.inf if shape is None else 2.0 * max(float(shape.levels.max()), shape.initial)
-    classes = np.array([batches.answers[index] == "classes" for index in which], dtype=bool)
+    kinds = ("classes", "dense")
+    classes = np.array([batches.answers[index] in kinds for index in which], dtype=bool)
     return classes | (batches.numbers["trial_loss"][which] <= top)
 
 

@@ -195,7 +195,7 @@ class Batches:
         capture.output, capture.listed = Piece(rows), answer.ndim < 3
         capture.width = answer[0].numel()
         if not capture.listed:
-            capture.places = Places(answer)
+            capture.places = Places(answer, capture.examples)
         if output.requires_grad:
             output.register_hook(GradientTap(self, capture))  # type: ignore[no-untyped-call]  # torch has no types here
         if self._try:
@@ -211,7 +211,8 @@ class Batches:
                     pull = by_example(gradient, capture.examples)
                     rows = flat_answers(pull)
                     capture.gradient = None if rows is None else Piece(rows)
-                    capture.pulls = None if capture.places is None else Places(pull)
+                    if capture.places is not None:
+                        capture.pulls = Places(pull, capture.examples)
         except Exception as error:  # noqa: BLE001  # nothing may reach the user's backward pass
             self._fail(f"targets are not measured: {error}")
         self._meter.seconds += perf_counter() - start

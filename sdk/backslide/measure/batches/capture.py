@@ -9,7 +9,7 @@ from backslide.measure.batches import answers
 from backslide.measure.batches.facts import Batch, Calls, Trial, describe, digests
 from backslide.measure.batches.pieces import Piece
 from backslide.measure.batches.places import Places
-from backslide.measure.batches.trial import Question, Reply
+from backslide.measure.batches.trial import Question, Reply, Told
 
 
 @dataclass(eq=False)
@@ -73,9 +73,9 @@ class Capture:
                     width=self.width,
                     listed=self.listed,
                 )
-                read = self._at_places(read)
+                read, told = self._at_places(read)
                 if self.reply is not None:
-                    trial = self.reply.read(read, output, fingerprints)
+                    trial = self.reply.read(read, output, fingerprints, told)
         return Batch(
             step,
             self.examples,
@@ -89,15 +89,16 @@ class Capture:
             trial,
         )
 
-    def _at_places(self, read: answers.Answers) -> answers.Answers:
+    def _at_places(self, read: answers.Answers) -> tuple[answers.Answers, Told | None]:
         """What was read, or the classes at each place where the gradient tells such."""
         if self.places is None or self.pulls is None:
-            return read
-        for place, pull in zip(self.places.pieces, self.pulls.pieces, strict=True):
-            gradient = pull.array().astype(np.float64)
-            found = answers.read_places(place.array().astype(np.float64), gradient)
+            return read, None
+        pairs = zip(self.places.pieces, self.pulls.pieces, strict=True)
+        for way, (place, pull) in enumerate(pairs):
+            output = place.array().astype(np.float64)
+            found = answers.read_places(output, pull.array().astype(np.float64))
             if found is not None:
                 outside = ("outputs", "output_low", "output_high", "output_spread")
                 kept = {name: getattr(read, name) for name in (*outside, "gradient_balance")}
-                return replace(found, **kept)
-        return read
+                return replace(found, **kept), Told(way, output)
+        return read, None

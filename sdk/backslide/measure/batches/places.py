@@ -1,7 +1,8 @@
 """Answers at many places of an example, tokens or pixels: a few places stand for all.
 
 Which dimension counts the classes is the user's convention: the last one of (n, t, k), the
-second one of (n, k, h, w). Both are copied, and the gradient tells afterwards.
+second one of (n, k, h, w), none of them for a mask, whose every number decides between two.
+All are copied, and the gradient tells afterwards.
 """
 
 from typing import Final
@@ -26,18 +27,20 @@ class Places:
     """Copies of the same places of an output, or of the gradient by it.
 
     Attributes:
-        pieces: shape (m, k) each, one a dimension that may count the classes. The places of an
-            example follow each other.
+        pieces: shape (m, k) each, one a dimension that may count the classes, the last one
+            with k = 1. The places of an example follow each other.
     """
 
-    def __init__(self, tensor: Tensor) -> None:
+    def __init__(self, tensor: Tensor, examples: int) -> None:
         """Starts the copies.
 
         Args:
             tensor: shape (n, ...), three dimensions or more.
+            examples: of the batch, n or more: of some of them, the places are the same.
         """
-        dimensions = (1,) if tensor.ndim < 3 else (1, tensor.ndim - 1)
-        chosen = (_some(tensor, each) for each in dimensions)
+        several = [(tensor, each) for each in (1, tensor.ndim - 1) if tensor.shape[each] > 1]
+        ways = [*several, (tensor.unsqueeze(-1), tensor.ndim)]
+        chosen = (_some(each, dimension, examples) for each, dimension in ways)
         self.pieces = [Piece(rows) for rows in chosen if rows is not None]
 
     def ready(self) -> bool:
@@ -45,15 +48,15 @@ class Places:
         return all(piece.ready() for piece in self.pieces)
 
 
-def _some(tensor: Tensor, dimension: int) -> Tensor | None:
+def _some(tensor: Tensor, dimension: int, examples: int) -> Tensor | None:
     """A few places, shape (m, k); None where the k cannot be classes."""
     classes = tensor.shape[dimension]
     places = tensor[0].numel() // max(classes, 1)
-    if not 1 < classes <= CLASSES or not places:
+    if not 0 < classes <= CLASSES or not places:
         return None
     most = min(PLACES, max(_LEAST, NUMBERS // classes))
     # Where dimensions cannot be joined in place, all that is joined is copied.
-    examples = max(1, min(len(tensor), most, ELEMENTS // tensor[0].numel()))
+    examples = max(1, min(examples, most, ELEMENTS // tensor[0].numel()))
     rows = tensor[:examples].movedim(dimension, -1).flatten(1, -2)
     each = min(places, max(1, most // examples))
     stride = coprime(places // each, places)

@@ -27,6 +27,7 @@ from backslide.measure.batches.pieces import (
     mapped,
     tensors,
 )
+from backslide.measure.batches.places import Places
 from backslide.measure.batches.undisturbed import evaluate
 from backslide.measure.graph.trace import EXAMPLES, Traced, trace
 from backslide.measure.instruments.activations import observable
@@ -56,6 +57,7 @@ class Question(NamedTuple):
     Attributes:
         args, kwargs: arguments of the model, of each tensor the first examples.
         rows: examples at hand.
+        examples: of the batch they are the first of.
         autocast: precision of the step; None for that of the tensors.
         device: of the inputs.
     """
@@ -63,6 +65,7 @@ class Question(NamedTuple):
     args: tuple[object, ...]
     kwargs: Mapping[str, object]
     rows: int
+    examples: int
     autocast: torch.dtype | None
     device: torch.device
 
@@ -79,12 +82,25 @@ class Module(NamedTuple):
     across: bool
 
 
+class Told(NamedTuple):
+    """Where a training step's gradient told classes at places of the examples.
+
+    Attributes:
+        way: number of the piece of `Places`.
+        output: that piece of the step's answers, shape (m, k).
+    """
+
+    way: int
+    output: Floats
+
+
 @dataclass(frozen=True, eq=False)
 class Reply:
     """What a trial brought, on its way to the host.
 
     Attributes:
         base: answers in evaluation mode, shape (rows, k).
+        places: the same at some places; None where answers are lists.
         changed: the same with every other example replaced.
         forgotten: the same with the first half of their steps replaced; None without sequences.
         again: as `base`, with other random numbers; None where there are none in it.
@@ -94,6 +110,7 @@ class Reply:
     """
 
     base: Piece
+    places: Places | None
     changed: Piece
     forgotten: Piece | None
     again: Piece | None
@@ -102,23 +119,37 @@ class Reply:
 
     def ready(self) -> bool:
         """Whether everything has arrived."""
-        pieces = (self.base, self.changed, self.forgotten, self.again, self.changes)
+        pieces = (
+            self.base, self.places, self.changed, self.forgotten, self.again, self.changes,
+        )  # fmt: skip
         return all(piece is None or piece.ready() for piece in pieces)
 
-    def read(self, trained: Answers, output: Floats, digests: tuple[int, ...]) -> Trial:
+    def read(
+        self,
+        trained: Answers,
+        output: Floats,
+        digests: tuple[int, ...],
+        told: Told | None = None,
+    ) -> Trial:
         """What follows from it.
 
         Args:
             trained: what was read from the training step.
             output: its answers, shape (n, k).
             digests: fingerprints of its examples.
+            told: where classes at places were read.
         """
         base, changed = self.base.array(), self.changed.array()
         rows = len(base)
         base, changed = base.astype(np.float64), changed.astype(np.float64)
-        output, targets = output[:rows], np.array(trained.targets[:rows])
-        loss, error = losses(trained.answers, output, targets)
-        eval_loss, eval_error = losses(trained.answers, base, targets)
+        output = output[:rows]
+        before, now = output, base
+        if told is not None:
+            now = self._at(told.way)
+            before = told.output[: len(now)]
+        targets = np.array(trained.targets[: len(now)])
+        loss, error = losses(trained.answers, before, targets)
+        eval_loss, eval_error = losses(trained.answers, now, targets)
         spread = _rms(output - output.mean(0))
         found = Trial(
             trial_loss=loss,
@@ -141,6 +172,11 @@ class Reply:
             late = self.forgotten.array().astype(np.float64)
             found = replace(found, memory=_rms((late - base)[1::2]) / size)
         return found if self.changes is None else self._located(found, self.changes.array())
+
+    def _at(self, way: int) -> Floats:
+        """Answers at the places of one piece, shape (m, k)."""
+        pieces = [] if self.places is None else self.places.pieces
+        return pieces[way].array().astype(np.float64) if way < len(pieces) else np.empty((0, 1))
 
     def _noise(self, base: Floats) -> float:
         """How far random numbers move an answer, over the spread between examples."""
@@ -195,7 +231,7 @@ def question(
     autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
     copied = cast("tuple[object, ...]", mapped(args, few))
     named = cast("dict[str, object]", mapped(dict(kwargs), few))
-    return Question(copied, named, rows, autocast, inputs.device)
+    return Question(copied, named, rows, len(inputs), autocast, inputs.device)
 
 
 def ask(model: nn.Module, question: Question) -> Reply | None:
@@ -206,9 +242,10 @@ def ask(model: nn.Module, question: Question) -> Reply | None:
         (question.args, question.kwargs), lambda each: each[order] if each.ndim else each
     )
     args, kwargs = cast("tuple[tuple[object, ...], Mapping[str, object]]", swapped)
-    base, heard, random = _listen(model, question, question.args, question.kwargs)
-    changed, late, _ = _listen(model, question, args, kwargs)
-    if base is None or changed is None:
+    answered, heard, random = _listen(model, question, question.args, question.kwargs)
+    other, late, _ = _listen(model, question, args, kwargs)
+    base, changed = (None if out is None else flat_answers(out) for out in (answered, other))
+    if answered is None or base is None or changed is None:
         return None
     same = [each[0] for each in heard] == [each[0] for each in late]
     changes = [
@@ -218,6 +255,7 @@ def ask(model: nn.Module, question: Question) -> Reply | None:
     ]
     return Reply(
         Piece(base),
+        Places(answered, question.examples) if answered.ndim > 2 else None,
         Piece(changed),
         _forgotten(model, question, order),
         _answers(model, question, question.args, question.kwargs, anew=True)
@@ -310,9 +348,7 @@ def _listen(
     finally:
         for handle in handles:
             handle.remove()
-    found = first_answers(output, question.rows)
-    answers = None if found is None else flat_answers(found)
-    return answers, list(heard.values()), random
+    return first_answers(output, question.rows), list(heard.values()), random
 
 
 class _Note:
