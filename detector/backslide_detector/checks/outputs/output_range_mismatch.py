@@ -1,11 +1,12 @@
 """The targets lie where the network cannot answer.
 
 What it looks for:
-    A last layer with bounds (sigmoid, tanh, softmax, ReLU), or outputs that never leave such
-    bounds, and targets beyond them: on held-out predictions, at least a tenth of the targets'
-    variance is out of reach; in training, targets that lie beyond a bound by a fifth of
-    their range or more. In a run that learns poorly, or where two thirds and more of what
-    held-out answers are still wrong by (squared) lie beyond the bounds.
+    A last layer with bounds (sigmoid, tanh, softmax, ReLU), or outputs that come near such
+    bounds and never leave them, and targets beyond: on held-out predictions, else in the newest
+    training batches, at least a tenth of the targets' variance is out of reach; of several
+    numbers an example, targets that lie beyond a bound by a fifth of their range or more. In a
+    run that learns poorly, or where two thirds and more of what answers are still wrong by
+    (squared) lie beyond the bounds.
 
 Why it matters:
     The network runs against its bound and stays there; the gradient fades, and what is beyond
@@ -34,7 +35,7 @@ from typing import Final
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.batches import FEW, trusted
+from backslide_detector.checks.batches import FEW, newest, trusted
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, LayerHistory, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -71,11 +72,16 @@ def check(
 ) -> Found | Clear | Skipped:
     """Compares targets with the bounds, on held-out predictions and in training."""
     table = _numbers(predictions)
+    if table is None and batches is not None:
+        table = _trained(batches, loss)
     wanted = None if batches is None else _wanted(batches, loss)
     if table is None and wanted is None:
         return Skipped("no predictions of numbers, and no targets known from training")
-    answers = table[1] if table is not None else _answered(batches)
-    bounds = _bounds(activations, answers) or _reached(table)
+    if table is not None:
+        bounds = _bounds(activations, table[1]) or _reached(*table)
+    else:
+        assert batches is not None  # noqa: S101 - one of the two is there
+        bounds = _bounds(activations, _answered(batches)) or _never_left(batches)
     if bounds is None:
         return Clear()
     low, high = bounds
@@ -135,6 +141,20 @@ def _numbers(predictions: Mapping[str, Predictions] | None) -> tuple[Floats, Flo
     return (targets, answers) if len(targets) and targets.var() > 0.0 else None
 
 
+def _trained(batches: Batches, loss: Series | None) -> tuple[Floats, Floats] | None:
+    """The same of the newest training batches, where answers are one number an example."""
+    newer = newest(batches, loss)
+    known = np.flatnonzero(trusted(batches, loss)[newer]) + newer.start
+    rows = [index for index in known.tolist() if batches.answers[index] == "values"]
+    if len(rows) < FEW:
+        return None
+    targets = np.concatenate([batches.targets[index] for index in rows])
+    answers = np.concatenate([batches.predictions[index] for index in rows])
+    fine = np.isfinite(targets) & np.isfinite(answers)
+    targets, answers = targets[fine], answers[fine]
+    return (targets, answers) if len(targets) and targets.var() > 0.0 else None
+
+
 def _wanted(batches: Batches, loss: Series | None) -> tuple[float, float] | None:
     """Range of the targets in training; None where it is not known."""
     known = trusted(batches, loss) & np.isfinite(batches.numbers["target_low"])
@@ -145,10 +165,8 @@ def _wanted(batches: Batches, loss: Series | None) -> tuple[float, float] | None
     return (low, high) if high > low else None
 
 
-def _answered(batches: Batches | None) -> Floats:
+def _answered(batches: Batches) -> Floats:
     """Extremes of the outputs in training."""
-    if batches is None:
-        return np.empty(0)
     ends = np.concatenate([batches.numbers["output_low"], batches.numbers["output_high"]])
     return np.asarray(ends[np.isfinite(ends)], dtype=np.float64)
 
@@ -169,14 +187,31 @@ def _bounds(activations: LayerHistory | None, answers: Floats) -> tuple[float, f
     return None
 
 
-def _reached(table: tuple[Floats, Floats] | None) -> tuple[float, float] | None:
-    """Bounds of tanh and sigmoid, if what lies beyond them is answered with a bound."""
-    if table is None:
+def _reached(targets: Floats, answers: Floats) -> tuple[float, float] | None:
+    """The bounds of usual layers, if what lies beyond them is answered with a bound."""
+    least, most = float(answers.min()), float(answers.max())
+    beyond, below = np.abs(answers[np.abs(targets) > 1.0]), answers[targets < 0.0]
+    if max(-least, most) <= 1.0 and _typically(beyond) >= 1.0 - _AT:
+        return (0.0 if least >= 0.0 else -1.0), 1.0
+    if least >= 0.0 and _typically(below) <= _AT * most:
+        return 0.0, np.inf
+    return None
+
+
+def _typically(answers: Floats) -> float:
+    """Their median; NaN of few."""
+    return float(np.median(answers)) if len(answers) >= _SEVERAL else float("nan")
+
+
+def _never_left(batches: Batches) -> tuple[float, float] | None:
+    """The bounds of usual layers, if a typical batch comes near them, and none goes beyond."""
+    ends = np.stack([batches.numbers["output_low"], batches.numbers["output_high"]])
+    lows, highs = ends[:, np.isfinite(ends).all(axis=0)]
+    if len(lows) < FEW:
         return None
-    targets, answers = table
-    beyond = np.abs(targets) > 1.0
-    if np.abs(answers).max() > 1.0 or beyond.sum() < _SEVERAL:
-        return None
-    if float(np.median(np.abs(answers[beyond]))) < 1.0 - _AT:
-        return None
-    return (0.0 if answers.min() >= 0.0 else -1.0), 1.0
+    near = _AT * float(np.median(highs - lows))
+    for low in (0.0, -1.0):
+        if lows.min() >= low >= float(np.median(lows)) - near:
+            top = highs.max() <= 1.0 <= float(np.median(highs)) + _AT
+            return low, 1.0 if top else np.inf
+    return None
