@@ -64,11 +64,11 @@ EXPLAINED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         # nothing gets past them.
         "learning-rate-too-low": ("learning-rate-too-high",),
         "input-independent": ("learning-rate-too-high",),
-        # What held-out data say of labels, they say in evaluation mode, and of a network that
-        # learned by heart from where it should not have begun.
-        "label-mismatch": ("train-eval-mismatch", "poor-initialization"),
-        "label-noise": ("train-eval-mismatch", "poor-initialization"),
-        "overfitting": ("train-eval-mismatch",),
+        # What held-out data say of labels, they say in evaluation mode, of inputs like those of
+        # training, and of a network that learned by heart from where it should not have begun.
+        "label-mismatch": ("input-scale", "train-eval-mismatch", "poor-initialization"),
+        "label-noise": ("input-scale", "train-eval-mismatch", "poor-initialization"),
+        "overfitting": ("input-scale", "train-eval-mismatch"),
         # A loss without a floor falls for ever.
         "undertrained": ("output-loss-mismatch",),
     }

@@ -133,11 +133,18 @@ CHANCY = {"trial_noise": tried(0.8), **SHAKEN}
 WORSE = batches(trial_eval_loss=tried(3.0))
 BAD_VALIDATION = {"predictions": predictions(labels(), np.roll(labels(), 1))}
 
+FIVE = {"output_low": -5.0, "output_high": 5.0}
+WITHIN_FIVE = batches(cross_entropy=1.0, **FIVE)
+
 FOUND = {
     "input-scale": [
         failing(batches=batches(input_rms=1e4, input_abs_max=1e5, input_spread_ratio=1e5)),
         failing(batches=batches(input_rms=1e-4)),
         failing(RISING, batches=batches(input_rms=300.0)),
+        # Held-out answers that are no answers of training: no label could cost as much.
+        run(batches=WITHIN_FIVE, series={"val_loss": series([20.0] * 9)}, **BAD_VALIDATION),
+        numbers(NUMBERS[0], 50.0 * NUMBERS[1], series={"val_loss": series([2e3] * 9)},
+                batches=batches(kind="values", targets=NUMBERS, **FIVE)),
     ],
     "input-independent": [
         failing(batches=batches(np.tile(EXAMPLES[:, :1], ROWS))),
@@ -168,6 +175,9 @@ FOUND = {
     ],
     "train-eval-mismatch": [
         run(batches=WORSE, **BAD_VALIDATION),
+        # Half-way there in training mode, and worse than knowing nothing in the other.
+        run(batches=batches(trial_loss=tried(2.0), trial_eval_loss=tried(5.0)),
+            **BAD_VALIDATION),
         run(batches=batches(trial_loss=np.nan, trial_eval_loss=np.nan,
                             trial_eval_distance=tried(5.0)), **BAD_VALIDATION),
         run(batches=batches(**UNFAIR), series={"val_error": series([0.4] * 9)}),
@@ -183,10 +193,19 @@ FOUND = {
         run(SQUARED, predictions={}, data={}, activations=SIGMOID, batches=batches(
             kind="vectors", target_low=0.0, target_high=16.0,
             output_low=0.2, output_high=1.0)),
+        run(SQUARED, **AT_PLACES, batches=batches(
+            kind="values", targets=NUMBERS, answered=np.fmax(NUMBERS, 1e-3))),
+        run(SQUARED, **AT_PLACES, batches=batches(
+            kind="vectors", target_low=-3.0, target_high=3.0,
+            output_low=1e-4, output_high=2.0)),
     ],
 }  # fmt: skip
 CLEAR = {
     "input-scale": [
+        run(batches=WITHIN_FIVE, series={"val_loss": series([9.0] * 9)}, **BAD_VALIDATION),
+        run(batches=WITHIN_FIVE, series={"val_loss": series([20.0] * 9)}),  # a sum, perhaps
+        numbers(NUMBERS[0], NUMBERS[1], series={"val_loss": series([20.0] * 9)},
+                batches=batches(kind="values", targets=NUMBERS, **FIVE)),
         run(batches=SOUND),
         run(batches=batches(input_rms=1e4)),  # and yet it learns
         failing(batches=batches(input_rms=8.0, input_abs_max=16.0)),
@@ -228,6 +247,8 @@ CLEAR = {
     "train-eval-mismatch": [
         run(batches=SOUND),
         run(batches=WORSE),
+        run(batches=batches(trial_loss=tried(2.0), trial_eval_loss=tried(4.5)),
+            **BAD_VALIDATION),
         run(batches=batches(trial_loss=tried(1.5), trial_eval_loss=tried(0.5)),
             **BAD_VALIDATION),  # dropout
         failing(batches=batches(trial_loss=tried(2.3), trial_eval_loss=tried(9.0))),
@@ -242,6 +263,13 @@ CLEAR = {
         run(POOR, predictions=HALF_RIGHT, batches=batches(kind="vectors", **CHANCY)),
     ],
     "output-range-mismatch": [
+        run(SQUARED, **AT_PLACES, batches=batches(
+            kind="values", targets=NUMBERS, answered=0.9 * NUMBERS)),
+        run(SQUARED, **AT_PLACES, batches=batches(  # a mean for all is no bound
+            kind="values", targets=NUMBERS, answered=0.5 + 0.01 * np.abs(NUMBERS))),
+        run(SQUARED, **AT_PLACES, batches=batches(
+            kind="vectors", target_low=-3.0, target_high=3.0,
+            output_low=NUMBERS[:, 0], output_high=2.0)),
         numbers(NUMBERS[0], NUMBERS[0]),
         numbers(LARGE_TARGETS, np.full(100, 0.01), activations=None),  # only too small
         numbers(np.abs(NUMBERS[0]) % 1.0, np.full(ROWS, 0.5), activations=SIGMOID),

@@ -203,6 +203,7 @@ CLEAR = {
         run(),
         run(predictions=ONE_WAY),
         run(predictions=A_THIRD_WRONG),
+        run(LEARNED, data=FORTY, predictions=CHANCE),  # four a class
         run(FALLING_SQUARES, predictions=BY_THE_MEAN, data=THREE_HUNDRED),
         run(FALLING_SQUARES, predictions=UNRELATED, data=FORTY_NUMBERS),
         run(FALLING_SQUARES, predictions=NUMBERS, data=THREE_HUNDRED),

@@ -45,6 +45,10 @@ _RISE = 1.2
 _SHARE = 0.05
 _QUARTER = 0.25
 _WORSE = 0.1
+_NEVER = (
+    "No step is worth keeping for its loss. If it is the same mean as in training, compare the "
+    "preprocessing and the labels of both splits; of few examples, collect more."
+)
 
 
 def check(
@@ -82,14 +86,22 @@ def check(
         error = float(np.median(validation_error.values[-3:]))
         if error - _at(validation_error, int(steps[best])) < _WORSE * learning.chance:
             return Clear(f"{text}; the validation error stays low ({error:.1%}).")
-    chance = learning.generalises is False
+    chance, guess = learning.generalises is False, learning.guess_loss
+    advice = (
+        f"Keep the weights of step {steps[best]}; then more data, augmentation or weight decay."
+    )
+    if chance:
+        text += ". On validation data it is no better than chance"
+        advice = (
+            "Check that inputs and labels belong together: what is learned does not carry over."
+        )
+    elif guess is not None and lowest > guess:
+        text += f"; it was never below what guessing costs ({guess:.3g})"
+        advice = _NEVER
     return Found(
         Severity.FAILING if chance else Severity.WARNING,
-        f"{text}." + (" On validation data it is no better than chance." if chance else ""),
-        "Check that inputs and labels belong together: what is learned does not carry over."
-        if chance
-        else f"Keep the weights of step {steps[best]}; then more data, augmentation or weight "
-        "decay.",
+        f"{text}.",
+        advice,
         since_step=int(steps[best]),
         numbers={"lowest": lowest, "now": now, "training": training.final},
     )

@@ -4,7 +4,10 @@ What it looks for:
     Inputs whose typical size (root mean square over features and examples) is above 30 or below
     0.01, in a run that does not learn; or that learns poorly, with the first of its bounded
     layers (tanh, sigmoid) at its bounds before the first step. Inputs are taken as the model
-    gets them, in many batches.
+    gets them, in many batches. Of held-out inputs only the answers are known: a validation
+    loss that is higher than any label could make it (any target, for numbers), were they
+    answered with such numbers as the network gives in training, where held-out answers are no
+    better than a constant guess.
 
 Why it matters:
     Weights are initialised, and learning rates chosen, for inputs of about unit size. A
@@ -31,23 +34,45 @@ References:
 """
 
 import math
+from collections.abc import Mapping
 
-from backslide_detector.checks.batches import typical
+import numpy as np
+
+from backslide_detector.checks.answers import held_out
+from backslide_detector.checks.batches import FEW, trusted, typical
+from backslide_detector.checks.curve import latest
 from backslide_detector.checks.layers import at_bounds
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Batches, LayerHistory
+from backslide_detector.evidence import Batches, LayerHistory, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import magnitude
 
 _LARGE = 30.0
 _SMALL = 0.01
 _UNEVEN = 1e3
+_CHANCE = 0.1
+_NEARLY_ALL = 0.95
 
 
 def check(
-    batches: Batches, learning: Learning, activations: LayerHistory | None = None
+    batches: Batches,
+    learning: Learning,
+    *,
+    activations: LayerHistory | None = None,
+    loss: Series | None = None,
+    validation_loss: Series | None = None,
+    predictions: Mapping[str, Predictions] | None = None,
 ) -> Found | Clear | Skipped:
-    """Judges the typical size of the inputs."""
+    """Judges the typical size of the inputs, and how far off held-out answers are."""
+    in_training = _of_training(batches, learning, activations)
+    if isinstance(in_training, Found):
+        return in_training
+    return _of_others(batches, learning, loss, validation_loss, predictions) or in_training
+
+
+def _of_training(
+    batches: Batches, learning: Learning, activations: LayerHistory | None
+) -> Found | Clear | Skipped:
     size = typical(batches, "input_rms")
     if size is None:
         return Skipped("the inputs are integers, or fewer than five batches were recorded")
@@ -71,3 +96,52 @@ def check(
         since_step=int(batches.steps[0]),
         numbers={"size": size},
     )
+
+
+def _of_others(
+    batches: Batches,
+    learning: Learning,
+    loss: Series | None,
+    validation_loss: Series | None,
+    predictions: Mapping[str, Predictions] | None,
+) -> Found | None:
+    """Held-out answers that lie where no answer of training ever lay."""
+    held, skill = latest(validation_loss), learning.validation_skill
+    if held is None or skill is None or skill >= _CHANCE or learning.diverged:
+        return None
+    ends = np.array([batches.numbers["output_low"], batches.numbers["output_high"]])
+    ends = ends[:, np.isfinite(ends).all(axis=0)]
+    if ends.shape[1] < FEW:
+        return None
+    low, high = float(ends[0].min()), float(ends[1].max())
+    most = _highest_loss(batches, loss, low, high, held_out(predictions or {}))
+    if most is None or held <= most:
+        return None
+    return Found(
+        Severity.FAILING,
+        f"The validation loss is {held:.3g}. With the numbers that the network answers in "
+        f"training ({low:.3g} to {high:.3g}) it could be {most:.3g} at the most, whatever is "
+        "right: held-out inputs are of another scale.",
+        "Prepare held-out inputs as those of training: with the same mean and standard "
+        "deviation, in the same units.",
+        since_step=0,
+        numbers={"validation_loss": held, "highest": most},
+    )
+
+
+def _highest_loss(
+    batches: Batches,
+    loss: Series | None,
+    low: float,
+    high: float,
+    chosen: tuple[str, Predictions] | None,
+) -> float | None:
+    """What answers in this range cost at the most; None where the loss is not known."""
+    fits = typical(batches, "cross_entropy")
+    if fits is not None and fits >= _NEARLY_ALL:
+        return high - low + math.log(max(2.0, typical(batches, "outputs") or 2.0))
+    known = trusted(batches, loss) & np.isfinite(batches.numbers["target_low"])
+    if known.sum() < FEW or chosen is None or chosen[1].are_labels:
+        return None
+    targets = chosen[1].targets.astype(np.float64)
+    return float(max(high - targets.min(), targets.max() - low)) ** 2

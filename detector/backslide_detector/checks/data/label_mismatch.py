@@ -2,9 +2,10 @@
 
 What it looks for:
     A network that learns its training data while held-out predictions are at chance or below;
-    that it learns a little is enough where the validation loss is above a constant guess. For
-    numbers: held-out predictions that do worse than their mean and go with the targets no
-    better than by chance, after more than two hundred examples.
+    that it learns a little is enough where the validation loss is above a constant guess. Not
+    with at most twenty training examples a class, which are learned by heart. For numbers:
+    held-out predictions that do worse than their mean and go with the targets no better than by
+    chance, after more than two hundred examples.
     Or, whatever the error: held-out predictions that become right once class names are
     exchanged one to one (of at least two classes, seven in ten examples get another class's
     name, and seven in ten answers with that name are for them).
@@ -53,6 +54,7 @@ _A_LITTLE = 0.95
 _ABOVE = 1.02
 _CHANCE = 0.1
 _FEW_NUMBERS = 200
+_VERY_FEW = 20
 _FELL = 0.05
 _VARIED = 0.1
 _ADVICE = (
@@ -92,6 +94,8 @@ def check(
         return Skipped("needs class counts, a training loss and an error on held-out data")
     if learning.generalises:
         return Clear()
+    if _few(learning):
+        return Clear("So few examples are learned by heart and say nothing of others.")
     curve = learning.curve
     return Found(
         Severity.FAILING,
@@ -103,6 +107,12 @@ def check(
         since_step=int(curve.steps[0]) if curve is not None else 0,
         numbers={"error": learning.validation_error, "chance": learning.chance or 0.0},
     )
+
+
+def _few(learning: Learning) -> bool:
+    """Are there at most as many examples of a class as nobody could learn much from?"""
+    rows, classes = learning.examples, learning.classes
+    return rows is not None and classes is not None and rows <= _VERY_FEW * classes
 
 
 def _numbers(learning: Learning, table: Predictions) -> Found | Clear:
