@@ -7,7 +7,9 @@ What it looks for:
     the Theil-Sen slope) that as many steps again would bring more than half of what was won so
     far. Or the validation loss, which is less noisy, fell from the first evaluation to the last
     (Kendall's tau), and hardly slower in the second half than in the first. It was at its
-    lowest at the end, where there is one.
+    lowest at the end, where there is one. Of numbers, whatever is left: both losses fell such
+    that as many steps again, each quarter of the run slowing down as the last one did, would
+    explain another tenth of the held-out variance.
 
 Why it matters:
     The comparison with other runs is unfair: this one measures the budget, not the recipe.
@@ -26,7 +28,7 @@ When it is wrong:
 
 References:
     Hoffmann et al. (2022), Training Compute-Optimal Large Language Models. Theil (1950); Sen
-    (1968).
+    (1968). Aitken (1926), On Bernoulli's Numerical Solution of Algebraic Equations.
 """
 
 import numpy as np
@@ -34,7 +36,7 @@ from scipy.stats import theilslopes
 
 from backslide_detector.checks.curve import Curve, falls, is_finite
 from backslide_detector.checks.learning import Learning
-from backslide_detector.evidence import RunEvidence, Series
+from backslide_detector.evidence import Floats, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _LEFT = 2 / 3
@@ -43,6 +45,8 @@ _STILL = 0.5
 _SHORTEST = 40
 _LATE = 0.75
 _AS_FAST = 0.75
+_QUARTERS = 4
+_WORTH = 0.1
 
 
 def check(
@@ -56,10 +60,10 @@ def check(
         return Skipped(f"fewer than {_SHORTEST} training losses")
     trained = learning.training_skill
     most = _LEFT if learning.validation_skill is not None else _LEFT_UNSEEN
-    if learning.diverged or learning.skill >= most or (trained or 0.0) >= most:
-        return Clear()
-    text = _still_falling(shape, loss, validation_loss)
-    if text is None:
+    much = learning.skill < most and (trained or 0.0) < most
+    text = _still_falling(shape, loss, validation_loss) if much else None
+    text = text or _still_worth(learning, shape, validation_loss)
+    if text is None or learning.diverged:
         return Clear()
     if learning.guess_loss is None and learning.validation_skill is None:
         return Clear(f"{text}; without errors nobody can say how much is left to learn.")
@@ -95,6 +99,44 @@ def _still_falling(shape: Curve, loss: Series, validation_loss: Series | None) -
         "The validation loss was still falling at the end, hardly slower than before: "
         f"{ends[0]:.3g} → {ends[1]:.3g}"
     )
+
+
+def _still_worth(learning: Learning, shape: Curve, held: Series | None) -> str | None:
+    """What going on would explain of held-out numbers, in words; None where it is little."""
+    explained = learning.validation_skill
+    if learning.follows is None or explained is None or held is None:
+        return None
+    values = held.values[is_finite(held.values)]
+    if len(values) < 2 * _QUARTERS or not falls(values) or values.argmin() < len(values) - 1:
+        return None
+    both = _ahead(values), _ahead(shape.levels)
+    gain = min(both) * (1.0 - explained)
+    if gain < _WORTH:
+        return None
+    return (
+        f"Both losses were still falling at the end, validation {values[0]:.3g} → "
+        f"{values[-1]:.3g}: at this pace, as many steps again would explain another "
+        f"{gain:.0%} of the variance"
+    )
+
+
+def _ahead(values: Floats) -> float:
+    """Share of the newest level that as many values again would take off.
+
+    What a quarter brings shrinks as it did from the third to the last one: a fall towards a
+    floor (Aitken's extrapolation).
+
+    Args:
+        values: oldest first, shape (n,), four at least.
+    """
+    each = len(values) // _QUARTERS
+    second, third, newest = np.median(values[len(values) - 3 * each :].reshape(3, each), axis=1)
+    before, last = second - third, third - newest
+    if before <= 0.0 or last <= 0.0 or newest <= 0.0:
+        return 0.0
+    slower = min(last / before, 1.0)
+    brought = last * sum(slower**quarter for quarter in range(1, _QUARTERS + 1))
+    return float(min(brought / newest, 1.0))
 
 
 def _falling(series: Series | None) -> tuple[float, float] | None:
