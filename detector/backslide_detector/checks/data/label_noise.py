@@ -1,13 +1,15 @@
 """Many training labels are wrong.
 
 What it looks for:
-    A network that finds the pattern in its training data, but not in the labels. One of:
-    a training loss that stays far above the validation loss, while the validation loss is
-    higher than its small error can explain (the network is right, and has learned not to be
-    sure); a validation error that rises again while the training loss creeps down from a high
-    level, much more slowly than it got there (labels are learned by heart); the same with
-    validation at chance; or, where the training data was evaluated too, an error there that is
-    far above the error on held-out data.
+    A network that finds the pattern in its training data, but not in the labels. One of: a
+    training loss that stays far above the validation loss, while the validation loss is higher
+    than its small error can explain (the network is right, and has learned not to be sure); a
+    validation error that rises again while the training loss creeps down from a high level,
+    much more slowly than it got there (labels are learned by heart); the same with validation
+    at chance; or, where the training data was evaluated too, an error there that is far above
+    the error on held-out data. Of numbers: training targets that lie beyond all held-out ones,
+    most of them three times as far out as the farthest of those and too many for chance (1 %),
+    where held-out numbers are poorly answered (R² below one half).
 
 Why it matters:
     Every wrong label pulls the network away from what the right ones teach it, the more so the
@@ -26,9 +28,11 @@ When it is wrong:
     Strong augmentation and dropout raise the training loss too, but leave the network as sure
     as it is right. Mixed examples (mixup) and smoothed labels ask for doubt: where the gradient
     at the output shows them, the first sign is not read, nor where dropout leaves next to
-    nothing of what it gets. Data on which nobody
-    can be certain looks like noise, because it is. With noise in all splits and a network too
-    small to learn it by heart there is nothing to see. Regression is not judged.
+    nothing of what it gets. Data on which nobody can be certain looks like noise, because it
+    is. With noise in all splits and a network too small to learn it by heart there is nothing
+    to see. Numbers are judged where the loss is a mean of squares and held-out ones were
+    evaluated; what is mistyped on both sides alike, and what grows with time, looks honest or
+    mistyped for that reason alone.
 
 References:
     Zhang et al. (2017), Understanding deep learning requires rethinking generalization, ICLR.
@@ -44,7 +48,7 @@ import numpy as np
 from scipy.stats import norm
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.batches import typical
+from backslide_detector.checks.batches import known_targets, typical
 from backslide_detector.checks.curve import Curve, latest, rise
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, Ints, Predictions, RunEvidence, Series
@@ -59,6 +63,9 @@ _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
 _KNEW = 0.9
 _ONE_CLASS = 0.95
+_FITS = 0.5
+_FAR = 3.0
+_BY_CHANCE = 0.01
 _ADVICE = (
     'Evaluate the training data (run.evaluate("train", loader)), sort by loss and look at the '
     "hundred worst examples; until they are mended, stop early."
@@ -77,9 +84,12 @@ def check(
     validation_error: Series | None = None,
     predictions: Mapping[str, Predictions] | None = None,
     batches: Batches | None = None,
+    loss: Series | None = None,
 ) -> Found | Clear | Skipped:
-    """Tries the four signs, the most direct one first."""
+    """Of numbers, looks at those far out; else tries the four signs, the most direct first."""
     shape = learning.curve
+    if learning.follows is not None and batches is not None:
+        return _mistyped(learning, batches, loss, predictions or {}) or Clear()
     if learning.guess_loss is None or learning.classes is None:
         return Skipped("needs class counts (run.log_data, run.evaluate)")
     found = _contradicted(predictions or {})
@@ -118,6 +128,45 @@ def _contradicted(tables: Mapping[str, Predictions]) -> Found | None:
         "Sort the training examples by loss and look at the hundred worst.",
         since_step=0,
         numbers={"training_error": train.error, "held_out_error": table.error},
+    )
+
+
+def _mistyped(
+    learning: Learning,
+    batches: Batches,
+    loss: Series | None,
+    tables: Mapping[str, Predictions],
+) -> Found | None:
+    """Numbers far beyond all held-out ones, in a run that does badly on those."""
+    chosen, fit = held_out(tables), learning.validation_skill
+    if chosen is None or chosen[0].startswith("train") or fit is None or fit >= _FITS:
+        return None
+    name, table = chosen
+    seen: dict[int, float] = {}
+    for index, _ in known_targets(batches, loss):
+        digests, targets = batches.digests[index], batches.targets[index]
+        seen |= dict(zip(digests.tolist(), targets.tolist(), strict=False))
+    told, held = np.array(list(seen.values())), table.targets.astype(np.float64)
+    told, held = told[np.isfinite(told)], held[np.isfinite(held)]
+    if not len(told) or not len(held):
+        return None
+    farthest = float(np.abs(held - np.median(held)).max())
+    away = np.abs(told - np.median(held))
+    far = away[away > farthest]
+    # Were all drawn alike, each of the farthest would be held out as often as any other.
+    by_chance = (len(told) / (len(told) + len(held))) ** len(far)
+    if by_chance > _BY_CHANCE or np.median(far) < _FAR * farthest:
+        return None
+    return Found(
+        Severity.WARNING,
+        f"{len(far):,} of {len(told):,} training targets that were seen lie beyond all "
+        f"{len(held):,} targets on {name}, typically {np.median(far) / farthest:.2g} times as "
+        "far out as the farthest of those, as typing errors do. "
+        f"{learning.sentence}",
+        "Look at the training examples of the largest and smallest targets and mend them; "
+        "until then use a loss that forgives (nn.HuberLoss).",
+        since_step=0,
+        numbers={"far": float(len(far)), "seen": float(len(told))},
     )
 
 
