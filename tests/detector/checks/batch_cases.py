@@ -133,6 +133,14 @@ CHANCY = {"trial_noise": tried(0.8), **SHAKEN}
 WORSE = batches(trial_eval_loss=tried(3.0))
 BAD_VALIDATION = {"predictions": predictions(labels(), np.roll(labels(), 1))}
 
+
+def described(mean=0.0, spread=1.0):
+    """Two data sets, the second one with such features."""
+    features = {"0": {"mean": 0.0, "std": 1.0}}, {"0": {"mean": mean, "std": spread}}
+    train, test = (replace(COUNTS["train"], features=each) for each in features)
+    return {"train": train, "test": replace(test, name="test")}
+
+
 FIVE = {"output_low": -5.0, "output_high": 5.0}
 WITHIN_FIVE = batches(cross_entropy=1.0, **FIVE)
 
@@ -141,6 +149,8 @@ FOUND = {
         failing(batches=batches(input_rms=1e4, input_abs_max=1e5, input_spread_ratio=1e5)),
         failing(batches=batches(input_rms=1e-4)),
         failing(RISING, batches=batches(input_rms=300.0)),
+        run(batches=SOUND, data=described(spread=0.01), **BAD_VALIDATION),
+        run(batches=SOUND, data=described(mean=130.0, spread=40.0), **BAD_VALIDATION),
         # Held-out answers that are no answers of training: no label could cost as much.
         run(batches=WITHIN_FIVE, series={"val_loss": series([20.0] * 9)}, **BAD_VALIDATION),
         numbers(NUMBERS[0], 50.0 * NUMBERS[1], series={"val_loss": series([2e3] * 9)},
@@ -202,6 +212,8 @@ FOUND = {
 }  # fmt: skip
 CLEAR = {
     "input-scale": [
+        run(batches=SOUND, data=described(mean=130.0, spread=40.0)),  # and does well
+        run(batches=SOUND, data=described(mean=2.0, spread=3.0), **BAD_VALIDATION),
         run(batches=WITHIN_FIVE, series={"val_loss": series([9.0] * 9)}, **BAD_VALIDATION),
         run(batches=WITHIN_FIVE, series={"val_loss": series([20.0] * 9)}),  # a sum, perhaps
         numbers(NUMBERS[0], NUMBERS[1], series={"val_loss": series([20.0] * 9)},

@@ -4,10 +4,11 @@ What it looks for:
     Inputs whose typical size (root mean square over features and examples) is above 30 or below
     0.01, in a run that does not learn; or that learns poorly, with the first of its bounded
     layers (tanh, sigmoid) at its bounds before the first step. Inputs are taken as the model
-    gets them, in many batches. Of held-out inputs only the answers are known: a validation
-    loss that is higher than any label could make it (any target, for numbers), were they
-    answered with such numbers as the network gives in training, where held-out answers are no
-    better than a constant guess.
+    gets them, in many batches. Or held-out inputs (`run.log_data`) of which a typical feature
+    is ten times as spread as in training, or a tenth, or off by ten standard deviations, where
+    held-out answers are no better than a constant guess. Where these inputs were not described,
+    the answers tell: a validation loss that is higher than any label could make it (any target,
+    for numbers), were they answered with such numbers as the network gives in training.
 
 Why it matters:
     Weights are initialised, and learning rates chosen, for inputs of about unit size. A
@@ -43,7 +44,13 @@ from backslide_detector.checks.batches import FEW, trusted, typical
 from backslide_detector.checks.curve import latest
 from backslide_detector.checks.layers import at_bounds
 from backslide_detector.checks.learning import Learning, State
-from backslide_detector.evidence import Batches, LayerHistory, Predictions, Series
+from backslide_detector.evidence import (
+    Batches,
+    DataSummary,
+    LayerHistory,
+    Predictions,
+    Series,
+)
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import magnitude
 
@@ -52,6 +59,11 @@ _SMALL = 0.01
 _UNEVEN = 1e3
 _CHANCE = 0.1
 _NEARLY_ALL = 0.95
+_APART = 10.0
+_ALIKE = (
+    "Prepare held-out inputs as those of training: with the same mean and standard deviation, "
+    "in the same units."
+)
 
 
 def check(
@@ -62,12 +74,15 @@ def check(
     loss: Series | None = None,
     validation_loss: Series | None = None,
     predictions: Mapping[str, Predictions] | None = None,
+    data: Mapping[str, DataSummary] | None = None,
 ) -> Found | Clear | Skipped:
-    """Judges the typical size of the inputs, and how far off held-out answers are."""
+    """Judges the typical size of the inputs, then that of held-out ones."""
     in_training = _of_training(batches, learning, activations)
-    if isinstance(in_training, Found):
+    skill = learning.validation_skill
+    if isinstance(in_training, Found) or skill is None or skill >= _CHANCE:
         return in_training
-    return _of_others(batches, learning, loss, validation_loss, predictions) or in_training
+    beyond = _of_others(batches, learning, loss, validation_loss, predictions)
+    return _described(data or {}, learning) or beyond or in_training
 
 
 def _of_training(
@@ -98,6 +113,46 @@ def _of_training(
     )
 
 
+def _described(data: Mapping[str, DataSummary], learning: Learning) -> Found | None:
+    """Held-out inputs that were described, beside those of training."""
+    train = next((data[name] for name in ("train", "training") if name in data), None)
+    if train is None:
+        return None
+    for name, other in data.items():
+        pairs = [
+            (_moments(train.features[feature]), _moments(other.features[feature]))
+            for feature in train.features.keys() & other.features.keys()
+            if feature != "(target)"
+        ]
+        told = np.array([(*a, *b) for a, b in pairs if a is not None and b is not None])
+        if other is train or not len(told):
+            continue
+        mean, spread, held_mean, held_spread = told.T
+        wider = float(np.median(held_spread / spread))
+        off = float(np.median(np.abs(held_mean - mean) / spread))
+        if max(wider, 1.0 / max(wider, 1e-30), off) < _APART:
+            continue
+        return Found(
+            Severity.FAILING,
+            f"A typical input of {name!r} is {wider:.2g} times as spread as in training and "
+            f"{off:.2g} standard deviations away. {learning.sentence}",
+            _ALIKE,
+            since_step=0,
+            numbers={"wider": wider, "off": off},
+        )
+    return None
+
+
+def _moments(feature: object) -> tuple[float, float] | None:
+    """Mean and standard deviation of a described feature; None where it does not vary."""
+    if not isinstance(feature, Mapping):
+        return None
+    mean, spread = feature.get("mean"), feature.get("std")
+    if not isinstance(mean, float) or not isinstance(spread, float) or spread <= 0.0:
+        return None
+    return mean, spread
+
+
 def _of_others(
     batches: Batches,
     learning: Learning,
@@ -106,8 +161,8 @@ def _of_others(
     predictions: Mapping[str, Predictions] | None,
 ) -> Found | None:
     """Held-out answers that lie where no answer of training ever lay."""
-    held, skill = latest(validation_loss), learning.validation_skill
-    if held is None or skill is None or skill >= _CHANCE or learning.diverged:
+    held = latest(validation_loss)
+    if held is None or learning.diverged:
         return None
     ends = np.array([batches.numbers["output_low"], batches.numbers["output_high"]])
     ends = ends[:, np.isfinite(ends).all(axis=0)]
@@ -122,8 +177,7 @@ def _of_others(
         f"The validation loss is {held:.3g}. With the numbers that the network answers in "
         f"training ({low:.3g} to {high:.3g}) it could be {most:.3g} at the most, whatever is "
         "right: held-out inputs are of another scale.",
-        "Prepare held-out inputs as those of training: with the same mean and standard "
-        "deviation, in the same units.",
+        _ALIKE,
         since_step=0,
         numbers={"validation_loss": held, "highest": most},
     )

@@ -190,12 +190,14 @@ def _bounds(activations: LayerHistory | None, answers: Floats) -> tuple[float, f
 def _reached(targets: Floats, answers: Floats) -> tuple[float, float] | None:
     """The bounds of usual layers, if what lies beyond them is answered with a bound."""
     least, most = float(answers.min()), float(answers.max())
-    beyond, below = np.abs(answers[np.abs(targets) > 1.0]), answers[targets < 0.0]
-    if max(-least, most) <= 1.0 and _typically(beyond) >= 1.0 - _AT:
-        return (0.0 if least >= 0.0 else -1.0), 1.0
-    if least >= 0.0 and _typically(below) <= _AT * most:
-        return 0.0, np.inf
-    return None
+    low = 0.0 if least >= 0.0 else -1.0
+    above, below = answers[targets > 1.0], answers[targets < low]
+    at_top = most <= 1.0 and _typically(above) >= 1.0 - _AT
+    near = _AT * (most - low)
+    at_bottom = least >= low and _typically(below) <= low + near
+    if not (at_top or at_bottom) or least < low:
+        return None
+    return low, (1.0 if at_top else np.inf)
 
 
 def _typically(answers: Floats) -> float:
