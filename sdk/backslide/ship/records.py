@@ -33,7 +33,6 @@ class Records:
     def __init__(self, shipment: Shipment) -> None:
         """Sends nothing yet."""
         self._shipment = shipment
-        self._last: list[Row] = []
         self._last_beat = self._last_stop = float("-inf")
 
     def round(self, *, alive: bool) -> None:
@@ -41,9 +40,12 @@ class Records:
         shipment = self._shipment
         while self._segment(alive=alive):
             pass
-        if not alive and (last := shipment.cursor.last_rows()) != self._last:
-            self._send(last, BATCH_ROWS, lambda rows: shipment.remote.log(rows=rows))
-            self._last = last
+        if not alive:
+            self._send(
+                shipment.cursor.last_rows(),
+                BATCH_ROWS,
+                lambda rows: shipment.remote.log(rows=rows),
+            )
         self._publish_losses()
         now = time.monotonic()
         if alive and now - self._last_beat >= HEARTBEAT_SECONDS:
