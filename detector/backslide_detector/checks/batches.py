@@ -131,6 +131,11 @@ def late(steps: Ints) -> float:
     return float(steps[-1] - _LATE * (steps[-1] - steps[0]))
 
 
+def after_a_quarter(steps: Ints) -> float:
+    """Where the first quarter of the steps ends."""
+    return float(steps[0] + _LATE * (steps[-1] - steps[0]))
+
+
 @dataclass(frozen=True, slots=True)
 class Spread:
     """How far apart answers and targets of several numbers were in the newest batches.

@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from backslide_detector.checks.curve import Curve
+import numpy as np
+
+from backslide_detector.checks.curve import Curve, running_median
 
 FEW_STEPS: Final = 100
 """Losses of fewer steps cannot show that nothing is learned: warm-up may not be over."""
@@ -100,10 +102,14 @@ class Learning:
 
     @property
     def relapsed(self) -> bool:
-        """The loss had come well below a constant guess and is back at it, or above."""
+        """The loss had come well below a constant guess and is back at it, or above.
+
+        For longer than a window: batches without an example of a rare class cost little.
+        """
         if self.curve is None or not self.guess_loss or self.final_loss is None:
             return False
-        return self.curve.best < _RELAPSED * self.guess_loss < _STUCK_HIGH * self.final_loss
+        lowest = float(running_median(self.curve.levels)[1:-1].min(initial=np.inf))
+        return lowest < _RELAPSED * self.guess_loss < _STUCK_HIGH * self.final_loss
 
     @property
     def poor(self) -> bool:

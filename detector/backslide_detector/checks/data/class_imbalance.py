@@ -6,7 +6,11 @@ What it looks for:
     in fewer than three of ten cases (one of ten where held-out data are as uneven), while
     the largest is predicted more often than it occurs. Counted are the examples of the data
     set or, where one class fills ten elevenths of the batches but not half of the data,
-    those of the batches.
+    those of the batches. Of a finished run without held-out predictions, the batches tell:
+    after the first quarter no example was answered with a class as rare as that, though there
+    were thirty or more of it, and more could be known of it: the nearest training examples tell
+    a fifth of them, or the loss is higher than that of always answering the class shares, or
+    of each other class four in five are right.
 
 Why it matters:
     Always answering the large class is almost right in training, so the small ones are not
@@ -38,11 +42,11 @@ from scipy.stats import mannwhitneyu
 
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import typical
-from backslide_detector.evidence import Batches, DataSummary, Predictions
+from backslide_detector.checks.given_up import RARE, given_up
+from backslide_detector.evidence import Batches, DataSummary, Predictions, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import count
 
-_RATIO = 10.0
 _FEW = 30
 _RECALL = 0.3
 _HARDLY = 0.1
@@ -54,23 +58,33 @@ _CHANCE = 1e-3
 
 
 def check(
-    data: Mapping[str, DataSummary],
-    predictions: Mapping[str, Predictions],
+    data: Mapping[str, DataSummary] | None = None,
+    predictions: Mapping[str, Predictions] | None = None,
     *,
+    run: RunEvidence | None = None,
     batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
-    """Compares training counts with the recall of rare classes on held-out data."""
-    counts = next((data[n].class_counts for n in ("train", "training") if n in data), {})
+    """Compares training counts with the recall of rare classes, held-out data before all."""
+    trained = next((data[n] for n in ("train", "training") if data and n in data), None)
+    counts = {} if trained is None else trained.class_counts
     counts = {str(label): count for label, count in counts.items() if count > 0}
-    chosen = held_out(predictions)
+    chosen = held_out(predictions or {})
+    if chosen is None and batches is not None and run is not None and run.finished:
+        return _in_training(batches, trained)
     if len(counts) < 2 or chosen is None or not chosen[1].are_labels:
         return Skipped("needs class counts of the training data and held-out predictions")
-    name, table = chosen
+    return _held_out(counts, *chosen, batches)
+
+
+def _held_out(
+    counts: dict[str, int], name: str, table: Predictions, batches: Batches | None
+) -> Found | Clear | Skipped:
+    """Class counts beside the recall on a held-out split."""
     what = "training examples"
     if (drawn := _drawn(batches, counts)) is not None:
         counts, what = drawn, "examples in the batches that were looked at"
     largest = max(counts, key=lambda label: counts[label])
-    rare = [label for label in counts if counts[label] * _RATIO <= counts[largest]]
+    rare = [label for label in counts if counts[label] * RARE <= counts[largest]]
     if not rare or counts[largest] < _FEW:
         return Clear()  # so few differ as much by chance
     targets, predicted = table.targets.astype(str), table.predictions.astype(str)
@@ -98,6 +112,24 @@ def check(
         else "Weight the loss by inverse class frequency or sample the classes evenly.",
         since_step=0,
         numbers={"recall": recall, "largest_share": share, "rare_classes": float(len(rare))},
+    )
+
+
+def _in_training(batches: Batches, trained: DataSummary | None) -> Found | Clear:
+    """The same in the batches alone: rare classes that are never answered with."""
+    left = given_up(batches, trained)
+    if left is None:
+        return Clear()
+    one = len(left.classes) == 1
+    named = ", ".join(f"'{label}'" for label in left.classes[:5])
+    return Found(
+        Severity.WARNING,
+        f"From step {left.since} on, none of {left.examples} training examples of "
+        f"{'class' if one else 'classes'} {named} was answered with {'it' if one else 'them'}, "
+        f"though {left.reason}; class '{left.largest}' is ten times as frequent, or more.",
+        "Weight the loss by inverse class frequency or sample the classes evenly.",
+        since_step=left.since,
+        numbers={"examples": float(left.examples), "rare_classes": float(len(left.classes))},
     )
 
 
@@ -130,7 +162,7 @@ def _drawn(batches: Batches | None, counts: Mapping[str, int]) -> dict[str, int]
     told = told[np.isin(told, np.arange(len(counts)))].astype(np.int64)
     found = np.bincount(told, minlength=len(counts))
     first = int(found.argmax())
-    fills = len(targets) >= _BATCHES and _RATIO * (len(told) - found[first]) <= found[first]
+    fills = len(targets) >= _BATCHES and RARE * (len(told) - found[first]) <= found[first]
     if not fills or 2 * counts[str(first)] > sum(counts.values()):
         return None
     return {str(label): int(number) for label, number in enumerate(found)}
