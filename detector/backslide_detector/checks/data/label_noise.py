@@ -6,10 +6,12 @@ What it looks for:
     than its small error can explain (the network is right, and has learned not to be sure); a
     validation error that rises again while the training loss creeps down from a high level,
     much more slowly than it got there (labels are learned by heart); the same with validation
-    at chance; or, where the training data was evaluated too, an error there that is far above
-    the error on held-out data. Of numbers: training targets that lie beyond all held-out ones,
-    most of them three times as far out as the farthest of those and too many for chance (1 %),
-    where held-out numbers are poorly answered (R² below one half).
+    at chance; where the training data was evaluated too, an error there that is far above the
+    error on held-out data; or, in a network that answers alike in both modes and gets the same
+    inputs again and again, an error on training batches that is above the one on validation
+    data beyond chance, though it has seen them before. Of numbers: training targets that lie
+    beyond all held-out ones, most of them three times as far out as the farthest of those and
+    too many for chance (1 %), where held-out numbers are poorly answered (R² below one half).
 
 Why it matters:
     Every wrong label pulls the network away from what the right ones teach it, the more so the
@@ -50,6 +52,7 @@ from scipy.stats import norm
 from backslide_detector.checks.answers import held_out
 from backslide_detector.checks.batches import known_targets, typical
 from backslide_detector.checks.curve import Curve, latest, rise
+from backslide_detector.checks.harder import harder
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, Ints, Predictions, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -62,6 +65,7 @@ _SLOWLY = 2.0
 _HELD_UP = 0.28
 _MORE_ERRORS = 0.1
 _KNEW = 0.9
+_KNOWS = 0.3
 _ONE_CLASS = 0.95
 _FITS = 0.5
 _FAR = 3.0
@@ -86,7 +90,7 @@ def check(
     batches: Batches | None = None,
     loss: Series | None = None,
 ) -> Found | Clear | Skipped:
-    """Of numbers, looks at those far out; else tries the four signs, the most direct first."""
+    """Of numbers, looks at those far out; else tries the five signs, the most direct first."""
     shape = learning.curve
     if learning.follows is not None and batches is not None:
         return _mistyped(learning, batches, loss, predictions or {}) or Clear()
@@ -100,6 +104,7 @@ def check(
                 found = None
         found = found or _forgotten(learning, shape, validation_error)
         found = found or _by_heart(learning, shape)
+        found = found or _harder(run, learning, validation_error, predictions or {}, batches)
     if found is not None:
         return found
     if shape is None or (validation_loss is None and validation_error is None):
@@ -252,6 +257,36 @@ def _by_heart(learning: Learning, shape: Curve) -> Found | None:
         _TOGETHER,
         since_step=int(shape.steps[0]),
         numbers={"error": learning.validation_error, "held_up": held_up},
+    )
+
+
+def _harder(
+    run: RunEvidence,
+    learning: Learning,
+    errors: Series | None,
+    tables: Mapping[str, Predictions],
+    batches: Batches | None,
+) -> Found | None:
+    """Training batches with more errors than validation data, in spite of having been seen."""
+    known = learning.validation_skill is not None and learning.validation_skill >= _KNOWS
+    if errors is None or batches is None or not known or run.dropping:
+        return None
+    table = next((each for name, each in tables.items() if name.startswith("val")), None)
+    trained = next((run.data[n] for n in ("train", "training") if n in run.data), None)
+    counts = {} if trained is None else trained.class_counts
+    both = harder(batches, errors, counts, None if table is None else len(table))
+    if both is None:
+        return None
+    return Found(
+        Severity.WARNING,
+        f"In training, {both.training:.1%} of the labels are contradicted, though the network "
+        f"has seen these very examples before, and {both.held_out:.1%} on validation data, "
+        "which it has not; it answers alike in both modes, and the inputs come unchanged.",
+        'Evaluate the training data (run.evaluate("train", loader)) and look at the hundred '
+        "examples with the largest loss: if their labels are right, the training data are "
+        "harder than the validation data.",
+        since_step=both.since,
+        numbers={"training_error": both.training, "held_out_error": both.held_out},
     )
 
 
