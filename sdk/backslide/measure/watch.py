@@ -122,7 +122,8 @@ class Watch:
 
     def graph(self) -> dict[str, object]:
         """What `backslide/graph.json` holds: modules in the order they ran, and the start."""
-        return {**self._graph.to_dict(self._model), **self._start.to_dict()}
+        graph = self._graph
+        return {**graph.to_dict(self._model), **self._start.to_dict(graph.dropping)}
 
     def step(self, step: int) -> list[Snapshot]:
         """Ends a training step; returns the snapshots that are complete, oldest first.

@@ -15,9 +15,11 @@ def net() -> nn.Sequential:
     )
 
 
-def steps(model: nn.Module, watched: list, silent: list = ()) -> dict[str, object]:
+def steps(
+    model: nn.Module, watched: list, silent: list = (), number: int = 3
+) -> dict[str, object]:
     watch = Watch(model, watched, overhead=None)
-    for step in range(3):
+    for step in range(number):
         for optimizer in (*watched, *silent):
             optimizer.zero_grad()
         F.cross_entropy(model(torch.randn(16, 4)), torch.randint(0, 2, (16,))).backward()
@@ -123,3 +125,20 @@ def test_decay_and_dropout_beyond_measure_are_told():
     through = torch.optim.Adam(model.parameters(), 0.01, weight_decay=3.0)
     assert steps(model, [through])["shrink"] == 0.0
     assert steps(model, [sgd(model)])["shrink"] == 0.0
+
+
+class Functional(nn.Module):
+    """Drops by a function in place of a module."""
+
+    def __init__(self, share):
+        super().__init__()
+        self.first, self.last, self.share = nn.Linear(4, 8), nn.Linear(8, 2), share
+
+    def forward(self, x):
+        return self.last(F.dropout(self.first(x).relu(), self.share, self.training))
+
+
+@pytest.mark.parametrize(("share", "found"), [(0.96, ["dropout"]), (0.5, [])])
+def test_dropout_by_a_function_is_told_too(share, found):
+    model = Functional(share)
+    assert steps(model, [sgd(model)], number=6)["dropping"] == found

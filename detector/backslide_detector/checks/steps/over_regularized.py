@@ -1,10 +1,12 @@
 """Weight decay, a penalty or dropout leaves the network nothing to learn with.
 
 What it looks for:
-    In a run that fails to learn or learns poorly, one of four. Weight matrices that shrank to
+    In a run that fails to learn or learns poorly, one of five. Weight matrices that shrank to
     less than a tenth of their first size. Weight decay that takes a hundredth or more of each
     weight in a step, so that what is learned is gone after some dozens of steps. Dropout that
-    drops more than eight in ten of its inputs. A penalty that makes up more than six tenths of
+    drops more than eight in ten of its inputs. In one that fails to learn: chance that, in
+    training mode alone, moves answers by more than examples differ in evaluation mode, and
+    costs more than it. A penalty that makes up more than six tenths of
     the loss (what was logged, less what the answers of the batch cost, as steady from batch to
     batch as only what depends on the weights alone can be), while the answers cost almost what
     they did at the start, or as answering their mean would, or a quarter is left to learn. Or,
@@ -37,11 +39,12 @@ References:
 
 import numpy as np
 
-from backslide_detector.checks.batches import FEW
+from backslide_detector.checks.batches import EARLIEST, FEW
 from backslide_detector.checks.layers import FEW_SNAPSHOTS, matrices
 from backslide_detector.checks.learning import Learning
 from backslide_detector.evidence import Batches, Floats, LayerHistory, RunEvidence, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
+from backslide_detector.wording import count
 
 _SHRUNK = 0.1
 _CRUSHED = 0.02
@@ -51,6 +54,8 @@ _MOST = 0.6
 _STEADY = 0.03
 _STILL = 0.7
 _ONE_CLASS = 0.95
+_TRIALS = 2
+_COSTS = 1.05
 
 
 def check(
@@ -64,7 +69,9 @@ def check(
     """Compares weights with their start, then reads the penalty, decay and dropout."""
     kept, most = (None, None) if weights is None else _kept(weights)
     penalty = None if batches is None or loss is None else _penalty(batches, loss, learning)
-    if kept is None and penalty is None and not (run.shrink or run.dropping):
+    drowned = None if batches is None or not learning.failing else _drowned(batches)
+    known = run.shrink or run.dropping or drowned
+    if kept is None and penalty is None and not known:
         return Skipped("too few snapshots of weight matrices that were finite and not zero")
     if penalty is not None:
         text = f"A penalty makes up {penalty:.0%} of the training loss"
@@ -77,9 +84,21 @@ def check(
         advice = "Divide the weight decay by ten until the loss comes down."
     elif run.dropping:
         text = (
-            f"{len(run.dropping)} dropouts drop more than 80% ({', '.join(run.dropping[:4])})"
+            f"{count(len(run.dropping), 'place')} with dropout of more than 80% "
+            f"({', '.join(run.dropping[:4])})"
         )
         advice = "Lower the share that is dropped: between 0.1 and 0.5 is usual."
+    elif drowned is not None:
+        distance, training, evaluation = drowned
+        text = (
+            f"What happens in training mode alone moves the answers by {distance:.2g} times "
+            f"the spread between examples; the same examples cost {training:.3g} in training "
+            f"mode and {evaluation:.3g} in evaluation mode"
+        )
+        advice = (
+            "Lower the dropout, or the noise that is added in training: between 0.1 and 0.5 is "
+            "a usual share to drop."
+        )
     else:
         return Clear()
     # A falling loss may be the penalty's alone, where nothing else says what was learned.
@@ -94,6 +113,24 @@ def check(
         since_step=0 if weights is None else int(weights.steps[0]),
         numbers={"shrink": run.shrink} | ({} if kept is None else {"kept": kept}),
     )
+
+
+def _drowned(batches: Batches) -> tuple[float, float, float] | None:
+    """(Distance, loss in training mode, in evaluation mode) where chance drowns the answers.
+
+    Statistics of a batch, as batch norm takes them, lag behind in evaluation mode: there it is
+    evaluation that costs more.
+    """
+    numbers = batches.numbers
+    tried = np.isfinite(numbers["trial_eval_distance"]) & np.isfinite(numbers["trial_loss"])
+    tried &= np.isfinite(numbers["trial_eval_loss"]) & (batches.steps >= EARLIEST)
+    if tried.sum() < _TRIALS:
+        return None
+    distance = float(numbers["trial_eval_distance"][tried].min())
+    training = float(numbers["trial_loss"][tried].mean())
+    evaluation = float(numbers["trial_eval_loss"][tried].mean())
+    costs = training > _COSTS * evaluation > 0.0
+    return (distance, training, evaluation) if distance > 1.0 and costs else None
 
 
 def _kept(weights: LayerHistory) -> tuple[float | None, float | None]:

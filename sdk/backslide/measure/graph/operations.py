@@ -19,6 +19,12 @@ FROM_NOTHING: Final = re.compile(r".*_like|new_.*")
 LEAVING: Final = frozenset({"numpy", "__array__", "tolist"})
 """Ways out of torch, after which numbers may come back in tensors that nobody has seen."""
 
+DROPPING: Final = re.compile(r"dropout([123]d)?|(feature_)?alpha_dropout")
+"""Functions that drop a share `p` of what they are given."""
+
+MOST: Final = 0.8
+"""Share of its inputs from which on a dropout drops nearly all of them."""
+
 _REFLECTED: Final = re.compile(
     r"__[ri]?(add|sub|mul|matmul|truediv|floordiv|pow|mod|and|or|xor)__|__(setitem|getitem)__"
 )

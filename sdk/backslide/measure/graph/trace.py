@@ -25,11 +25,13 @@ class Traced:
         nodes: in the order of calls, and those that never ran.
         edges: ids, from and to.
         calls: how often each module ran, by name.
+        dropping: places of the dropouts that drop nearly everything when training.
     """
 
     nodes: tuple[Node, ...]
     edges: tuple[tuple[str, str], ...]
     calls: Mapping[str, int]
+    dropping: tuple[str, ...]
 
 
 def trace(
@@ -60,7 +62,7 @@ def trace(
         raise ValueError("its modules take no hooks, as those of a ScriptModule")
     calls = {name: count for name, count in tracer.calls.items() if name != ROOT}
     nodes = (*tracer.nodes.values(), *ghosts(model, set(calls), tracer.used))
-    return Traced(nodes, tuple(tracer.edges), calls)
+    return Traced(nodes, tuple(tracer.edges), calls, tuple(tracer.dropping))
 
 
 def trace_on(model: nn.Module, inputs: object) -> Traced:

@@ -16,8 +16,10 @@ from torch.overrides import TorchFunctionMode
 from backslide.measure.batches.pieces import tensors
 from backslide.measure.graph.operations import (
     DEFINED,
+    DROPPING,
     FROM_NOTHING,
     LEAVING,
+    MOST,
     operation,
     writes,
 )
@@ -56,6 +58,7 @@ class Tracer:
         calls: how often each module ran, by name.
         used: identities of the parameters that any function was given.
         own: identities of the model's parameters and buffers.
+        dropping: places of the dropouts that drop nearly everything when training, each once.
     """
 
     own: frozenset[int]
@@ -63,6 +66,7 @@ class Tracer:
     edges: dict[tuple[str, str], None] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
     used: set[int] = field(default_factory=set)
+    dropping: dict[str, None] = field(default_factory=dict)
     _producers: Producers = field(default_factory=Producers)
     _around: list[str] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
@@ -116,9 +120,11 @@ class Tracer:
         """One of torch's functions ran."""
         given = list(_tensors((args, kwargs)))
         self.used.update(id(tensor) for tensor in given if isinstance(tensor, nn.Parameter))
+        name = str(getattr(function, "__name__", ""))
+        if DROPPING.fullmatch(name) and _dropped(args, kwargs) > MOST:
+            self.dropping[(self._around[-1] if self._around else ROOT) or name] = None
         if self._leaves:
             return
-        name = str(getattr(function, "__name__", ""))
         changed = writes(function)
         found = list(_tensors(args[:1] if changed and result is None else result))
         sources = self._from(given)
@@ -226,6 +232,12 @@ def _hooks(tracer: Tracer, name: str, *, leaf: bool) -> tuple[Before, After]:
         tracer.ends(module, name, output, leaf=leaf)
 
     return before, after
+
+
+def _dropped(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
+    """The share that a dropout was asked to drop."""
+    share = kwargs.get("p", args[1] if len(args) > 1 else 0.0)
+    return float(share) if isinstance(share, int | float) else 0.0
 
 
 def _tensors(value: object) -> Iterator[Tensor]:

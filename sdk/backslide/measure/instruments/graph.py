@@ -57,6 +57,11 @@ class Graph:
         except Exception as error:  # noqa: BLE001  # a model that runs only as its author calls it
             fail(f"how modules are connected is not known: {error}")
 
+    @property
+    def dropping(self) -> tuple[str, ...]:
+        """Places of the dropouts, modules and functions, that drop nearly everything."""
+        return () if self._traced is None else self._traced.dropping
+
     def to_dict(self, model: nn.Module | None) -> dict[str, object]:
         """What `backslide/graph.json` holds of the network.
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
+from backslide.measure.graph.operations import MOST
 from backslide.measure.instruments.names import plain
 from backslide.measure.instruments.parameters import units_of
 from backslide.measure.instruments.tensors import local
@@ -18,9 +19,6 @@ LARGEST: Final = 2**24
 
 FEW: Final = 200
 """Elements below which nobody can tell how they were drawn."""
-
-MOST: Final = 0.8
-"""Share of its inputs from which on a dropout drops nearly all of them."""
 
 UNIFORM: Final = 3**0.5
 """Largest over typical size of numbers drawn evenly around zero: torch's usual start."""
@@ -90,12 +88,16 @@ class Start:
             if (tensor := left.tensor()) is not None and tensor._version == left.version  # noqa: SLF001  # as above
         ]
 
-    def to_dict(self) -> dict[str, object]:
-        """What `backslide/graph.json` holds of the start."""
+    def to_dict(self, dropping: Iterable[str] = ()) -> dict[str, object]:
+        """What `backslide/graph.json` holds of the start.
+
+        Args:
+            dropping: dropouts that were met when the model ran, functions among them.
+        """
         return {
             "alike": self.alike,
             "drawn": self.drawn,
-            "dropping": self.dropping,
+            "dropping": list(dict.fromkeys([*self.dropping, *dropping])),
             "idle": self.idle(),
             "shrink": self.shrink,
         }
