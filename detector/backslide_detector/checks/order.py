@@ -67,10 +67,25 @@ EXPLAINED_BY: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
         # What held-out data say of labels, they say in evaluation mode, of inputs like those of
         # training, and of a network that learned by heart from where it should not have begun.
         "label-mismatch": ("input-scale", "train-eval-mismatch", "poor-initialization"),
-        "label-noise": ("input-scale", "train-eval-mismatch", "poor-initialization"),
-        "overfitting": ("input-scale", "train-eval-mismatch"),
+        # Where each batch has other classes than the one before, what is new is wrong at first.
+        "label-noise": (
+            "input-scale",
+            "train-eval-mismatch",
+            "poor-initialization",
+            "ordered-batches",
+        ),
+        "overfitting": ("input-scale", "train-eval-mismatch", "label-mismatch"),
         # A loss without a floor falls for ever.
         "undertrained": ("output-loss-mismatch",),
+        # Whatever ruins a network leaves it with one answer.
+        "constant-output": (
+            *CAUSAL_ORDER[: CAUSAL_ORDER.index("label-noise")],
+            "vanishing-gradient",
+            "exploding-gradient",
+            "saturated-activation",
+            "dead-units",
+            "nan-or-inf",
+        ),
     }
 )
 """Findings that are not made where one of others is: it takes their evidence away."""

@@ -12,6 +12,7 @@ from tests.detector.checks.builders import (
     WEIGHTS,
     failing,
     history,
+    labels,
     noise,
     predictions,
     run,
@@ -214,3 +215,116 @@ def test_a_rare_class_on_its_way_is_left_alone_where_held_out_data_are_as_uneven
     said = ["0"] * 940 + ["1" if i < 60 * right else "0" for i in range(60)]
     held_out = predictions(["0"] * 940 + ["1"] * 60, said)
     assert ("class-imbalance" in names(run(data=data, predictions=held_out))) is expected
+
+
+def running_down(kind="classes", **columns):
+    """Classes whose loss falls for ever; once all has run away, nothing can be read."""
+    known = batches(cross_entropy=0.0, **columns)
+    kinds = tuple(kind if i < 12 else "" for i in range(SNAPSHOTS))
+    return replace(known, answers=kinds)
+
+
+@pytest.mark.parametrize(
+    ("columns", "advice"),
+    [
+        pytest.param({"gradient_balance": 1.0, "output_low": -5.0, "output_high": 9.0},
+                     "it gets raw scores", id="scores"),
+        pytest.param({"gradient_balance": 1.0, "output_low": 0.0, "output_high": 1.0},
+                     "it gets probabilities", id="probabilities"),
+        pytest.param({"gradient_balance": 0.2, "output_low": -5.0, "output_high": 9.0},
+                     "its sign is turned", id="turned"),
+        pytest.param({"gradient_balance": np.nan, "output_low": -5.0, "output_high": 9.0},
+                     "look for a minus", id="not known"),
+    ],
+)  # fmt: skip
+def test_a_loss_below_zero_is_named_before_it_is_none(columns, advice):
+    falling = series(np.where(np.arange(STEPS) < 150, -np.exp(np.arange(STEPS) / 20), np.nan))
+    results = run_checks(failing(falling, batches=running_down(**columns)))
+    found = next(r for r in results if isinstance(r.outcome, Found))
+    assert found.check == "output-loss-mismatch"
+    assert advice in found.outcome.advice
+    others = names(failing(falling, batches=running_down(kind="values", **columns)))
+    assert "output-loss-mismatch" not in others
+
+
+def test_a_loss_without_a_floor_is_never_called_undertrained():
+    def ends(last):
+        return names(run(series(np.linspace(1.5, last, STEPS) + noise()), predictions=OTHERS))
+
+    assert "undertrained" in ends(1.2)
+    assert "undertrained" not in ends(-50.0)
+
+
+OTHERS = predictions(np.arange(300) % 10, (np.arange(300) + (np.arange(300) % 3 > 0)) % 10)
+
+
+def test_no_unit_is_dead_where_the_output_has_no_slope():
+    tensors = {f"{i}.{kind}": "Linear" for i in (0, 2, 4) for kind in ("weight", "bias")}
+    functional = history({"0": "Linear", "2": "Linear", "4": "Linear"})
+    nothing = history(tensors, zero_fraction=1.0, abs_max=0.0, rms=0.0)
+    last = np.array([name.startswith("4") for name in tensors])
+    some = replace(nothing, depth=np.array([0, 0, 1, 1, 2, 2]), abs_max=nothing.abs_max + last)
+    flat = replace(nothing, depth=some.depth)
+    assert "dead-units" in names(failing(activations=functional, gradients=some))
+    assert "dead-units" not in names(failing(activations=functional, gradients=flat))
+
+
+def test_units_are_dead_since_they_stay_so():
+    dead = np.full(SNAPSHOTS, 0.9)
+    dead[1:20] = 0.2  # the first batch alone had left most of them out
+    shares = np.where(RELU_AT, dead[:, None], np.nan)
+    results = run_checks(failing(activations=history(OUTPUTS, dead_fraction=shares)))
+    (found,) = [r.outcome for r in results if r.check == "dead-units"]
+    assert found.since_step == 20 * STEPS // SNAPSHOTS
+
+
+RELU_AT = np.array([kind == "ReLU" for kind in OUTPUTS.values()])
+
+
+def test_inputs_that_end_in_a_function_are_not_lost_in_front_of_the_next_layer():
+    lost = batches(dependence=0.0, names={"cut_layer": "4"})
+    functional = history({"0": "Linear", "2": "Linear", "4": "Linear"})
+    counts = functional.histogram.copy()
+    counts[..., 0] = 100  # all below zero
+    ended = replace(functional, histogram=counts)
+    assert "input-independent" in names(failing(batches=lost, activations=functional))
+    assert "input-independent" not in names(failing(batches=lost, activations=ended))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_one_output_that_never_changes_and_gets_no_gradient_is_named(value):
+    constant = batches(outputs=1.0, output_low=value, output_high=value)
+    still = history(WEIGHTS, rms=0.0, abs_max=0.0)
+    found = names(failing(batches=constant, gradients=still))
+    assert found[0] == "output-loss-mismatch"
+    assert "constant-output" not in found
+    moving = names(failing(batches=constant))
+    assert ("output-loss-mismatch" in moving) is (value == 1.0)
+
+
+@pytest.mark.parametrize(
+    ("distance", "training", "expected"),
+    [
+        pytest.param(1.2, 3.0, True, id="chance drowns all"),
+        pytest.param(0.4, 3.0, False, id="examples differ by more"),
+        pytest.param(1.2, 1.5, False, id="evaluation costs more"),
+    ],
+)
+def test_dropout_by_a_function_is_seen_by_what_it_does(distance, training, expected):
+    many = np.isin(np.arange(SNAPSHOTS), [2, 6, 20, 30])
+    trials = batches(
+        trial_eval_distance=np.where(many, distance, np.nan),
+        trial_loss=np.where(many, training, np.nan),
+        trial_eval_loss=np.where(many, 2.3, np.nan),
+    )
+    assert ("over-regularized" in names(failing(batches=trials))) is expected
+    assert "over-regularized" not in names(run(batches=trials))
+
+
+def test_one_answer_is_not_reported_beside_what_brought_it():
+    same = predictions(labels(), ["0"] * len(labels()))
+    dead = history(OUTPUTS, dead_fraction=np.where(RELU_AT, 1.0, np.nan))
+    assert "constant-output" in names(failing(predictions=same))
+    found = names(failing(predictions=same, activations=dead))
+    assert "dead-units" in found
+    assert "constant-output" not in found

@@ -47,6 +47,7 @@ _LATE = 0.75
 _AS_FAST = 0.75
 _QUARTERS = 4
 _WORTH = 0.1
+_BELOW = 10.0
 
 
 def check(
@@ -63,7 +64,9 @@ def check(
     much = learning.skill < most and (trained or 0.0) < most
     text = _still_falling(shape, loss, validation_loss) if much else None
     text = text or _still_worth(learning, shape, validation_loss)
-    if text is None or learning.diverged:
+    # A loss that falls for ever has no floor, and says nothing of what is left to learn.
+    endless = shape.final < -_BELOW * max(abs(shape.initial), 1.0)
+    if text is None or learning.diverged or endless:
         return Clear()
     if learning.guess_loss is None and learning.validation_skill is None:
         return Clear(f"{text}; without errors nobody can say how much is left to learn.")
@@ -90,7 +93,7 @@ def _still_falling(shape: Curve, loss: Series, validation_loss: Series | None) -
     if span > 0.0 and won >= 3.0 * noise and ahead >= _STILL * won:
         return (
             f"The training loss was still falling at the end: {shape.initial:.3g} → "
-            f"{shape.final:.3g}, and by at least {-float(fit.high_slope) * span:.2g} of it in "
+            f"{shape.final:.3g}, of which at least {-float(fit.high_slope) * span:.2g} came in "
             "the second half"
         )
     if (ends := _falling(validation_loss)) is None:

@@ -31,6 +31,7 @@ References:
 
 import numpy as np
 
+from backslide.contract import ZERO_BIN
 from backslide_detector.checks.batches import one_sided
 from backslide_detector.checks.layers import matrices
 from backslide_detector.checks.learning import Learning, State
@@ -42,6 +43,7 @@ _UNCHANGED = 1e-5
 _EARLY = 64
 _FAR = 2.0
 _TINY = 1e-3
+_HARDLY = 0.01
 
 
 def check(
@@ -96,10 +98,16 @@ def _lost(
     layer = batches.names["cut_layer"][index] or None
     if layer is None or activations is None or layer not in activations.layers[1:]:
         return layer
-    # Between two modules a function may rectify: what is always negative ends there.
-    before = activations.layers.index(layer) - 1
-    mean, std = activations.mean[0, before], activations.std[0, before]
-    return None if mean < -_FAR * std else layer
+    # Between two modules a function may rectify: what is always negative ends there, and
+    # nothing of the inputs is left for any layer behind it.
+    then = int(np.searchsorted(activations.steps, batches.steps[index]))
+    seen = [0, min(then, len(activations.steps) - 1)]
+    before = slice(0, activations.layers.index(layer))
+    mean, std = activations.mean[seen, before], activations.std[seen, before]
+    above = activations.histogram[seen, before, ZERO_BIN + 1 :].sum(axis=2)
+    whole = activations.histogram[seen, before].sum(axis=2)
+    ended = (mean < -_FAR * std) | ((whole > 0) & (above < _HARDLY * whole))
+    return None if ended.any() else layer
 
 
 def _tiny(weights: LayerHistory | None) -> bool:

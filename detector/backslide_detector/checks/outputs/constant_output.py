@@ -15,13 +15,13 @@ What usually causes it:
     Dead units, steps that are too large, or an activation at the end that has one value.
 
 What to do:
-    Look at the findings above first (dead units, learning rate, weight decay). If there are
-    none, look at the last layer: a softmax over a single unit is always one; a ReLU can be
-    stuck at zero.
+    Look at the last layer: a softmax over a single unit is always one; a ReLU can be stuck at
+    zero. Then follow two examples through the layers until they become equal.
 
 When it is wrong:
     Where one class makes up nearly all targets, answering it always is close to right; a
-    class with more than nine tenths of the targets is not counted.
+    class with more than nine tenths of the targets is not counted. Where another finding says
+    what ruined the network, this one is withheld.
 
 References:
     Cao et al. (2022), DeepFD, ICSE; Stack Overflow questions 31880720 and 33969059.
@@ -33,7 +33,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from backslide_detector.checks.answers import held_out
-from backslide_detector.checks.batches import dominated_since, spread
+from backslide_detector.checks.batches import dominated_since, newest, spread
 from backslide_detector.evidence import Batches, LayerHistory, Predictions, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
@@ -41,6 +41,7 @@ _SAME = 0.99
 _COMMON = 0.9
 _SPREAD = 1e-3
 _EXPLAINED = 0.03
+_DIFFER = 0.01
 _ONE_VALUE = {
     "Softmax": "over a single output it is always 1",
     "LogSoftmax": "over a single output it is always 0",
@@ -85,7 +86,7 @@ def check(
         )
         numbers = {"share": share, "true_share": common}
         since = dominated_since(batches, _SAME)
-    advice = _advice(activations)
+    advice = _advice(activations, batches)
     return Found(Severity.FAILING, f"{text}.", advice, since_step=since, numbers=numbers)
 
 
@@ -105,14 +106,26 @@ def _in_training(
         Severity.FAILING,
         "In training, all examples get the same answer: over examples, answers vary by "
         f"{seen.ratio:.1g} of {of_what}.",
-        _advice(activations),
+        _advice(activations, batches),
         numbers={"ratio": seen.ratio},
     )
 
 
-def _advice(activations: LayerHistory | None) -> str:
-    """What to look at; the last activation by name where it may come to one value."""
-    last = "the last activation"
+def _advice(activations: LayerHistory | None, batches: Batches | None) -> str:
+    """Where to look: at the last activation, or for where examples become equal, if they do."""
     if activations is not None and (why := _ONE_VALUE.get(activations.kinds[-1])):
-        last += f", {activations.title(-1)}: {why}"
-    return f"Mend the findings above first; without any, look at {last}."
+        return f"Look at the last activation, {activations.title(-1)}: {why}."
+    if batches is not None and len(batches):
+        apart = batches.numbers["output_spread"][newest(batches, None)]
+        span = (batches.numbers["output_high"] - batches.numbers["output_low"])[-len(apart) :]
+        told = np.isfinite(apart) & np.isfinite(span)
+        if told.any() and np.median(apart[told]) > _DIFFER * np.median(span[told]) > 0.0:
+            return (
+                "In training the outputs do differ between examples, only not enough to change "
+                "the answer: look at the bias of the last layer, the class counts and the "
+                "weights of the loss, and whether training has gone on for long enough."
+            )
+    return (
+        "Follow two examples through the layers until they become equal, and look at what "
+        "comes there: its weights, its activation, what is done to its inputs."
+    )

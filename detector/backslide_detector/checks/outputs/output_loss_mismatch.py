@@ -79,6 +79,7 @@ def check(
     learning: Learning,
     *,
     activations: LayerHistory | None = None,
+    gradients: LayerHistory | None = None,
     batches: Batches | None = None,
     loss: Series | None = None,
     validation_loss: Series | None = None,
@@ -86,13 +87,15 @@ def check(
     """Reads the gradient at the output, then the sign of the loss, then its floor."""
     found = _nothing(learning, loss)
     if batches is not None:
-        found = found or _always_one(batches, learning) or _other_targets(batches, learning)
+        found = found or _always_one(batches, learning, gradients)
+        found = found or _other_targets(batches, learning)
         found = found or _own(batches, learning, loss, validation_loss)
     if batches is not None and (labels := _of_labels(batches)).any():
         found = found or _squashed(batches, labels, learning, activations)
     if batches is not None and are_classes(batches):
         found = found or _squashed(batches, _of_classes(batches), learning, activations)
         found = found or _cut_off(batches, learning, activations)
+    if batches is not None and _were_classes(batches):
         found = found or _below_zero(batches, learning)
     if batches is None or not _free(batches):
         found = found or _floor(learning, activations)
@@ -255,6 +258,12 @@ def _free(batches: Batches) -> bool:
     return bool((low < 0.0).any() or (high > 1.0).any())
 
 
+def _were_classes(batches: Batches) -> bool:
+    """The answers were classes while they could be read: what runs away soon cannot be."""
+    read = [kind for kind in batches.answers if kind]
+    return len(read) >= _FEW_BATCHES and read.count("classes") > len(read) / 2
+
+
 def _below_zero(batches: Batches, learning: Learning) -> Found | None:
     """A loss of classes that no cross-entropy can have."""
     shape, fits = learning.curve, typical(batches, "cross_entropy")
@@ -265,11 +274,27 @@ def _below_zero(batches: Batches, learning: Learning) -> Found | None:
         f"The training loss of these {batches.numbers['outputs'][-1]:.0f} classes went from "
         f"{shape.initial:.3g} to {shape.final:.3g}; a cross-entropy is never below zero. "
         f"{learning.sentence}",
-        "NLLLoss takes the logarithms of probabilities: use CrossEntropyLoss, or end the model "
-        "in LogSoftmax. With CrossEntropyLoss, look for a minus in front of the loss.",
+        _turned_or_bare(batches),
         since_step=int(shape.steps[0]),
         numbers={"initial_loss": shape.initial, "final_loss": shape.final},
     )
+
+
+def _turned_or_bare(batches: Batches) -> str:
+    """What to mend, as the gradient tells: a likelihood pulls at the right class alone."""
+    balance = batches.numbers["gradient_balance"]
+    balance = balance[np.isfinite(balance)]
+    logarithms = (
+        "NLLLoss takes the logarithms of probabilities: use CrossEntropyLoss, or end the model "
+        "in LogSoftmax"
+    )
+    turned = "look for a minus in front of the loss: its sign is turned"
+    if not len(balance):
+        return f"{logarithms}. With CrossEntropyLoss, {turned}."
+    if balance.min() > _NEARLY_ALL:  # scores that ran away pull likewise, but only later
+        got = "raw scores" if _free(batches) else "probabilities"
+        return f"{logarithms}; it gets {got}."
+    return f"{turned[:1].upper()}{turned[1:]}."
 
 
 def _nothing(learning: Learning, loss: Series | None) -> Found | None:
@@ -289,21 +314,37 @@ def _nothing(learning: Learning, loss: Series | None) -> Found | None:
     )
 
 
-def _always_one(batches: Batches, learning: Learning) -> Found | None:
-    """A single output that is exactly 1 for every example of every batch."""
-    numbers = batches.numbers
-    ones = (numbers["output_low"] == 1.0) & (numbers["output_high"] == 1.0)
-    if len(batches) < _FEW_BATCHES or not (ones & (numbers["outputs"] == 1.0)).all():
+def _always_one(
+    batches: Batches, learning: Learning, gradients: LayerHistory | None
+) -> Found | None:
+    """A single output that is exactly 1 for every example of every batch, or 0 for good."""
+    low, high = batches.numbers["output_low"], batches.numbers["output_high"]
+    alike = (low == high) & (batches.numbers["outputs"] == 1.0)
+    if len(batches) < _FEW_BATCHES or not alike.all() or not (low == low[0]).all():
+        return None
+    if low[0] == 1.0:
+        why = "Softmax over one output is always 1: use BCEWithLogitsLoss without it."
+    elif low[0] == 0.0 and are_classes(batches) and _without_slope(gradients):
+        why = (
+            "LogSoftmax over one output is always 0, and so is a ReLU of what is negative: use "
+            "BCEWithLogitsLoss without either."
+        )
+    else:
         return None
     return Found(
         Severity.FAILING,
-        f"The output is exactly 1 for all examples of {len(batches)} batches. "
+        f"The output is exactly {low[0]:.0f} for all examples of {len(batches)} batches. "
         f"{learning.sentence}",
-        "Softmax over one output is always 1: use BCEWithLogitsLoss without it.",
+        why,
         since_step=int(batches.steps[0]),
-        numbers={"output": 1.0},
+        numbers={"output": float(low[0])},
         stop=True,
     )
+
+
+def _without_slope(gradients: LayerHistory | None) -> bool:
+    """Did no parameter ever get a gradient, though they were measured?"""
+    return gradients is not None and bool((gradients.abs_max == 0.0).all())
 
 
 def _floor(learning: Learning, activations: LayerHistory | None) -> Found | None:

@@ -21,7 +21,8 @@ When it is wrong:
     Healthy rectified layers are zero on half of their inputs, and wide or L1-penalised ones
     keep many units unused. As long as the run learns this is a note, and where enough units
     are left for the answers to depend on the examples: what is not learned for another reason
-    kills units, too. The last layer is not judged.
+    kills units, too. The last layer is not judged, nor steps in which not even that got a
+    gradient: there the output has no slope.
 
 References:
     Maas et al. (2013), Rectifier nonlinearities improve neural network acoustic models,
@@ -77,7 +78,9 @@ def check(
     if shares[worst] <= _NEARLY_ALL and _answers(batches):
         return Clear(f"{text}, but the answers depend on the examples.")
     over = np.nan_to_num(dead[:, bad]).max(axis=1) > _MOST
-    since = int(history.steps[int(over.argmax())])
+    # A first batch or two leave many units out that others will use.
+    stays = over & (np.cumsum(over[::-1])[::-1] >= _NEARLY_ALL * np.arange(len(over), 0, -1))
+    since = int(history.steps[int((stays if stays.any() else over).argmax())])
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}, since step {since}. {learning.sentence}",
@@ -117,5 +120,8 @@ def _left_out(gradients: LayerHistory) -> Floats:
         ],
         dtype=bool,
     )
+    last = gradients.depth == gradients.depth.max(initial=0)
     hidden = gradients.depth < gradients.depth[biases].max() if biases.any() else biases
-    return np.where(biases & hidden, gradients.zero_fraction, np.nan)
+    # Where not even the last layer got one, nothing came from the loss: units are not at fault.
+    stopped = (gradients.abs_max[:, last] == 0.0).all(axis=1, keepdims=True)
+    return np.where(biases & hidden & ~stopped, gradients.zero_fraction, np.nan)
