@@ -41,17 +41,32 @@ def guess_cost(run: RunEvidence) -> float | None:
     """Cross-entropy in nats of always guessing the class shares, their entropy.
 
     What was logged is taken for exact. Counts of a sample leave it in doubt: there it is what a
-    guess costs at most (three standard errors up), so that doubt finds no fault.
+    guess costs at most (three standard errors up), so that doubt finds no fault. So it is where
+    batches are surely drawn more evenly than the data set is, as by a weighted sampler.
     """
     counts, sampled = _class_counts(run)
     shares = _shares(counts)
     if shares is None:
         return None
-    cost = float(-(shares * np.log(shares)).sum())
-    if not sampled:
+    cost = _entropy(shares)
+    if sampled:
+        return cost + _CERTAIN * _doubt(shares, sum(counts.values()))
+    met = _sampled_classes(run)
+    drawn = _shares(met)
+    if drawn is None:
         return cost
-    variance = float((shares * np.square(np.log(shares))).sum()) - cost**2
-    return cost + _CERTAIN * math.sqrt(max(variance, 0.0) / sum(counts.values()))
+    doubt = _CERTAIN * _doubt(drawn, met.total())
+    return _entropy(drawn) + doubt if _entropy(drawn) - doubt > cost else cost
+
+
+def _entropy(shares: Floats) -> float:
+    return float(-(shares * np.log(shares)).sum())
+
+
+def _doubt(shares: Floats, seen: int) -> float:
+    """Standard error of the entropy of shares that so many examples told."""
+    variance = float((shares * np.square(np.log(shares))).sum()) - _entropy(shares) ** 2
+    return math.sqrt(max(variance, 0.0) / seen)
 
 
 def _shares(counts: Mapping[str, int]) -> Floats | None:

@@ -27,3 +27,16 @@ def test_a_sample_hardly_ever_makes_guessing_look_cheaper_than_it_is():
     too_cheap = np.mean(np.array(costs) < ENTROPY)
     assert too_cheap <= 0.02  # of one-sided 0.1 %; the count of a rare class is skewed
     assert np.median(costs) < 1.5 * ENTROPY
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_sampler_that_evens_classes_out_makes_guessing_dearer(seed):
+    rng = np.random.default_rng(seed)
+    data = {"train": DataSummary("train", "d", class_counts={"0": 950, "1": 50})}
+
+    def cost(share):
+        drawn = (rng.random((40, 32)) < share).astype(float)
+        return guess_cost(run(data=data, batches=batches(targets=drawn, cross_entropy=1.0)))
+
+    assert cost(0.5) >= np.log(2)
+    assert cost(SHARE) == pytest.approx(ENTROPY)
