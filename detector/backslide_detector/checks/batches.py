@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from backslide_detector.checks.curve import falls
 from backslide_detector.evidence import Batches, Floats, Ints, Series
 
 FEW: Final = 5
@@ -106,12 +107,15 @@ def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, 
 def targets_left(batches: Batches, loss: Series | None) -> float | None:
     """Spread of the newest targets over that of the first; None where few are known.
 
-    The targets of a data set stay as they are; those made of answers go with these.
+    The targets of a data set stay as they are; those made of answers go with these. Where a few
+    examples make most of the spread, batches differ by chance: 1 unless it falls steadily.
     """
     wanted = batches.numbers["target_spread"]
     sure = trusted(batches, loss) & np.isfinite(wanted) & (batches.examples > 1)
     if sure.sum() < 2 * FEW:
         return None
+    if not falls(wanted[sure]):
+        return 1.0
     first, last = np.median(wanted[sure][:FEW]), np.median(wanted[sure][-FEW:])
     return float(last / first) if first > 0.0 else None
 

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
-from tests.detector.checks.batch_cases import SQUARED, batches
-from tests.detector.checks.builders import STEPS, noise, predictions, run, series
+from tests.detector.checks.batch_cases import EXAMPLES, SQUARED, batches
+from tests.detector.checks.builders import SNAPSHOTS, STEPS, noise, predictions, run, series
 from tests.detector.checks.test_plain_facts import names
+
+from backslide_detector.checks.batches import targets_left
 
 RNG = np.random.default_rng(7)
 HELD = RNG.normal(size=200)
@@ -78,3 +80,13 @@ def test_targets_far_beyond_all_others_are_mistyped_where_others_are_answered_ba
     seen = batches(kind="values", targets=lambda examples: training[examples])
     evidence = run(SQUARED, data={}, predictions=table(held, explained), batches=seen)
     assert ("label-noise" in names(evidence)) == flagged
+
+
+def test_where_few_examples_make_the_spread_batches_differ_by_chance():
+    spreads = np.r_[[2.0] * 3, [0.05, 2.0] * (SNAPSHOTS // 2 - 3), [0.05] * 3]
+    honest = batches(kind="values", targets=BULK[EXAMPLES], target_spread=spreads)
+    follows = batches(
+        kind="values", targets=BULK[EXAMPLES], target_spread=np.sort(spreads)[::-1]
+    )
+    assert targets_left(honest, SQUARED) == 1.0
+    assert targets_left(follows, SQUARED) < 0.2

@@ -112,8 +112,9 @@ def _still_worth(learning: Learning, shape: Curve, held: Series | None) -> str |
     values = held.values[is_finite(held.values)]
     if len(values) < 2 * _QUARTERS or not falls(values) or values.argmin() < len(values) - 1:
         return None
-    both = _ahead(values), _ahead(shape.levels)
-    gain = min(both) * (1.0 - explained)
+    # The first validation costs about the variance; what is left there may be less.
+    left = min(1.0 - explained, float(values[-1] / values[0]))
+    gain = left * min(_ahead(values), _ahead(shape.levels))
     if gain < _WORTH:
         return None
     return (
