@@ -7,6 +7,8 @@ from tests.detector.checks.builders import SNAPSHOTS, STEPS, noise, predictions,
 from tests.detector.checks.test_plain_facts import names
 
 from backslide_detector.checks.batches import targets_left
+from backslide_detector.checks.registry import run_checks
+from backslide_detector.finding import Crashed
 
 RNG = np.random.default_rng(7)
 HELD = RNG.normal(size=200)
@@ -90,3 +92,23 @@ def test_where_few_examples_make_the_spread_batches_differ_by_chance():
     )
     assert targets_left(honest, SQUARED) == 1.0
     assert targets_left(follows, SQUARED) < 0.2
+
+
+@pytest.mark.parametrize(("cost", "flagged"), [(2.0, False), (1e-3, True)])
+def test_losses_that_any_constant_answer_would_cost_are_not_the_rates(cost, flagged):
+    """Whether outputs are thrown out, or targets lie far out."""
+    losses = np.where(TIME < 3, 1.0, 400.0) + noise()
+    seen = batches(
+        kind="values",
+        targets=BULK[EXAMPLES],
+        loss=losses[:: STEPS // SNAPSHOTS],
+        target_spread=np.sqrt(cost * losses[:: STEPS // SNAPSHOTS]),
+    )
+    evidence = run(series(losses), data={}, predictions=table(HELD, -1.5), batches=seen)
+    assert ("learning-rate-too-high" in names(evidence)) == flagged
+
+
+def test_a_loss_that_never_was_a_number_crashes_no_check():
+    seen = batches(kind="values", targets=BULK[EXAMPLES], loss=np.nan, target_spread=1.0)
+    results = run_checks(run(series(np.full(STEPS, np.nan)), data={}, batches=seen))
+    assert not [r for r in results if isinstance(r.outcome, Crashed)]

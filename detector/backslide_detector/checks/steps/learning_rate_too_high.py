@@ -26,7 +26,8 @@ When it is wrong:
     Layers that start at zero are moved by many times their size at first, so all matrices
     are taken together. Large rates with one-cycle schedules, clipping or batch norm learn
     well, and what learns is not reported. A start that is already far above a constant
-    guess is the initialisation's fault.
+    guess is the initialisation's fault, and losses that any constant answer would cost are
+    those of the targets.
 
 References:
     Smith & Topin (2018), Super-Convergence. Bottou (2012), Stochastic Gradient Descent
@@ -35,7 +36,7 @@ References:
 
 import numpy as np
 
-from backslide_detector.checks.batches import never_cleared
+from backslide_detector.checks.batches import FEW, never_cleared, trusted
 from backslide_detector.checks.curve import is_finite
 from backslide_detector.checks.layers import typical, update_ratio
 from backslide_detector.checks.learning import Learning, State
@@ -53,6 +54,8 @@ _ABOVE = 1.1
 _LEFT = 0.05
 _WINDOW = 5
 _BRIEFLY = 3
+_NO_ANSWER = 2.0
+_NEARLY_ALL = 0.9
 
 
 def check(
@@ -85,6 +88,8 @@ def check(
         return Clear("What dropout leaves is scaled up, and with it the loss and the steps.")
     jumped = thrown or bool((ratios > _JUMP).any() and learning.state is not State.LEARNING)
     rose = _rose(values) if learning.failing or jumped or blown else None
+    if rose is not None and batches is not None and _wanted(batches, loss, _RISE * values[0]):
+        rose = None
     often = len(ratios) >= 5 and float(typical(ratios)) > _OFTEN
     relapsed = rose is None and learning.failing and learning.relapsed
     if rose is None and not jumped and not often and not relapsed:
@@ -118,6 +123,20 @@ def check(
         | ({"update_ratio": float(np.nanmax(ratios))} if jumped or often else {}),
         stop=learning.diverged,
     )
+
+
+def _wanted(batches: Batches, loss: Series, high: float) -> bool:
+    """Are losses above that level owed to the targets, as any constant answer costs as much?
+
+    What a rate throws out answers far from all targets.
+    """
+    costs, losses = np.square(batches.numbers["target_spread"]), batches.numbers["loss"]
+    known = trusted(batches, loss) & (costs > 0.0)
+    if (known & (losses > high)).sum() < FEW:
+        return False
+    cost = np.fmax(costs, costs[known].mean())
+    owed = (losses <= _NO_ANSWER * cost)[known & (losses > high)]
+    return float(owed.mean()) >= _NEARLY_ALL
 
 
 def _thrown(ratios: Floats, values: Floats, learning: Learning) -> bool:
