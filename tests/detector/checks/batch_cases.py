@@ -141,6 +141,7 @@ def described(mean=0.0, spread=1.0):
     return {"train": train, "test": replace(test, name="test")}
 
 
+HALVED = np.linspace(1.0, 0.5, STEPS)
 FIVE = {"output_low": -5.0, "output_high": 5.0}
 WITHIN_FIVE = batches(cross_entropy=1.0, **FIVE)
 
@@ -154,7 +155,8 @@ FOUND = {
         # Held-out answers that are no answers of training: no label could cost as much.
         run(batches=WITHIN_FIVE, series={"val_loss": series([20.0] * 9)}, **BAD_VALIDATION),
         numbers(NUMBERS[0], 50.0 * NUMBERS[1], series={"val_loss": series([2e3] * 9)},
-                batches=batches(kind="values", targets=NUMBERS, **FIVE)),
+                loss=series(HALVED), batches=batches(
+                    kind="values", targets=NUMBERS, loss=HALVED[::STEPS // SNAPSHOTS], **FIVE)),
     ],
     "input-independent": [
         failing(batches=batches(np.tile(EXAMPLES[:, :1], ROWS))),
@@ -216,6 +218,8 @@ CLEAR = {
         run(batches=SOUND, data=described(mean=2.0, spread=3.0), **BAD_VALIDATION),
         run(batches=WITHIN_FIVE, series={"val_loss": series([9.0] * 9)}, **BAD_VALIDATION),
         run(batches=WITHIN_FIVE, series={"val_loss": series([20.0] * 9)}),  # a sum, perhaps
+        run(series(np.geomspace(2.3, 1e18, STEPS)), batches=WITHIN_FIVE,
+            series={"val_loss": series([1e18] * 9)}, **BAD_VALIDATION),  # and so is training
         numbers(NUMBERS[0], NUMBERS[1], series={"val_loss": series([20.0] * 9)},
                 batches=batches(kind="values", targets=NUMBERS, **FIVE)),
         run(batches=SOUND),

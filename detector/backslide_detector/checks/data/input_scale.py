@@ -58,6 +58,7 @@ _LARGE = 30.0
 _SMALL = 0.01
 _UNEVEN = 1e3
 _CHANCE = 0.1
+_LEARNED = 0.3
 _NEARLY_ALL = 0.95
 _APART = 10.0
 _ALIKE = (
@@ -161,16 +162,16 @@ def _of_others(
     predictions: Mapping[str, Predictions] | None,
 ) -> Found | None:
     """Held-out answers that lie where no answer of training ever lay."""
-    held = latest(validation_loss)
-    if held is None or learning.diverged:
-        return None
+    held, learned = latest(validation_loss), learning.training_skill
+    if held is None or learned is None or learned < _LEARNED:
+        return None  # where training goes wrong too, inputs are not to blame
     ends = np.array([batches.numbers["output_low"], batches.numbers["output_high"]])
     ends = ends[:, np.isfinite(ends).all(axis=0)]
     if ends.shape[1] < FEW:
         return None
     low, high = float(ends[0].min()), float(ends[1].max())
     most = _highest_loss(batches, loss, low, high, held_out(predictions or {}))
-    if most is None or held <= most:
+    if most is None or not (learning.final_loss or 0.0) <= most < held:
         return None
     return Found(
         Severity.FAILING,
