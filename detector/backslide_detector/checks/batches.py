@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import chi2_contingency
 
 from backslide_detector.checks.curve import falls
 from backslide_detector.evidence import Batches, Floats, Ints, Series
@@ -27,6 +28,8 @@ _AWAY: Final = 10.0
 _ONE_HALF: Final = 0.5
 _NO_RANGE: Final = 1e-30
 _FAR: Final = 300.0  # spreads of the targets that an output may be away
+_QUARTERS: Final = 4
+_BY_CHANCE: Final = 1e-3
 
 
 def typical(batches: Batches, name: str) -> float | None:
@@ -102,6 +105,25 @@ def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, 
         targets = targets[np.isfinite(targets)]
         if len(targets):
             yield index, targets
+
+
+def classes_change(batches: Batches) -> bool:
+    """Do the quarters of the run hold other shares of the classes, beyond chance (χ², 0.1 %)?
+
+    Only batches whose targets are all known count: of those of a sure network, the wrong ones
+    are known.
+    """
+    if not are_classes(batches):
+        return False
+    known = [i for i, t in enumerate(batches.targets) if len(t) and np.isfinite(t).all()]
+    if len(known) < FEW * _QUARTERS:
+        return False
+    parts = [[batches.targets[i] for i in part] for part in np.array_split(known, _QUARTERS)]
+    labels = np.unique(np.concatenate([t for part in parts for t in part]))
+    counts = [
+        [int((np.concatenate(part) == label).sum()) for label in labels] for part in parts
+    ]
+    return len(labels) > 1 and bool(chi2_contingency(counts).pvalue < _BY_CHANCE)
 
 
 def targets_left(batches: Batches, loss: Series | None) -> float | None:

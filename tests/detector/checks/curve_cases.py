@@ -118,6 +118,11 @@ SWINGING = series(1.2 + 0.4 * np.sign(np.sin(TIME / 17)) * (1 + TIME % 3 / 9) + 
 LOST_AGAIN = series(np.where(TIME < 200, 2.3 * np.exp(-TIME / 40), 1.6) + abs(noise()))
 RATE = series(0.1 * (1.1 + np.sin(TIME / 17)))
 POOR = {"predictions": HALF}
+MORE_AND_MORE = batches(
+    targets=lambda examples: (
+        examples % np.linspace(2, 10, len(examples)).astype(int)[:, None]
+    ).astype(float)
+)
 ONE_LAYER = replace(SMALL, depth=np.array([0, 0]))
 
 FOUND = {
@@ -196,7 +201,11 @@ FOUND = {
             series=AT_DONE,
         ),
     ],
-    "oscillating-loss": [run(SWINGING, **POOR), run(LOST_AGAIN, **POOR)],
+    "oscillating-loss": [
+        run(SWINGING, **POOR),
+        run(SWINGING, batches=batches(), **POOR),
+        run(LOST_AGAIN, **POOR),
+    ],
 }
 CLEAR = {
     "label-mismatch": [
@@ -279,6 +288,7 @@ CLEAR = {
         run(),
         run(SWINGING),
         run(SWINGING, series={"lr": RATE}, **POOR),
+        run(SWINGING, batches=MORE_AND_MORE, **POOR),
         run(SWINGING, predictions={}, data={}),
         failing(STUCK),
     ],

@@ -22,9 +22,10 @@ What to do:
 When it is wrong:
     Small batches make single losses noisy: windows are compared, not steps. A cyclic learning
     rate swings the loss on purpose: where a logged rate rises again after a fall this is a
-    note. Adversarial and reinforcement losses have no level to settle at: without an error,
-    class counts or predictions it is a note, too. A loss that only rises is another matter
-    (learning-rate-too-high).
+    note. So is a curriculum: where the batches' classes change over the run beyond chance, so
+    does what they cost. Adversarial and reinforcement losses have no level to settle at:
+    without an error, class counts or predictions it is a note, too. A loss that only rises is
+    another matter (learning-rate-too-high).
 
 References:
     Smith (2017), Cyclical Learning Rates for Training Neural Networks. Zhang et al. (2021),
@@ -35,9 +36,10 @@ import math
 
 import numpy as np
 
+from backslide_detector.checks.batches import classes_change
 from backslide_detector.checks.curve import Curve, is_finite
 from backslide_detector.checks.learning import FEW_STEPS, Learning
-from backslide_detector.evidence import Series
+from backslide_detector.evidence import Batches, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 
 _SWING = 0.05
@@ -48,7 +50,11 @@ _FEW_WINDOWS = 12
 
 
 def check(
-    loss: Series, learning: Learning, learning_rate: Series | None = None
+    loss: Series,
+    learning: Learning,
+    *,
+    learning_rate: Series | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Compares windows of the training loss with each other and with their noise."""
     shape = learning.curve
@@ -71,10 +77,8 @@ def check(
         f"between {shape.levels[first:].min():.3g} and {shape.levels[first:].max():.3g}"
     )
     text += f"; the noise of the batches explains {noise:.1g}"
-    if _cyclic(learning_rate):
-        return Clear(f"{text}. The learning rate rises and falls as well.")
-    if learning.guess_loss is None and learning.validation_skill is None:
-        return Clear(f"{text}. Without errors nobody can say whether that matters.")
+    if (harmless := _harmless(learning, learning_rate, batches)) is not None:
+        return Clear(f"{text}. {harmless}")
     return Found(
         Severity.FAILING if learning.failing else Severity.WARNING,
         f"{text}. {learning.sentence}",
@@ -88,6 +92,19 @@ def check(
             "noise": noise,
         },
     )
+
+
+def _harmless(
+    learning: Learning, learning_rate: Series | None, batches: Batches | None
+) -> str | None:
+    """What else may swing a loss, in a sentence; None where nothing is known to."""
+    if _cyclic(learning_rate):
+        return "The learning rate rises and falls as well."
+    if batches is not None and classes_change(batches):
+        return "The classes in the batches change as well."
+    if learning.guess_loss is None and learning.validation_skill is None:
+        return "Without errors nobody can say whether that matters."
+    return None
 
 
 def _swing(levels: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
