@@ -90,6 +90,8 @@ FIRST = np.tile(np.arange(ROWS), (SNAPSHOTS, 1))
 SORTED = np.sort(np.arange(SNAPSHOTS * ROWS) // 128).reshape(SNAPSHOTS, ROWS).astype(float)
 NUMBERS = np.random.default_rng(3).normal(size=(SNAPSHOTS, ROWS))
 SORTED_NUMBERS = np.sort(NUMBERS.ravel()).reshape(SNAPSHOTS, ROWS)
+ONE_EACH = np.repeat(np.arange(SNAPSHOTS) % 10, ROWS).reshape(SNAPSHOTS, ROWS).astype(float)
+DONE = series(2.3 * np.exp(-np.arange(STEPS) / 40) + 0.01)
 SQUARED = series(np.ones(STEPS))  # what the inferred losses of numbers agree with
 ABSENT = run(batches=None)
 
@@ -176,6 +178,7 @@ FOUND = {
     "repeated-batch": [
         run(batches=batches(FIRST), data=KNOWN),
         run(batches=batches(FIRST), **(BAD_VALIDATION | {"data": {}})),
+        run(DONE, batches=batches(FIRST, cross_entropy=1.0), **AT_PLACES),
     ],
     "ordered-batches": [
         failing(batches=batches(targets=SORTED)),
@@ -184,6 +187,7 @@ FOUND = {
                 batches=batches(targets=SORTED_NUMBERS, kind="values")),
         numbers(NUMBERS[0], 0.5 * NUMBERS[0],
                 batches=batches(targets=SORTED_NUMBERS, kind="values")),
+        run(DONE, batches=batches(targets=ONE_EACH, cross_entropy=1.0), **AT_PLACES),
     ],
     "train-eval-mismatch": [
         run(batches=WORSE, **BAD_VALIDATION),
@@ -251,6 +255,9 @@ CLEAR = {
         run(batches=batches(FIRST), data=FULL_BATCH),
         run(batches=batches(EXAMPLES % 300), **(BAD_VALIDATION | {"data": {}})),
         run(batches=batches(FIRST), data={}),  # perhaps that is all there is
+        run(DONE, batches=batches(FIRST[:, :16], cross_entropy=1.0), **AT_PLACES),  # a table
+        run(DONE, batches=batches(EXAMPLES % 100, cross_entropy=1.0), **AT_PLACES),
+        run(POOR, batches=batches(FIRST, answered=OTHERS, cross_entropy=1.0), **AT_PLACES),
         failing(batches=batches(EXAMPLES % 4), data=KNOWN),  # four kinds of examples
     ],
     "ordered-batches": [

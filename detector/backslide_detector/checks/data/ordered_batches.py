@@ -4,7 +4,8 @@ What it looks for:
     Targets that are much more alike within a batch than over the run: of classes, the chance
     that two examples of a batch share theirs, and of numbers, the variance within batches, on
     a scale from 0 (shuffled) to 1 (one target a batch). Above 0.5, in a run that learns poorly;
-    above 0.8, where hardly a batch holds two classes, in one that leaves a twentieth to learn;
+    above 0.8, where hardly a batch holds two classes, in one that leaves a twentieth to learn,
+    or throughout a run of which only the training loss is known;
     above 0.95, where numbers also rise (or fall) from each batch to the next, in one that
     leaves more than a seventh.
 
@@ -67,6 +68,8 @@ def check(
     skill = learning.skill if learning.validation_skill is None else learning.validation_skill
     if classes:
         pure = alike >= _PURE and skill is not None and skill < _ALMOST_ALL
+        # Of one class at a time, each is learned while it lasts: no loss tells what is kept.
+        pure |= learning.validation_skill is None and _pure_throughout(groups)
         bad = learning.poor or pure
     else:
         # Numbers in the order of time are alike too, but hardly ever as much as sorted ones.
@@ -103,6 +106,13 @@ def _alike_classes(groups: list[Floats]) -> float | None:
     shares = np.unique(every, return_counts=True)[1] / len(every)
     overall = float(np.square(shares).sum())
     return None if overall >= 1.0 else (float(np.mean(within)) - overall) / (1.0 - overall)
+
+
+def _pure_throughout(groups: list[Floats]) -> bool:
+    """Does hardly a batch hold two classes, in both halves of the run?"""
+    middle = len(groups) // 2
+    halves = groups[:middle], groups[middle:]
+    return middle >= FEW and all((_alike_classes(half) or 0.0) >= _PURE for half in halves)
 
 
 def _alike_numbers(groups: list[Floats]) -> float | None:
