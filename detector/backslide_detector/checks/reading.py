@@ -89,8 +89,15 @@ class Reading:
     meaning: str = ""
 
 
+_UNSEEN: Final = Reading(
+    seen="Only training data were looked at, and they are learned.",
+    meaning="Log a validation loss (`run.log(val_loss=...)`) or `run.evaluate` held-out data: "
+    "without either, nobody can see overfitting.",
+)
+
+
 def read_errors(run: RunEvidence, mapping: Mapping[str, str] = NO_MAPPING) -> Reading:
-    """What holds a run back, with the numbers; nothing where a side is missing.
+    """What holds a run back, with the numbers; where a side is missing, at most what to log.
 
     Args:
         run: a finished run.
@@ -100,7 +107,7 @@ def read_errors(run: RunEvidence, mapping: Mapping[str, str] = NO_MAPPING) -> Re
     with np.errstate(all="ignore"):  # as for the checks: broken runs are read too
         found = _limit(subject)
     if found is None:
-        return Reading()
+        return _UNSEEN if _on_training_alone(subject) else Reading()
     text, meaning = _WORDS[found]
     return Reading(found, f"{text} ({_numbers(subject)}).", meaning)
 
@@ -121,6 +128,15 @@ def _limit(subject: Subject) -> Limit | None:
     if gap > _GAP:
         return Limit.DATA if left <= _MUCH else Limit.BOTH
     return Limit.FIT if left > _MUCH else Limit.CLOSE
+
+
+def _on_training_alone(subject: Subject) -> bool:
+    """Is much learned, as far as the training loss tells, and nothing known of other data?"""
+    learning = subject.learning
+    held = (subject.validation_loss, subject.validation_error, learning.validation_skill)
+    unseen = all(each is None for each in held) and not subject.run.predictions
+    learned = (learning.training_skill or 0.0) >= 1.0 - _MUCH
+    return unseen and learned and not learning.failing and subject.run.error is None
 
 
 def _gap(subject: Subject) -> float | None:

@@ -73,9 +73,8 @@ def test_smoothed_labels_are_no_lack_of_capacity():
     assert read_errors(smooth).limit is Limit.CLOSE
 
 
-def test_one_side_alone_says_nothing():
+def test_one_side_alone_limits_nothing():
     assert read_errors(run(predictions={})).limit is None
-    assert read_errors(run(predictions={})).seen == ""
     assert read_errors(failing(STUCK, series={"val/error": series([0.9] * 9)})).limit is None
 
 
@@ -106,3 +105,18 @@ def test_a_failing_or_running_run_gets_no_outlook():
         judge(Case(replace(errors(0.01, 0.15), status="RUNNING"), live=True)).judgement.outlook
         == ()
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loss": FALLING}, True),
+        ({"loss": STUCK}, False),
+        ({"loss": FALLING, "series": {"val_loss": series([0.5] * 20)}}, False),
+    ],
+    ids=["learned", "stuck", "with a validation loss"],
+)
+def test_where_only_training_was_seen_the_outlook_says_what_to_log(changes, told):
+    found = read_errors(run(predictions={}, **changes))
+    assert found.limit is None
+    assert ("run.evaluate" in found.meaning) is told
