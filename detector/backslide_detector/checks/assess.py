@@ -42,6 +42,7 @@ def assess(
     """Weighs the loss against a constant guess and its start, and the error against chance."""
     shares = class_shares(run)
     shape = curve(loss) if loss is not None else None
+    fit = regression_fit(run)
     facts = Facts(
         shape,
         guess=guess_cost(run),
@@ -54,11 +55,11 @@ def assess(
         first_loss=first_loss(loss),
         summed=is_summed(loss, run),
         averaged=is_averaged(loss, run),
-        regression=regression_fit(run),
+        regression=fit,
         gaining=_gaining(validation_loss),
         squares=are_squares(run.batches, loss),
         places=places_skill(run, loss),
-        spread=None if run.batches is None else spread(run.batches, loss),
+        spread=None if run.batches is None else spread(run.batches, loss, single=fit is None),
     )
     if loss is not None and is_lost(loss, finished=run.finished):
         since = int(loss.steps[-trailing_nonfinite(loss)])

@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2_contingency
+from scipy.stats import pearsonr
 
 from backslide_detector.checks.curve import falls
 from backslide_detector.evidence import Batches, Floats, Ints, Series
@@ -30,6 +30,7 @@ _NO_RANGE: Final = 1e-30
 _FAR: Final = 300.0  # spreads of the targets that an output may be away
 _QUARTERS: Final = 4
 _BY_CHANCE: Final = 1e-3
+_LIKELY_CHANCE: Final = 0.05
 
 
 def typical(batches: Batches, name: str) -> float | None:
@@ -89,13 +90,22 @@ def trusted(batches: Batches, loss: Series | None) -> NDArray[np.bool_]:
     inferred, logged = batches.numbers["loss"], loss.values[at]
     away = same & (logged > _AWAY * max(abs(float(loss.values[0])), 1.0))
     classes &= ~away | (batches.numbers["cross_entropy"] >= _ONE_HALF)
-    agrees = np.abs(inferred - logged) <= _AGREES * np.abs(logged)
+    agrees = _agree(batches, loss)
     # Outputs that have run away leave nothing of the targets but rounding.
     spread = batches.numbers["target_high"] - batches.numbers["target_low"]
     agrees &= inferred <= np.square(_FAR * spread)
     # A sum over the batch, or over an example's numbers, leaves the targets wrong as well.
     numbers = np.array([kind in ("values", "vectors") for kind in batches.answers], dtype=bool)
-    return np.asarray(classes | (numbers & same & agrees), dtype=np.bool_)
+    return np.asarray(classes | (numbers & agrees), dtype=np.bool_)
+
+
+def _agree(batches: Batches, loss: Series) -> NDArray[np.bool_]:
+    """Of which batches the loss that was logged is the mean of squares, shape (s,)."""
+    at = np.searchsorted(loss.steps, batches.steps).clip(max=len(loss) - 1)
+    same = loss.steps[at] == batches.steps
+    logged = loss.values[at]
+    apart = np.abs(batches.numbers["loss"] - logged)
+    return np.asarray(same & (apart <= _AGREES * np.abs(logged)), dtype=np.bool_)
 
 
 def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, Floats]]:
@@ -107,23 +117,19 @@ def known_targets(batches: Batches, loss: Series | None) -> Iterator[tuple[int, 
             yield index, targets
 
 
-def classes_change(batches: Batches) -> bool:
-    """Do the quarters of the run hold other shares of the classes, beyond chance (χ², 0.1 %)?
-
-    Only batches whose targets are all known count: of those of a sure network, the wrong ones
-    are known.
-    """
+def classes_join(batches: Batches) -> bool:
+    """Do classes come in that the first quarter did not hold, beyond chance (0.1 %)?"""
     if not are_classes(batches):
         return False
-    known = [i for i, t in enumerate(batches.targets) if len(t) and np.isfinite(t).all()]
-    if len(known) < FEW * _QUARTERS:
-        return False
-    parts = [[batches.targets[i] for i in part] for part in np.array_split(known, _QUARTERS)]
-    labels = np.unique(np.concatenate([t for part in parts for t in part]))
-    counts = [
-        [int((np.concatenate(part) == label).sum()) for label in labels] for part in parts
-    ]
-    return len(labels) > 1 and bool(chi2_contingency(counts).pvalue < _BY_CHANCE)
+    pairs = zip(batches.targets, batches.answers, strict=True)
+    known = [t[np.isfinite(t)] for t, kind in pairs if kind == "classes"]
+    begun = len(known) // _QUARTERS
+    first, later = (
+        np.concatenate([*part, np.empty(0)]) for part in (known[:begun], known[begun:])
+    )
+    classes, counts = np.unique(later, return_counts=True)
+    new = counts[~np.isin(classes, first)].sum()
+    return bool(new) and bool((1.0 - new / len(later)) ** len(first) < _BY_CHANCE)
 
 
 def targets_left(batches: Batches, loss: Series | None) -> float | None:
@@ -164,18 +170,21 @@ def after_a_quarter(steps: Ints) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How far apart answers and targets of several numbers were in the newest batches.
+    """How far apart answers and targets that are numbers were in the newest batches.
 
     Attributes:
         explained: share of the targets' variance (R²); None where the loss is no mean of
             squares, so that nothing is known of the targets but that they differ.
         ratio: spread of the answers over that of the targets, over their own range without it.
         variance: of the targets, what the best constant answer costs; None as above.
+        follows: of one number an example, whether answers go with the targets beyond chance
+            (correlation above zero, one-sided 5 %); None of several.
     """
 
     explained: float | None
     ratio: float
     variance: float | None
+    follows: bool | None = None
 
     @property
     def constant(self) -> bool:
@@ -183,24 +192,70 @@ class Spread:
         return self.ratio < (_ONE_ANSWER if self.explained is not None else _ONE_ANSWER_AT_ALL)
 
 
-def spread(batches: Batches, loss: Series | None) -> Spread | None:
-    """Of several numbers an example, where inputs differ; None where too little is known."""
+def spread(batches: Batches, loss: Series | None, *, single: bool = False) -> Spread | None:
+    """Of several numbers an example, where inputs differ; None where too little is known.
+
+    Args:
+        batches: what was sampled.
+        loss: training loss.
+        single: one number an example counts as well, and inputs may be alike.
+    """
     newer = newest(batches, loss)
     numbers = batches.numbers
     apart, wanted = numbers["output_spread"][newer], numbers["target_spread"][newer]
-    vectors = np.array([kind == "vectors" for kind in batches.answers[newer]], dtype=bool)
+    kinds = ("vectors", "values") if single else ("vectors",)
+    vectors = np.array([kind in kinds for kind in batches.answers[newer]], dtype=bool)
     distinct = np.array([len(np.unique(d)) > 1 for d in batches.digests[newer]], dtype=bool)
-    known = vectors & distinct & np.isfinite(apart) & (wanted > 0.0) & np.isfinite(wanted)
+    known = vectors & np.isfinite(apart) & (wanted > 0.0) & np.isfinite(wanted)
+    if not single:
+        known &= distinct
     if known.sum() < FEW:
         return None
     sure = known & trusted(batches, loss)[newer]
+    if loss is not None and 2 * sure.sum() < known.sum():
+        # What rounding adds to targets makes answers that ran away look better than they are.
+        sure = known & _agree(batches, loss)[newer]
     if 2 * sure.sum() < known.sum():
+        known &= distinct
+        if known.sum() < FEW:
+            return None
         ends = (numbers["output_high"] - numbers["output_low"])[newer][known]
         return Spread(None, float(np.median(apart[known] / np.fmax(ends, _NO_RANGE))), None)
     costs = np.square(wanted[sure])
     left = float(np.median(numbers["loss"][newer][sure] / costs))
+    apart = np.where(distinct, apart, np.nan)  # equal inputs get equal answers
     ratio = float(np.median(apart[sure] / wanted[sure]))
-    return Spread(1.0 - left, ratio, float(np.median(costs)))
+    rows = np.arange(len(batches))[newer][sure].tolist()
+    follows = _follow(batches, [i for i in rows if batches.answers[i] == "values"])
+    variance = float(np.median(costs))
+    if follows is not None:
+        # In the order of time, numbers vary less within a batch than over the run.
+        variance = max(variance, _variance(batches, trusted(batches, loss)))
+        left = float(np.median(numbers["loss"][newer][sure])) / variance
+    return Spread(1.0 - left, ratio, variance, follows)
+
+
+def _variance(batches: Batches, which: NDArray[np.bool_]) -> float:
+    """Of the targets of these batches together; 0 without any."""
+    targets = np.concatenate(
+        [batches.targets[i] for i in np.flatnonzero(which)] or [np.empty(0)]
+    )
+    return float(np.nanvar(targets)) if np.isfinite(targets).any() else 0.0
+
+
+def _follow(batches: Batches, rows: list[int]) -> bool | None:
+    """Do answers of these batches go with their targets? None without any batch."""
+    if not rows:
+        return None
+    answers, targets = (
+        np.concatenate([column[i] for i in rows])
+        for column in (batches.predictions, batches.targets)
+    )
+    known = np.isfinite(answers) & np.isfinite(targets)
+    answers, targets = answers[known], targets[known]
+    if len(answers) < FEW or np.ptp(answers) == 0.0 or np.ptp(targets) == 0.0:
+        return False
+    return bool(pearsonr(answers, targets, alternative="greater").pvalue < _LIKELY_CHANCE)
 
 
 def are_squares(batches: Batches | None, loss: Series | None) -> bool | None:

@@ -15,10 +15,11 @@ from backslide_detector.checks.curve import Curve, running_median
 
 FEW_STEPS: Final = 100
 """Losses of fewer steps cannot show that nothing is learned: warm-up may not be over."""
+BAD_START: Final = 3.0
+"""A first loss is far above a constant guess at so many times its cost."""
 LOW: Final = 0.6
 """A loss below any of guessing classes: between two of them it costs ln 2."""
 _POOR: Final = 0.75
-_BAD_START: Final = 3.0
 _RELAPSED: Final = 0.7
 _STUCK_HIGH: Final = _RELAPSED / 0.95
 
@@ -55,6 +56,8 @@ class Learning:
         validation_error: its newest value, else the error of the held-out predictions.
         follows: of numbers, whether held-out predictions go with their targets at all, beyond
             chance.
+        explained: of numbers in the newest batches, share of the variance; None where numbers
+            are predicted on held-out data.
         curve: the training loss summed up.
     """
 
@@ -76,6 +79,7 @@ class Learning:
     validation_skill: float | None = None
     validation_error: float | None = None
     follows: bool | None = None
+    explained: float | None = None
     curve: Curve | None = field(default=None, repr=False)
 
     @property
@@ -89,7 +93,7 @@ class Learning:
         if self.first_loss is None or not self.guess_loss or self.summed:
             return False
         # A class-weighted or untrained guess costs ln(classes), also where counts are uneven.
-        return self.first_loss > _BAD_START * max(self.guess_loss, math.log(self.classes or 2))
+        return self.first_loss > BAD_START * max(self.guess_loss, math.log(self.classes or 2))
 
     @property
     def started_well(self) -> bool:
@@ -99,6 +103,12 @@ class Learning:
         """
         low = self.initial_loss is not None and self.initial_loss < LOW
         return low and self.guess_loss is None and self.validation_skill is None
+
+    @property
+    def measured(self) -> bool:
+        """Is there anything but the loss's own course to say how much there is to learn?"""
+        known = (self.guess_loss, self.validation_skill, self.explained)
+        return any(each is not None for each in known)
 
     @property
     def relapsed(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from scipy.stats import pearsonr
 
+from backslide.contract import Metric
 from backslide_detector.checks.batches import are_classes, newest
 from backslide_detector.checks.curve import Curve, is_finite, trailing_nonfinite
 from backslide_detector.evidence import Batches, Floats, RunEvidence, Series
@@ -17,6 +18,7 @@ from backslide_detector.evidence import Batches, Floats, RunEvidence, Series
 _CRITIC: Final = re.compile(
     r"critic|discriminator|(^|[^a-z])(d|disc|adv)[_/ ]?loss|loss[_/ ](d|disc)($|[^a-z])"
 )
+_RATES: Final = re.compile(rf"^{Metric.LEARNING_RATE}/", re.MULTILINE)
 _FEW_ANSWERS: Final = 100
 _FEW_BATCHES: Final = 5
 _NEARLY_ALL: Final = 0.95
@@ -291,8 +293,14 @@ def predicted_error(run: RunEvidence) -> float | None:
 
 
 def is_adversarial(run: RunEvidence) -> bool:
-    """Is there a second loss, of a critic or discriminator?"""
-    return any(_CRITIC.search(key.lower()) for key in run.series)
+    """Is there a second loss, of a critic or discriminator, or are parts trained apart?
+
+    The latter have a learning rate each, and the model as a whole is never called.
+    """
+    if any(_CRITIC.search(key.lower()) for key in run.series):
+        return True
+    whole = run.batches is not None and len(run.batches) > 0
+    return not whole and len(_RATES.findall("\n".join(run.series))) > 1
 
 
 def is_warming_up(run: RunEvidence, learning_rate: Series | None, shape: Curve | None) -> bool:

@@ -51,7 +51,7 @@ class Facts:
     squares: bool | None
     """The loss is a mean of squares; None where that is not known."""
     spread: Spread | None
-    """Of targets of several numbers."""
+    """Of targets of several numbers; of single ones, where none are predicted held out."""
     places: float | None = None
     """How far the loss is below a constant guess where there is a class at each place."""
 
@@ -90,6 +90,7 @@ class Facts:
         failing = all(stuck) and self._long_enough() and not self._perhaps_done()
         # Where noise drowns the answer, little can be learned, and it shows only on the mean.
         failing &= not (self.gaining and self.guess is None and not self.one_answer)
+        failing &= not self._follows()
         state = State.FAILING if failing else State.UNKNOWN
         return self.answer(state, self.told(), skill=max(0.0, *heard))
 
@@ -135,7 +136,7 @@ class Facts:
             )
         # Squared errors fall to the targets' variance by learning no more than their mean.
         explained, most = self._explained(), 1.0
-        if explained is not None and explained < _STUCK_ERROR:
+        if explained is not None and (explained < _STUCK_ERROR or self._single()):
             most = explained
         elif self.regression is not None and self._fitted(self.regression) < _STUCK_ERROR:
             most = 1.0 - end / self.regression.variance
@@ -163,6 +164,17 @@ class Facts:
     def _explained(self) -> float | None:
         """The same of several numbers, in the newest batches."""
         return None if self.spread is None else self.spread.explained
+
+    def _single(self) -> bool:
+        """Is that of one number an example?"""
+        return self.spread is not None and self.spread.follows is not None
+
+    def _follows(self) -> bool:
+        """Do answers of one number go with the targets, however little of them they explain?"""
+        explained = self._explained()
+        if explained is None or self.spread is None:
+            return False
+        return explained >= 0.0 and bool(self.spread.follows)
 
     @property
     def one_answer(self) -> bool:
@@ -276,6 +288,7 @@ class Facts:
             training_skill=learned,
             validation_skill=self._fitted(fit) if fit else validation,
             follows=fit.follows if fit else None,
+            explained=self._explained() if fit is None else None,
             validation_error=self.validation_error,
             curve=self.shape,
         )

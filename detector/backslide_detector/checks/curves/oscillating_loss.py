@@ -22,10 +22,10 @@ What to do:
 When it is wrong:
     Small batches make single losses noisy: windows are compared, not steps. A cyclic learning
     rate swings the loss on purpose: where a logged rate rises again after a fall this is a
-    note. So is a curriculum: where the batches' classes change over the run beyond chance, so
-    does what they cost. Adversarial and reinforcement losses have no level to settle at:
-    without an error, class counts or predictions it is a note, too. A loss that only rises is
-    another matter (learning-rate-too-high).
+    note. So is a curriculum: where classes come in that the first quarter did not hold, what
+    they cost comes in with them. Adversarial and reinforcement losses have no level to settle
+    at: without an error, class counts or predictions it is a note, too. A loss that only rises
+    is another matter (learning-rate-too-high).
 
 References:
     Smith (2017), Cyclical Learning Rates for Training Neural Networks. Zhang et al. (2021),
@@ -36,7 +36,7 @@ import math
 
 import numpy as np
 
-from backslide_detector.checks.batches import classes_change
+from backslide_detector.checks.batches import classes_join
 from backslide_detector.checks.curve import Curve, is_finite
 from backslide_detector.checks.learning import FEW_STEPS, Learning
 from backslide_detector.evidence import Batches, Series
@@ -100,8 +100,8 @@ def _harmless(
     """What else may swing a loss, in a sentence; None where nothing is known to."""
     if _cyclic(learning_rate):
         return "The learning rate rises and falls as well."
-    if batches is not None and classes_change(batches):
-        return "The classes in the batches change as well."
+    if batches is not None and classes_join(batches):
+        return "New classes come into the batches as well."
     if learning.guess_loss is None and learning.validation_skill is None:
         return "Without errors nobody can say whether that matters."
     return None

@@ -4,12 +4,12 @@ What it looks for:
     A finished run whose training loss is flat over its second half, within 1.5 % of
     what always guessing the class shares costs, or of what so many weights gain by chance (for
     numbers: R² below 0.05, and answers that do not go with the targets), with the validation
-    loss beside it and no better than that guess, although the weights move and there are fewer
-    of them than training examples. Or one that
-    ends far from its aim (a quarter or more left to learn) behind a layer with fewer than a
-    third as many units as there are classes, which are all that the next layer gets; or one
-    that lies flat with half or more left to learn behind a layer of one or two units. Or one
-    that knows far less than a reference without any training: of up to 2,000 training examples
+    loss, if there is one, beside it and no better than that guess, although the weights move
+    and there are fewer of them than training examples. Or one that ends far from its aim (a
+    quarter or more left to learn) behind a layer with fewer than a third as many units as there
+    are classes, which are all that the next layer gets; or one that lies flat with half or more
+    left to learn behind a layer of one or two units. Or one that knows far less than a
+    reference without any training: of up to 2,000 training examples
     that `run.log_data` saw, each is answered by a vote of the five nearest others. Where this
     leaves at most half of what the network leaves (and the network two fifths or more, on
     training and on held-out data), the answers are in the inputs, and it has not found them.
@@ -77,8 +77,8 @@ def check(
     learning: Learning,
     *,
     loss: Series,
-    validation_loss: Series,
     weights: LayerHistory,
+    validation_loss: Series | None = None,
     updates: LayerHistory | None = None,
     predictions: Mapping[str, Predictions] | None = None,
     batches: Batches | None = None,
@@ -91,9 +91,9 @@ def check(
         return Skipped("fewer than 100 training losses")
     told = spread(batches, loss) if batches is not None else None
     explained = None if told is None else told.explained
-    if learning.guess_loss is None and learning.validation_skill is None and explained is None:
-        return Skipped("needs class counts, or predictions of numbers on held-out data")
-    held = latest(validation_loss)
+    if not learning.measured and explained is None:
+        return Skipped("neither classes nor numbers to be learned are known")
+    held = shape.final if validation_loss is None else latest(validation_loss)
     held = np.inf if held is None else held
     variance = told.variance if told is not None else None
     scale = learning.guess_loss or variance or abs(shape.final)
@@ -122,13 +122,21 @@ def check(
     text, layer = reason
     return Found(
         Severity.FAILING if nothing else Severity.WARNING,
-        f"Training and validation loss {'lie flat' if flat else 'end'} at {shape.final:.3g} "
-        f"and {held:.3g}, and {text}. {learning.sentence}",
+        f"{_losses(shape.final, validation_loss, flat=flat)}, and {text}. {learning.sentence}",
         "Add units or layers, or inputs that tell more; more data of the same kind is no help.",
         layer=layer,
         since_step=int(shape.steps[len(shape.steps) // 2]),
         numbers={"training_loss": shape.final, "weights": float(weights.count.sum())},
     )
+
+
+def _losses(trained: float, validation_loss: Series | None, *, flat: bool) -> str:
+    """Where the losses end."""
+    held = latest(validation_loss)
+    if held is None:
+        return f"The training loss {'lies flat' if flat else 'ends'} at {trained:.3g}"
+    where = "lie flat" if flat else "end"
+    return f"Training and validation loss {where} at {trained:.3g} and {held:.3g}"
 
 
 def _few(learning: Learning, size: int) -> tuple[str, str | None] | None:
@@ -167,6 +175,7 @@ def _nothing(
     """Does the network know no more than a constant guess, on either side of the split?"""
     guess, skill = learning.guess_loss, learning.validation_skill
     if guess is None:
+        skill = learning.explained if skill is None else skill
         # Answers that go with the targets know something: the rest may be noise.
         return skill is not None and skill < _NOTHING and not learning.follows
     # The loss tells less knowledge than the error does: half of a plane is right by luck. What

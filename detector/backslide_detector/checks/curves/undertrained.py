@@ -68,7 +68,7 @@ def check(
     endless = shape.final < -_BELOW * max(abs(shape.initial), 1.0)
     if text is None or learning.diverged or endless:
         return Clear()
-    if learning.guess_loss is None and learning.validation_skill is None:
+    if not learning.measured:
         return Clear(f"{text}; without errors nobody can say how much is left to learn.")
     return Found(
         Severity.WARNING,

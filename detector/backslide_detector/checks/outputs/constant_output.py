@@ -93,8 +93,8 @@ def check(
 def _in_training(
     batches: Batches | None, loss: Series | None, activations: LayerHistory | None
 ) -> Found | Clear | Skipped:
-    """The same of several numbers an example, in the newest batches."""
-    seen = None if batches is None else spread(batches, loss)
+    """The same of numbers in the newest batches."""
+    seen = None if batches is None else spread(batches, loss, single=True)
     if seen is None:
         return Skipped("no held-out split has 30 predictions")
     if not seen.constant or (seen.explained or 0.0) >= _EXPLAINED:

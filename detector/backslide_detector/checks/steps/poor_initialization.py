@@ -26,8 +26,10 @@ What to do:
 
 When it is wrong:
     A loss that is summed over the batch starts high as well; if the run learns, it is not
-    reported. Without class counts only the activations and weights are judged. Blocks that
-    start at exactly zero beside a skip connection are no fault; only weights that differ count.
+    reported. So does one behind dropout of nearly all: what counts is the loss of the same
+    examples in evaluation mode, where that was measured before the second step. Without class
+    counts only the activations and weights are judged. Blocks that start at exactly zero beside
+    a skip connection are no fault; only weights that differ count.
 
 References:
     He et al. (2015), Delving Deep into Rectifiers, ICCV. Karpathy (2019), A Recipe for
@@ -39,9 +41,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from backslide_detector.checks.layers import at_bounds, matrices
-from backslide_detector.checks.learning import Learning
+from backslide_detector.checks.learning import BAD_START, Learning
 from backslide_detector.checks.nearest import beside_neighbours
-from backslide_detector.evidence import Floats, LayerHistory, RunEvidence
+from backslide_detector.evidence import Batches, Floats, LayerHistory, RunEvidence
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.wording import magnitude
 
@@ -58,9 +60,11 @@ _OF_A_STEP = 2.0
 def check(
     run: RunEvidence,
     learning: Learning,
+    *,
     activations: LayerHistory | None = None,
     weights: LayerHistory | None = None,
     updates: LayerHistory | None = None,
+    batches: Batches | None = None,
 ) -> Found | Clear | Skipped:
     """Judges the first loss, and what the layers make of their inputs in the first snapshot."""
     if learning.guess_loss is None and activations is None and weights is None:
@@ -76,6 +80,7 @@ def check(
     sizes = np.empty(0) if activations is None else _sizes(activations)
     # A loss that is summed over the batch starts high without large outputs.
     sure = bool(sizes[-1] > _SURE) if len(sizes) else learning.failing
+    sure &= not _dropped(batches, learning)
     if learning.bad_start and sure and learning.first_loss is not None:
         parts.append(
             f"The first loss was {learning.first_loss:.3g}, a constant guess costs "
@@ -105,6 +110,16 @@ def check(
         since_step=0,
         numbers=numbers,
     )
+
+
+def _dropped(batches: Batches | None, learning: Learning) -> bool:
+    """Does what evaluation mode leaves out make most of the first loss?"""
+    if batches is None or not learning.guess_loss:
+        return False
+    costs = batches.numbers["trial_eval_loss"][batches.steps <= 1]
+    costs = costs[np.isfinite(costs)]
+    limit = BAD_START * max(learning.guess_loss, float(np.log(learning.classes or 2)))
+    return bool(len(costs)) and float(costs[0]) <= limit
 
 
 def _behind(run: RunEvidence, learning: Learning) -> bool:
