@@ -78,9 +78,9 @@ def looked_at(batches: Batches) -> float:
 def trusted(batches: Batches, loss: Series | None) -> NDArray[np.bool_]:
     """Of which batches the targets are known, shape (s,).
 
-    Classes are, unless the loss has run away and is no cross-entropy: such outputs stand out
-    in some column whatever was asked of them. Numbers are if the loss that was logged in that
-    step is the mean of squares that they were inferred under.
+    Classes are, unless the loss has run away, up or below zero, and is no cross-entropy: such
+    outputs stand out in some column whatever was asked of them. Numbers are if the loss that
+    was logged in that step is the mean of squares that they were inferred under.
     """
     classes = np.array([kind == "classes" for kind in batches.answers], dtype=bool)
     if loss is None or not len(loss):
@@ -88,7 +88,7 @@ def trusted(batches: Batches, loss: Series | None) -> NDArray[np.bool_]:
     at = np.searchsorted(loss.steps, batches.steps).clip(max=len(loss) - 1)
     same = loss.steps[at] == batches.steps
     inferred, logged = batches.numbers["loss"], loss.values[at]
-    away = same & (logged > _AWAY * max(abs(float(loss.values[0])), 1.0))
+    away = same & (np.abs(logged) > _AWAY * max(abs(float(loss.values[0])), 1.0))
     classes &= ~away | (batches.numbers["cross_entropy"] >= _ONE_HALF)
     agrees = _agree(batches, loss)
     # Outputs that have run away leave nothing of the targets but rounding.

@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from backslide.contract import EXPONENT_MAX
 from backslide_detector.evidence import Floats, Ints, LayerHistory
 
 FEW_SNAPSHOTS: Final = 3
@@ -96,6 +97,14 @@ def spread_within_bounds(activations: LayerHistory) -> Floats:
     room = (high - activations.mean) * (activations.mean - low)
     at_one_bound = room < 1e-3 * (high - low) ** 2
     return np.where(at_one_bound, 1.0, activations.std**2 / room)
+
+
+def share_beyond(activations: LayerHistory, exponent: int) -> Floats:
+    """Share of the values of size 2^exponent or more, shape (s, l); 0 where not measured."""
+    far = activations.histogram[..., : EXPONENT_MAX - exponent + 1].sum(axis=-1)
+    far = far + activations.histogram[..., exponent - EXPONENT_MAX - 1 :].sum(axis=-1)
+    whole = activations.histogram.sum(axis=-1)
+    return np.asarray(far / np.maximum(whole, 1), dtype=np.float64)
 
 
 def at_bounds(activations: LayerHistory | None) -> list[str]:

@@ -19,9 +19,11 @@ from tests.detector.checks.builders import (
     series,
 )
 
+from backslide.contract import EXPONENT_MAX, EXPONENT_MIN, ZERO_BIN
 from backslide_detector.checks.registry import run_checks
 from backslide_detector.evidence import DataSummary
 from backslide_detector.finding import Found, Severity
+from backslide_detector.graph import Graph, Node
 
 
 def names(evidence):
@@ -328,3 +330,17 @@ def test_one_answer_is_not_reported_beside_what_brought_it():
     found = names(failing(predictions=same, activations=dead))
     assert "dead-units" in found
     assert "constant-output" not in found
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("tanh", True), ("relu", False)])
+def test_a_function_that_gets_what_is_far_from_zero_is_saturated(kind, expected):
+    layers = history({"first": "Linear", "last": "Linear"})
+    counts = layers.histogram.copy()
+    counts[:, 0, ZERO_BIN + EXPONENT_MAX - EXPONENT_MIN - 15] = 100  # 2^8
+    nodes = (Node("first", "first", "Linear"), Node("f", "", kind, "operation"))
+    graph = Graph((*nodes, Node("last", "last", "Linear")), (("first", "f"), ("f", "last")))
+    far = {"activations": replace(layers, histogram=counts), "graph": graph}
+    assert ("saturated-activation" in names(failing(**far))) is expected
+    assert "saturated-activation" not in names(run(**far))
+    lost = batches(dependence=0.0, names={"cut_layer": "last"})
+    assert "input-independent" not in names(failing(batches=lost, **far))

@@ -33,7 +33,7 @@ import numpy as np
 
 from backslide.contract import ZERO_BIN
 from backslide_detector.checks.batches import one_sided
-from backslide_detector.checks.layers import matrices
+from backslide_detector.checks.layers import matrices, share_beyond
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.evidence import Batches, LayerHistory
 from backslide_detector.finding import Clear, Found, Severity, Skipped
@@ -107,6 +107,8 @@ def _lost(
     above = activations.histogram[seen, before, ZERO_BIN + 1 :].sum(axis=2)
     whole = activations.histogram[seen, before].sum(axis=2)
     ended = (mean < -_FAR * std) | ((whole > 0) & (above < _HARDLY * whole))
+    # Or squash: what is far from zero on either side ends there, too.
+    ended |= share_beyond(activations, 3)[seen, before] > 1.0 - _HARDLY * 10.0
     return None if ended.any() else layer
 
 
