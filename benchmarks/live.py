@@ -11,57 +11,19 @@ does it: with what the look before has seen, and nothing of what comes later. Pr
 import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
-import numpy as np
 from tests.zoo.cases import CASES
 
+from backslide_detector.earlier import until
 from backslide_detector.engine import Case, judge
-from backslide_detector.evidence import RunEvidence, Series
+from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Severity
 
 LOOKS = tuple(range(2, 101, 2))
 """When a run is looked at, in percent of its steps."""
-
-
-def cut(run: RunEvidence, last: float) -> RunEvidence:
-    """The run as it was when it had made its step `last`, still running."""
-    series = {
-        key: Series(
-            s.steps[s.steps <= last], s.values[s.steps <= last], s.times[s.steps <= last]
-        )
-        for key, s in run.series.items()
-        if len(s) and s.steps[0] <= last
-    }
-    tables: dict[str, Any] = {}
-    for name in ("activations", "gradients", "weights", "updates", "batches"):
-        table = getattr(run, name)
-        tables[name] = None if table is None else _rows(table, table.steps <= last)
-    return replace(
-        run, status="RUNNING", ended=None, series=series, predictions={}, error=None, **tables
-    )
-
-
-def _rows(table: Any, kept: "np.ndarray[Any, Any]") -> Any:
-    """Some snapshots of layers or batches; None where there are none."""
-
-    def some(name: str, value: Any) -> Any:
-        if name in ("layers", "kinds", "depth", "count"):
-            return value
-        if isinstance(value, Mapping):
-            return {key: some(key, column) for key, column in value.items()}
-        if isinstance(value, np.ndarray):
-            return value[kept]
-        return type(value)(item for item, keep in zip(value, kept, strict=True) if keep)
-
-    if not kept.any():
-        return None
-    return replace(
-        table, **{f.name: some(f.name, getattr(table, f.name)) for f in fields(table)}
-    )
 
 
 @dataclass(frozen=True)
@@ -88,7 +50,7 @@ def looks(run: RunEvidence) -> Iterator[Look]:
     seen: Mapping[str, int] = {}
     for percent in LOOKS:
         step = int(first + (last - first) * percent / 100)
-        judged = judge(Case(cut(run, step), live=True, seen=seen))
+        judged = judge(Case(until(run, step), live=True, seen=seen))
         assert judged.traceback is None, judged.traceback
         seen = judged.seen
         told = tuple(

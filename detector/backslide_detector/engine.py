@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 from backslide.contract import Cause, Health, Metric, Verdict
 from backslide_detector.checks.reading import Limit, read_errors
 from backslide_detector.checks.registry import backed, run_checks, said_once
+from backslide_detector.earlier import until
 from backslide_detector.evidence import RunEvidence
 from backslide_detector.finding import Clear, Crashed, Result, Severity
 from backslide_detector.inside.pair import Pair
 from backslide_detector.judgement import Judgement, RetrainVerdict
 from backslide_detector.lineage import Stake
-from backslide_detector.patience import sights, told
+from backslide_detector.patience import GROWTH, sights, told
 from backslide_detector.probe import Inside
 from backslide_detector.report import words
 from backslide_detector.retrain.ablation import Settled, settle, spread_of_losses
@@ -132,8 +133,9 @@ def _judged(case: Case) -> Judged:
     seen: Mapping[str, int] = {}
     if case.live:
         step = _newest_step(new)
-        seen = sights(results, step, case.seen)
-        results = tuple(told(result, step, case.seen) for result in results)
+        before = _seen_before(case, results, step)
+        seen = sights(results, step, before)
+        results = tuple(told(result, step, before) for result in results)
     retrain = (
         RetrainVerdict(Verdict.NONE, "The run is still training.")
         if case.live
@@ -159,6 +161,17 @@ def _judged(case: Case) -> Judged:
     )
     said = replace(judgement, summary=words.summary(judgement))
     return Judged(said, stake=stakes, seen=seen)
+
+
+def _seen_before(case: Case, results: Sequence[Result], step: int) -> Mapping[str, int]:
+    """Since when each check sees something: by the looks before, else by the run as it was."""
+    fresh = sights(results, step, {}).keys() - case.seen.keys()
+    earlier = until(case.new, step / GROWTH)
+    if not fresh or not _newest_step(earlier):
+        return case.seen
+    then = run_checks(earlier, mapping=case.mapping, pair=case.pair)
+    known = sights(then, _newest_step(earlier), {})
+    return {check: known[check] for check in fresh & known.keys()} | dict(case.seen)
 
 
 def _newest_step(run: RunEvidence) -> int:

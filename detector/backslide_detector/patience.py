@@ -1,8 +1,9 @@
 """What is told of a running job, and when.
 
 No end of the run tells a bad moment from a fault, so time has to. What no training comes back
-from is told at once; other faults when the next look sees them too. That something is not
-learned is said after a fair chance: a plateau may end, and does more often than not.
+from is told at once; other faults when two looks have seen them, one of which may be at the run
+as it was a while ago. That something is not learned is said after a fair chance: a plateau may
+end, and does more often than not.
 """
 
 from collections.abc import Iterable, Mapping
@@ -40,7 +41,7 @@ def told(result: Result, step: int, before: Mapping[str, int]) -> Result:
     Args:
         result: of this look.
         step: the newest of the run.
-        before: what the look before has seen, and since which step.
+        before: what looks before, or at the run as it was, have seen, and since which step.
     """
     match result.outcome:
         case Found(sentence=sentence) as found if not _ripe(result.check, found, step, before):

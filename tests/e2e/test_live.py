@@ -45,8 +45,10 @@ class Receiver:
 class Job:
     """The job, its detector, and what the test saw of both."""
 
-    def __init__(self, uri: str, home, receiver: Receiver, fault: str = "nan") -> None:
-        self.uri, self.home, self.receiver = uri, home, receiver
+    def __init__(
+        self, uri: str, home, receiver: Receiver, fault: str = "nan", every: float = EVERY
+    ) -> None:
+        self.uri, self.home, self.receiver, self.every = uri, home, receiver, every
         self.experiment = f"live-{uuid.uuid4().hex}"
         self.client = MlflowClient(uri)
         self.client.create_experiment(self.experiment)
@@ -79,7 +81,7 @@ class Job:
 
     def serve(self) -> "subprocess.Popen[str]":
         state = str(self.home / "ledger.db")
-        words = ("detector", "serve", "--every", str(EVERY), "--state", state)
+        words = ("detector", "serve", "--every", str(self.every), "--state", state)
         return self._start("backslide.cli", *words)
 
     def said(self, word: str, nth: int = 0) -> float:
@@ -102,7 +104,7 @@ class Job:
 
     def wait_for(self, what: Callable[[], bool]) -> float:
         """When it was so."""
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 20 * self.every
         while not what():
             assert time.monotonic() < deadline, f"{self.tags()}\n{self._logs()}"
             time.sleep(0.1)
