@@ -117,6 +117,10 @@ def training_examples(run: RunEvidence) -> int | None:
             if rows and summary.sketch is not None and summary.sketch.whole:
                 return min(rows, len(summary.sketch.keys)) or None
             return rows
+    told = run.series.get("train/examples")
+    # A count that grows is of those that were seen so far.
+    if told is not None and len(told) and (told.values == told.last).all():
+        return int(told.last)
     return None
 
 

@@ -73,6 +73,7 @@ class BackslideCallback(Session, TrainerCallback):
             run_name=args.run_name,
             seed=args.seed,
         )
+        self._counted(more.get("train_dataloader"))
         if not args.torch_compile:  # a hook that keeps a tensor would break the graph
             self._losses.listen(model)
 

@@ -60,6 +60,7 @@ class BackslideCallback(Session, Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the run: model, optimizers and loggers are in place."""
         self._begin(pl_module, trainer.optimizers, params=dict(pl_module.hparams))
+        self._counted(trainer.train_dataloader)
         self._taken, self._loss = trainer.global_step, None
         self._listen(trainer)
 

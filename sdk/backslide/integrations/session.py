@@ -1,13 +1,14 @@
 """What the frameworks' own classes share: the run, as long as one training lasts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from contextlib import suppress
 from typing import Any, Final
 
 import torch
 from torch import distributed
 
 import backslide
-from backslide.guard import Faults
+from backslide.guard import Faults, guarded
 from backslide.run import Run
 
 AGREE_EVERY: Final = 50
@@ -70,6 +71,15 @@ class Session:
             return False
         self.run.step(**({} if loss is None else {"loss": loss}))
         return self.run.on_fault == "stop" and self._agreed(self.run.should_stop)
+
+    @guarded(None)
+    def _counted(self, loader: object) -> None:
+        """Records how many training examples there are, where a data set knows its length."""
+        sampler, dataset = getattr(loader, "sampler", None), getattr(loader, "dataset", None)
+        drawn_from = getattr(sampler, "indices", dataset)  # of a sampler that takes a part
+        if self.run is not None and isinstance(drawn_from, Sized):
+            with suppress(TypeError):  # a data set that is read as a stream has no length
+                self.run.log(**{"train/examples": len(drawn_from)})
 
     def _probed(self) -> None:
         """Probes, if that was asked for; of several processes the run chooses one."""

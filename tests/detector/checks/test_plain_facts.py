@@ -4,7 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.detector.checks.batch_cases import HALF_RIGHT, batches, numbers
+from tests.detector.checks.batch_cases import (
+    BAD_VALIDATION,
+    FIRST,
+    HALF_RIGHT,
+    batches,
+    numbers,
+)
 from tests.detector.checks.builders import (
     OUTPUTS,
     SNAPSHOTS,
@@ -344,3 +350,44 @@ def test_a_function_that_gets_what_is_far_from_zero_is_saturated(kind, expected)
     assert "saturated-activation" not in names(run(**far))
     lost = batches(dependence=0.0, names={"cut_layer": "last"})
     assert "input-independent" not in names(failing(batches=lost, **far))
+
+
+ATTENTION = {
+    "emb.weight": "LayerNorm",
+    "0.query.weight": "Linear",
+    "0.value.weight": "Linear",
+    "1.query.weight": "Linear",
+    "1.value.weight": "Linear",
+    "head.weight": "Linear",
+}
+
+
+@pytest.mark.parametrize(("before", "expected"), [(0.1, False), (1e-9, True)])
+def test_queries_with_hardly_a_gradient_are_no_fading_where_it_gets_past_them(before, expected):
+    sizes = [before, 1e-9, max(before, 1e-7), 1e-6, 0.1, 0.1]
+    found = names(failing(gradients=history(ATTENTION, rms=sizes, abs_max=sizes)))
+    assert ("vanishing-gradient" in found) is expected
+
+
+@pytest.mark.parametrize(("step", "expected"), [(1e-9, False), (1e-3, True)])
+def test_what_rounding_keeps_where_it_is_was_not_left_out(step, expected):
+    layers = {"0.weight": "Linear", "1.weight": "LayerNorm", "2.weight": "Linear"}
+    moving = np.linspace(0.1, 0.1 + 10 * step, SNAPSHOTS)
+    sizes = np.stack([moving, np.ones(SNAPSHOTS), moving], axis=1)
+    found = names(
+        failing(
+            weights=history(layers, mean=sizes, rms=sizes, abs_max=sizes),
+            gradients=history(layers, rms=1e-2, abs_max=5e-2),
+            updates=history(layers, rms=[step, 0.0, step], abs_max=[step, 0.0, step]),
+        )
+    )
+    assert ("unchanged-weights" in found) is expected
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"), [([], True), ([32], False), ([32, 64, 96], True), ([5_000], True)]
+)
+def test_a_data_set_no_larger_than_a_batch_may_say_so_in_a_metric(told, expected):
+    known = {"train/examples": series(told)} if told else {}
+    bad = BAD_VALIDATION | {"data": {}, "series": BAD_VALIDATION.get("series", {}) | known}
+    assert ("repeated-batch" in names(run(batches=batches(FIRST), **bad))) is expected

@@ -91,6 +91,7 @@ def test_a_train_and_its_evaluations_arrive(model, accumulated, where, stored, t
     expected = losses_by_hand(network(), loader(48, 1), epochs=2, accumulated=accumulated)
     assert list(found.steps("loss").values()) == pytest.approx(expected, rel=1e-4)
     assert list(found.steps("eval_loss")) == [6 // accumulated, 12 // accumulated]
+    assert list(found.steps("train/examples").values()) == [48]
     assert found.steps("eval/examples") == {12 // accumulated: 24}
     assert found.files("backslide/predictions") == {"eval.parquet"}
     if accumulated > 1:

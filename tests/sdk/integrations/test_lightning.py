@@ -72,6 +72,7 @@ def test_a_fit_and_a_test_arrive(accumulated, where, stored):
     expected = losses_by_hand(network(), loader(48, 1), epochs=2, accumulated=accumulated)
     assert list(found.steps("loss").values()) == pytest.approx(expected, rel=1e-4)
     assert list(found.steps("val_loss")) == [6 // accumulated, 12 // accumulated]
+    assert list(found.steps("train/examples").values()) == [48]
     assert found.steps("val/examples") == {12 // accumulated: 24}
     assert found.steps("test/examples") == {12 // accumulated: 32}
     assert found.steps("test_loss") == pytest.approx(found.steps("test/loss"), rel=1e-4)

@@ -25,10 +25,11 @@ What to do:
     too.
 
 When it is wrong:
-    Gradients also get small when a network has converged, when the learning rate decays, or
-    under a hinge loss that is satisfied: all of these have learned, so they get a note.
-    Exact zeros are not counted here; they come from dead units, detached parts or weights
-    that are all zero.
+    Queries and keys of attention have hardly a gradient at first; that is no matter where one
+    gets past them to what stands in front. Gradients also get small when a network has
+    converged, when the learning rate decays, or under a hinge loss that is satisfied: all of
+    these have learned, so they get a note. Exact zeros are not counted here; they come from
+    dead units, detached parts or weights that are all zero.
 
 References:
     Hochreiter (1991); Glorot & Bengio (2010), AISTATS. Limits: AutoTrainer (Zhang et al.
@@ -40,7 +41,7 @@ import numpy as np
 from backslide_detector.checks.layers import early, matrices, recent
 from backslide_detector.checks.learning import Learning, State
 from backslide_detector.checks.trends import across_depth, furthest, times
-from backslide_detector.evidence import Batches, LayerHistory, Series
+from backslide_detector.evidence import Batches, Floats, LayerHistory, Series
 from backslide_detector.finding import Clear, Found, Severity, Skipped
 from backslide_detector.stats.mann_kendall import Answer, Trend
 from backslide_detector.wording import magnitude
@@ -71,11 +72,16 @@ def check(
     layers = [i for i in chosen if np.isfinite(every[i]) and every[i] > 0.0]
     if len(layers) < 3:
         return Skipped("fewer than three weight matrices have a gradient")
-    front = layers[: max(1, len(layers) // 3)]
-    smallest, last = min(front, key=lambda i: float(every[i])), layers[-1]
+    last = layers[-1]
+    limit = min(_SIZE, _RATIO * float(every[last]))
+    front = _on_the_way(gradients, every, layers[: max(1, len(layers) // 3)], limit)
+    if not front:
+        return _faded(gradients, learning, learning_rate)
+    smallest = min(front, key=lambda i: float(every[i]))
     slope = across_depth(gradients, every, smallest)
-    small = every[smallest] < min(_SIZE, _RATIO * every[last])
-    if not small or (slope.answer is not Answer.TOO_SHORT and slope.slope <= 0.0):
+    if every[smallest] >= limit or (
+        slope.answer is not Answer.TOO_SHORT and slope.slope <= 0.0
+    ):
         return _faded(gradients, learning, learning_rate)
     ratio = float(every[smallest] / every[last])
     layer = gradients.module(smallest)
@@ -99,6 +105,19 @@ def check(
         since_step=int(gradients.steps[0]),
         numbers=numbers,
     )
+
+
+def _on_the_way(
+    gradients: LayerHistory, every: Floats, front: list[int], limit: float
+) -> list[int]:
+    """Those of the first layers that no gradient gets past.
+
+    Queries and keys of attention and other gates stand aside: their gradients may be tiny
+    where that of an embedding or a layer in front of them is not.
+    """
+    passed = gradients.depth[np.nan_to_num(every) >= limit]
+    first = passed.min(initial=np.iinfo(np.int64).max)
+    return [i for i in front if gradients.depth[i] <= first]
 
 
 def _forgotten(batches: Batches, gradients: LayerHistory, learning: Learning) -> Found | None:

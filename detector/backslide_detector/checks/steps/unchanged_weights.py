@@ -160,6 +160,7 @@ def _unmoved(
         return Skipped("too few snapshots of the weights")
     still = [i for i in range(len(weights.layers)) if _same(weights, i)]
     still = [i for i in still if not _moved(updates, weights.layers[i])]
+    still = [i for i in still if not _lost(updates, weights, i)]
     reached = [
         i
         for i in still
@@ -288,6 +289,15 @@ def _moved(updates: LayerHistory | None, layer: str) -> bool:
     if updates is None or layer not in updates.layers:
         return False
     return bool((updates.abs_max[:, updates.layers.index(layer)] > 0.0).any())
+
+
+def _lost(updates: LayerHistory | None, weights: LayerHistory, index: int) -> bool:
+    """Are all steps of the run too small to show in a tensor of this size, in float32?"""
+    if updates is None:
+        return False
+    largest = np.nan_to_num(updates.abs_max).max(initial=0.0)
+    size = np.nanmax(weights.abs_max[:, index]).astype(np.float32)
+    return bool(0.0 < largest < np.spacing(size) / 2)
 
 
 def _size(gradients: LayerHistory | None, layer: str) -> float:
