@@ -54,6 +54,7 @@ def test_a_killed_job_synced_late_is_judged_once_and_alike(
     mlflow_server: str, home: Path, tmp_path: Path, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", mlflow_server)
+    monkeypatch.setenv("BACKSLIDE_EXPERIMENTS", "late")  # whatever else lies on the server
     client = MlflowClient(mlflow_server)
 
     def judged() -> list[str]:
