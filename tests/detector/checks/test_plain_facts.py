@@ -391,3 +391,17 @@ def test_a_data_set_no_larger_than_a_batch_may_say_so_in_a_metric(told, expected
     known = {"train/examples": series(told)} if told else {}
     bad = BAD_VALIDATION | {"data": {}, "series": BAD_VALIDATION.get("series", {}) | known}
     assert ("repeated-batch" in names(run(batches=batches(FIRST), **bad))) is expected
+
+
+@pytest.mark.parametrize(("agrees", "expected"), [(SNAPSHOTS, True), (10, False)])
+def test_targets_of_another_loss_that_agree_for_a_while_are_not_known(agrees, expected):
+    squares = np.where(np.arange(SNAPSHOTS) < agrees, 1.0, 5.0)
+    grey = batches(
+        kind="vectors", outputs=64.0, loss=squares,
+        output_low=0.01, output_high=0.99, target_low=-0.6, target_high=1.6,
+    )  # fmt: skip
+    bounded = history(OUTPUTS | {"5": "Sigmoid"})
+    evidence = run(
+        series(np.ones(STEPS)), predictions={}, data={}, activations=bounded, batches=grey
+    )
+    assert ("output-range-mismatch" in names(evidence)) is expected
