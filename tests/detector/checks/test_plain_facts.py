@@ -405,3 +405,17 @@ def test_targets_of_another_loss_that_agree_for_a_while_are_not_known(agrees, ex
         series(np.ones(STEPS)), predictions={}, data={}, activations=bounded, batches=grey
     )
     assert ("output-range-mismatch" in names(evidence)) is expected
+
+
+@pytest.mark.parametrize(("newest", "expected"), [(4.0, True), (0.05, False)])
+def test_statistics_that_have_caught_up_are_no_mismatch(newest, expected):
+    tried = np.isin(np.arange(SNAPSHOTS), [20, 38])
+    caught = batches(
+        trial_loss=np.where(tried, 0.04, np.nan),
+        trial_eval_loss=np.where(
+            np.arange(SNAPSHOTS) == 38, newest, np.where(tried, 9.0, np.nan)
+        ),
+        trial_eval_distance=np.where(tried, 2.0, np.nan),
+    )
+    found = names(run(batches=caught, **BAD_VALIDATION))
+    assert ("train-eval-mismatch" in found) is expected

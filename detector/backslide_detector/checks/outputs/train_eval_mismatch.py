@@ -174,6 +174,8 @@ def _modes(
         # Half-way, evaluation mode must be worse than knowing nothing, twice over.
         learned = before < (_LEARNED if now < _TIMES * abs(scale) else _BEGUN) * abs(scale)
         apart = learned and now > _TIMES * before and now - before > share * abs(scale)
+        # Statistics that lagged behind a fast start may have caught up by the newest trial.
+        apart &= bool(held[told][-1] > _TIMES * train[told][-1])
         text = (
             f"On the same examples the loss is {before:.3g} in training mode and {now:.3g} in "
             "evaluation mode"
